@@ -1,0 +1,111 @@
+"""From Hydra groups to `params.yaml`, and from `params.yaml` to checked `Params`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.configuration.schema import Params
+from pipeline.errors import UserError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def compose(overrides: Sequence[str]) -> str:
+    """Return the text of `params.yaml` for these Hydra overrides.
+
+    The same bytes that `dvc exp run -S` writes for them, so both can take turns on the file.
+
+    Raises:
+        UserError: for an unknown group, choice or key, or a value outside its bounds.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(CONF), version_base=None):
+            config = hydra_compose("config", overrides=list(overrides))
+        OmegaConf.resolve(config)
+        text = OmegaConf.to_yaml(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        detail = str(error).split("\n\nSet the environment")[0].strip()
+        if error.__cause__ is not None and str(error.__cause__) not in detail:
+            detail += f"\n{error.__cause__}"
+        raise UserError(
+            f"the configuration cannot be composed: {detail}",
+            place=" ".join(overrides) or str(CONF / "config.yaml"),
+            remedy="python -m pipeline compose --list shows every group and its choices",
+        ) from None
+    validate(yaml.safe_load(text), place="compose " + " ".join(overrides))
+    return text
+
+
+def choices() -> dict[str, list[str]]:
+    """Return the choices of every Hydra group, by group."""
+    groups = sorted(folder for folder in CONF.iterdir() if folder.is_dir())
+    return {g.name: sorted(file.stem for file in g.glob("*.yaml")) for g in groups}
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check the configuration of the current experiment.
+
+    Raises:
+        UserError: where the file is missing, not YAML, or not what the schema allows.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            "there is no configuration here",
+            place=str(path),
+            remedy="run from the project's folder, or: python -m pipeline compose experiment=demo",
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"not valid YAML: {error}", place=str(path)) from None
+    return validate(values, place=str(path))
+
+
+def validate(values: object, *, place: str) -> Params:
+    """Check configuration values against the schema, and report all errors together."""
+    if not isinstance(values, Mapping):
+        raise UserError("the configuration is not a mapping of sections", place=place)
+    try:
+        return Params.model_validate(_floats(values))
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                lines.append(f"{key}: unknown key")
+            elif item["type"] == "missing":
+                lines.append(f"{key}: missing")
+            else:
+                shown = f" (it is {item['input']!r})" if not isinstance(item["input"], dict) else ""
+                message = item["msg"].removeprefix("Value error, ")
+                lines.append(f"{key + ': ' if key else ''}{message}{shown}")
+        problem = "\n  ".join([f"{len(lines)} error(s) in the configuration:", *lines])
+        raise UserError(
+            problem, place=place, remedy="docs/configuration.md lists every key and its bounds"
+        ) from None
+
+
+def _floats(value: Any) -> Any:
+    """Read `1e-3` as a number: YAML 1.1, unlike Hydra, takes it for a string."""
+    if isinstance(value, Mapping):
+        return {key: _floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_floats(item) for item in value]
+    if isinstance(value, str) and value[:1] in "+-.0123456789" and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,125 @@
+"""Where everything lies: the only place that spells a path of the pipeline's results.
+
+Used by the stages and by the Snakefile alike, so that they cannot disagree. All paths are
+relative to the project folder, which is the working directory of every command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataLayout:
+    """Files of one data set. `chunk` is the number of a chunk, from 0."""
+
+    name: str
+
+    @property
+    def downloads(self) -> Path:  # kept by `make clean`
+        return Path("downloads") / self.name
+
+    @property
+    def derived(self) -> Path:  # can be made again from the downloads
+        return Path("data") / self.name
+
+    @property
+    def manifest(self) -> Path:
+        """Census of the source list; written after the chunk lists."""
+        return self.derived / "manifest.json"
+
+    def chunk_list(self, chunk: int | str) -> Path:
+        """The rows of the manifest that belong to one chunk, as CSV."""
+        return self.derived / "chunks" / f"{chunk}.csv"
+
+    def downloaded(self, chunk: int | str) -> Path:
+        """Chunk manifest of the download stage; files lie in `videos(chunk)`."""
+        return self.derived / "downloaded" / f"{chunk}.json"
+
+    def videos(self, chunk: int | str) -> Path:
+        return self.downloads / "videos" / str(chunk)
+
+    def decoded(self, chunk: int | str) -> Path:
+        """Chunk manifest of the decode stage; files lie in `clips(chunk)`."""
+        return self.derived / "decoded" / f"{chunk}.json"
+
+    def clips(self, chunk: int | str) -> Path:
+        return self.derived / "clips" / str(chunk)
+
+    def sharded(self, chunk: int | str) -> Path:
+        """Chunk manifest of the shard stage; tars lie in `shards`."""
+        return self.derived / "sharded" / f"{chunk}.json"
+
+    @property
+    def shards(self) -> Path:
+        return self.derived / "shards"
+
+    @property
+    def index(self) -> Path:
+        """All shards of the data set: hashes, counts, census, one entry per clip."""
+        return self.shards / "index.json"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Files of one run of an experiment."""
+
+    experiment: str
+    run: str
+
+    @property
+    def folder(self) -> Path:
+        return Path("results") / self.experiment / "runs" / self.run
+
+    @property
+    def checkpoints(self) -> Path:  # full training states, for resuming
+        return self.folder / "checkpoints"
+
+    @property
+    def weights(self) -> Path:  # the trained model, for using
+        return self.folder / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:  # a line per logged step; identical for identical runs
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def speed(self) -> Path:  # clips per second and the like; differs from run to run
+        return self.folder / "speed.jsonl"
+
+    @property
+    def pretrained(self) -> Path:
+        """Manifest of the pretrain stage, written last."""
+        return self.folder / "pretrain.json"
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features.npz"
+
+    @property
+    def evaluated(self) -> Path:
+        """Manifest of the evaluate stage: the run's scores, written last."""
+        return self.folder / "evaluation.json"
+
+
+@dataclass(frozen=True)
+class ExperimentLayout:
+    """Files that compare the runs of an experiment."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return Path("results") / self.name
+
+    def run(self, run: str) -> RunLayout:
+        return RunLayout(self.name, run)
+
+    @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"

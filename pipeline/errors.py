@@ -1,0 +1,27 @@
+"""The one error that a user sees without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something that the user can put right.
+
+    The message names the thing, the place and the remedy, and fits on one screen;
+    the command line prints it without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, place: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.place = place
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        if self.place:
+            lines.append(f"  where:  {self.place}")
+        if self.remedy:
+            lines.append(f"  remedy: {self.remedy}")
+        return "\n".join(lines)
