@@ -35,9 +35,12 @@ class Progress:
         *,
         done: int = 0,
         interval: float = 5.0,
+        rate: tuple[str, int] | None = None,
         stream: TextIO | None = None,
     ) -> None:
+        """`rate` names another unit for the speed, and how many of it one `unit` is."""
         self.label, self.total, self.unit = label, total, unit
+        self.rate = rate or (unit, 1)
         self.done = self.start = done
         self.interval = interval
         self.stream = stream or sys.stderr
@@ -71,4 +74,5 @@ class Progress:
         left = duration((self.total - self.done) / rate) if rate > 0 else "?"
         shown = "".join(f", {name} {value}" for name, value in self.fields.items())
         line = f"[{self.label}] {self.done:,}/{self.total:,} {self.unit}{shown}"
-        print(f"{line}, {rate:,.1f} {self.unit}/s, {left} left", file=self.stream, flush=True)
+        unit, each = self.rate
+        print(f"{line}, {rate * each:,.1f} {unit}/s, {left} left", file=self.stream, flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -12,7 +12,11 @@ from pydantic import ValidationError
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
+READ = ("name", "data", "evaluation", "runs")  # by the stages; the rest are defaults for runs
 
 
 def compose(overrides: Sequence[str]) -> str:
@@ -23,28 +27,75 @@ def compose(overrides: Sequence[str]) -> str:
     Raises:
         UserError: for an unknown group, choice or key, or a value outside its bounds.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    place = " ".join(["compose", *overrides])
     try:
-        with initialize_config_dir(str(CONF), version_base=None):
-            config = hydra_compose("config", overrides=list(overrides))
+        config = _compose(overrides)
+        missing = _missing(OmegaConf.to_container(config, resolve=False))
+        if missing:
+            raise UserError(
+                f"no value for {', '.join(missing)}", place=place, remedy=f"add {missing[0]}=..."
+            )
         OmegaConf.resolve(config)
         text = OmegaConf.to_yaml(config)
     except (HydraException, OmegaConfBaseException) as error:
-        detail = str(error).split("\n\nSet the environment")[0].strip()
-        if error.__cause__ is not None and str(error.__cause__) not in detail:
-            detail += f"\n{error.__cause__}"
         raise UserError(
-            f"the configuration cannot be composed: {detail}",
-            place=" ".join(overrides) or str(CONF / "config.yaml"),
+            f"the configuration cannot be composed: {_explain(error)}",
+            place=place,
             remedy="python -m pipeline compose --list shows every group and its choices",
         ) from None
-    validate(yaml.safe_load(text), place="compose " + " ".join(overrides))
+    validate(yaml.safe_load(text), place=place)
     return text
+
+
+def without_effect(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the overrides that no run reads, each with a spelling that its first run reads.
+
+    Runs take `model`, `objective` and `trainer` from the top level only where their experiment
+    says so. The overrides must compose.
+    """
+    whole = yaml.safe_load(compose(overrides))
+    run = next(iter(whole["runs"]))
+    idle = {}
+    for number, override in enumerate(overrides):
+        try:
+            rest = yaml.safe_load(compose([*overrides[:number], *overrides[number + 1 :]]))
+        except UserError:
+            continue  # the others need it
+        if rest != whole and all(rest[key] == whole[key] for key in READ):
+            key, _, value = override.partition("=")
+            group = f"{key}@" if key in choices() else ""
+            idle[override] = f"{group}runs.{run}.{key}={value}"
+    return idle
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base=None):
+        return hydra_compose("config", overrides=list(overrides))
+
+
+def _missing(values: object, key: str = "") -> list[str]:
+    """Return the keys whose value is `???`: those that the user has to give."""
+    if isinstance(values, Mapping):
+        return [k for name, value in values.items() for k in _missing(value, f"{key}.{name}")]
+    return [key[1:]] if values == "???" else []
+
+
+def _explain(error: Exception) -> str:
+    """Return what Hydra says, without where it looked and how its objects are called."""
+    said = str(error)
+    if error.__cause__ is not None and str(error.__cause__) not in said:
+        said += f"\n{error.__cause__}"
+    lines = said.split("\nConfig search path:")[0].split("\n\nSet the environment")[0].splitlines()
+    idle = ("    full_key:", "    object_type=", "To append to your config", "See https:")
+    kept = [line.replace("\t", "    ") for line in lines if line and not line.startswith(idle)]
+    return "\n  ".join(kept)
 
 
 def choices() -> dict[str, list[str]]:

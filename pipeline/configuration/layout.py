@@ -56,6 +56,11 @@ class DataLayout:
         return self.derived / "shards"
 
     @property
+    def lost(self) -> Path:
+        """The clips that are not there, with outcome and reason, as CSV; by the index stage."""
+        return self.derived / "lost.csv"
+
+    @property
     def index(self) -> Path:
         """All shards of the data set: hashes, counts, census, one entry per clip."""
         return self.shards / "index.json"
@@ -98,6 +103,10 @@ class RunLayout:
         return self.folder / "features.npz"
 
     @property
+    def predictions(self) -> Path:  # what each probe answered for each test clip
+        return self.folder / "predictions.csv"
+
+    @property
     def evaluated(self) -> Path:
         """Manifest of the evaluate stage: the run's scores, written last."""
         return self.folder / "evaluation.json"
@@ -123,3 +132,8 @@ class ExperimentLayout:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
+
+
+def log(owner: str, stage: str, job: object = "") -> Path:
+    """What a job printed. `owner` is the name of the data set or of the experiment."""
+    return Path("logs") / owner / (f"{stage}-{job}.log" if job != "" else f"{stage}.log")

@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes a folder name
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot parts DVC's keys
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError("the first bound is greater than the second")
+    return interval
+
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Interval = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ordered)]
+PositiveInterval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 
 
 class Section(BaseModel):
@@ -31,18 +44,32 @@ class Clip(Section):
 
 
 class Synthetic(Section):
-    """The embedded data set: moving digits (`pipeline.videos.synthetic`)."""
+    """The embedded data set: moving digits (`pipeline.videos.synthetic`, docs/synthetic.md)."""
 
-    seed: int
+    seed: int = Field(ge=0)
     train: int = Field(ge=0)  # clips
     val: int = Field(ge=0)
     test: int = Field(ge=0)
-    size: int = Field(ge=16)  # pixels, square
+    size: int = Field(ge=16, multiple_of=2)  # pixels, square
     frames: int = Field(ge=2)
     fps: int = Field(gt=0)
-    motions: tuple[str, ...]
-    digit_size: tuple[int, int]  # pixels, smallest and largest
-    contrast: float = Field(gt=0, le=1)  # of the digit against its background
+    motions: tuple[str, ...] = Field(min_length=2)
+    digit_size: PositiveInterval  # pixels across the digit, smallest and largest
+    contrast: float = Field(gt=0, le=1)  # of the digit against the background's mean
+    texture: float = Field(ge=0, le=1)  # contrast of the background's and the digit's texture
+    tint: Share  # how far the colours of digit and background may be from grey
+    both_polarities: bool  # half of the digits are darker than their background
+    speed: Interval  # pixels per frame, of the digit along its path
+    period: PositiveInterval  # frames of one turn around the circle, or of one growth
+    acceleration: Share  # largest relative change of speed from the middle to either end
+    pan: Interval  # pixels per frame, of the background in a random direction
+    tilt: float = Field(ge=0, le=180)  # degrees, largest
+
+    @model_validator(mode="after")
+    def _digit_fits(self) -> Synthetic:
+        if self.digit_size[1] > self.size:
+            raise ValueError("digit_size is greater than the frame (size)")
+        return self
 
 
 class Download(Section):
@@ -53,11 +80,11 @@ class Download(Section):
 
 
 class Decode(Section):
-    short_side: int = Field(gt=0)  # pixels; never enlarged beyond the source unless too small
+    short_side: int = Field(gt=0, multiple_of=2)  # pixels of every clip's shorter side
     fps: float | None = Field(default=None, gt=0)  # null keeps the source's rate
     crf: int = Field(ge=0, le=51)
     gop: int = Field(gt=0)  # frames from one keyframe to the next
-    preset: str
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]  # x264
     min_frames: int = Field(ge=1)  # after cutting and resampling
     max_seconds: float | None = Field(default=None, gt=0)  # of output; null: the whole video
     time_limit_s: float = Field(gt=0)  # wall clock for one file
@@ -72,6 +99,7 @@ class Shards(Section):
 class Data(Section):
     name: Name
     manifest: str | None = None  # a CSV; null where `synthetic` makes the rows
+    rows_from: str  # the CSV, or the code that makes the rows: for dvc.yaml, which knows no null
     synthetic: Synthetic | None = None
     labels: tuple[str, ...]  # manifest columns that a probe predicts
     pretrain_splits: tuple[str, ...]
@@ -86,6 +114,8 @@ class Data(Section):
     def _one_source(self) -> Data:
         if (self.manifest is None) == (self.synthetic is None):
             raise ValueError("exactly one of data.manifest and data.synthetic must be set")
+        if self.manifest is not None and self.rows_from != self.manifest:
+            raise ValueError("data.rows_from must be data.manifest where that is set")
         return self
 
 
@@ -126,7 +156,7 @@ Target = Annotated[MlpTarget | PixelTarget | DinoTarget, Field(discriminator="ki
 
 
 class Mask(Section):
-    kind: Literal["tube", "random", "motion"]
+    kind: Literal["tube", "random"]
     ratio: float = Field(gt=0, lt=1)
 
 
@@ -188,6 +218,14 @@ class Trainer(Section):
     checkpoint_every: int = Field(gt=0)  # steps
     keep_checkpoints: int = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Trainer:
+        if self.batch_size % self.accumulation:
+            raise ValueError("batch_size must be a multiple of accumulation")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError("warmup_epochs must not be more than epochs")
+        return self
+
 
 class Views(Section):
     segments: int = Field(gt=0)  # clips spread evenly over the video
@@ -235,7 +273,7 @@ class Params(Section):
     objective: Objective
     trainer: Trainer
     evaluation: Evaluation
-    runs: dict[Name, Run] = Field(min_length=1)
+    runs: dict[RunName, Run] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _tubes_divide_the_clip(self) -> Params:

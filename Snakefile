@@ -1,0 +1,66 @@
+# The whole chain: `snakemake --cores all` makes everything, `snakemake -n` says what is to do.
+#
+#   manifest -> download -> decode -> shard -> index -> pretrain -> evaluate -> report
+#               \_______ once a chunk ______/           \__ once a run __/
+#
+# A rule's input is the small manifest of the stage before it and the stage's source files; its
+# params are the settings that the stage reads. Whichever changes, that stage runs again. Videos,
+# shards and checkpoints are not declared: Snakemake deletes what is declared before a rerun, and
+# the stages go on from them instead.
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/manifest.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/decode.smk"
+include: "workflow/rules/shard.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+# Targets to stop at: `snakemake --cores all pretrained`.
+rule downloaded:
+    input:
+        [DATA.downloaded(chunk) for chunk in CHUNKS],
+
+
+rule decoded:
+    input:
+        [DATA.decoded(chunk) for chunk in CHUNKS],
+
+
+rule sharded:
+    input:
+        [DATA.sharded(chunk) for chunk in CHUNKS],
+
+
+rule data:
+    input:
+        DATA.index,
+
+
+rule pretrained:
+    input:
+        [run.pretrained for run in RUNS],
+
+
+rule evaluated:
+    input:
+        [run.evaluated for run in RUNS],
+
+
+# Every manifest of the chain: with the report alone, Snakemake finds nothing to do where the
+# report is there and a manifest before it is not.
+rule all:
+    default_target: True
+    input:
+        rules.manifest.output,
+        rules.downloaded.input,
+        rules.decoded.input,
+        rules.sharded.input,
+        rules.index.output,
+        rules.pretrained.input,
+        rules.evaluated.input,
+        rules.report.output,

@@ -1,0 +1,73 @@
+"""Which clip comes when, and the random numbers of each sample: pure functions, no state.
+
+The stream of training samples is the epochs' permutations one after the other. Step s takes the
+positions [s B, (s+1) B) of it, so a global batch may reach into the next epoch, and a data set
+smaller than a batch goes round more than once in it. A process of rank r among w takes the r-th
+of w equal, contiguous parts of the global batch. What a sample looks like (frames, crop, flip,
+mask) depends on seed, epoch and the clip's index, and on nothing else; so neither the number of
+workers or processes nor the step that a run resumed at changes any sample.
+
+Random bits are Philox's, seeded by numpy's SeedSequence: numpy promises both to stay as they are,
+which it does not of `Generator.integers` and `Generator.shuffle`. Samplers therefore draw with
+`Generator.random` alone (a fixed function of the bits), through `below` where they need integers.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+_ORDER, _SAMPLE = 0, 1  # first part of every key: streams that serve different ends never meet
+
+
+def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+    """Return the order of `n` clips in one epoch: int64 (n,), a permutation of 0..n-1."""
+    bits = np.random.Philox(_key(seed, _ORDER, epoch)).random_raw(n)
+    return np.argsort(bits, kind="stable")
+
+
+def sample_key(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the source of all random numbers of clip `index` in one epoch."""
+    return np.random.Generator(np.random.Philox(_key(seed, _SAMPLE, epoch, index)))
+
+
+def below(rng: np.random.Generator, n: int) -> int:
+    """Return a uniform integer in 0..n-1."""
+    return int(rng.random() * n)
+
+
+def batch(
+    seed: int, step: int, *, n: int, batch_size: int, rank: int = 0, world: int = 1
+) -> list[tuple[int, int]]:
+    """Return (epoch, clip index) of each sample that one process takes in one step.
+
+    `batch_size` is the global one. Raises ValueError where it is not a multiple of `world`, or
+    there are no clips.
+    """
+    if n < 1:
+        raise ValueError("there are no clips to put in order")
+    if batch_size % world or not 0 <= rank < world:
+        raise ValueError(f"rank {rank} of {world} cannot share a batch of {batch_size}")
+    part = batch_size // world
+    first = step * batch_size + rank * part
+    return [
+        (position // n, int(_permutation(seed, position // n, n)[position % n]))
+        for position in range(first, first + part)
+    ]
+
+
+def steps_of(epochs: int, *, n: int, batch_size: int) -> int:
+    """Return how many whole global batches `epochs` epochs of `n` clips hold.
+
+    At least one where there is an epoch at all: the batch then reaches into further epochs.
+    """
+    return max(1, epochs * n // batch_size) if epochs else 0
+
+
+_permutation = functools.lru_cache(maxsize=4)(permutation)  # neighbouring steps share epochs
+
+
+def _key(seed: int, *parts: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed % 2**64, spawn_key=parts)

@@ -1,0 +1,24 @@
+"""From stored bytes to what the model sees, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, R G B in [0, 1]
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+def normalise(videos: Tensor) -> Tensor:
+    """Return (x / 255 - mean) / deviation: uint8 (B,T,H,W,3) to float32 (B,3,T,H,W)."""
+    scaled = videos.permute(0, 4, 1, 2, 3).to(torch.float32, memory_format=torch.contiguous_format)
+    return scaled.div_(255).sub_(_column(MEAN, scaled)).div_(_column(DEVIATION, scaled))
+
+
+def denormalise(videos: Tensor) -> Tensor:
+    """Return the pixels in [0, 1] that `normalise` was given: float (B,3,T,H,W), R G B."""
+    return videos * _column(DEVIATION, videos) + _column(MEAN, videos)
+
+
+def _column(values: tuple[float, float, float], like: Tensor) -> Tensor:
+    return like.new_tensor(values).view(3, 1, 1, 1)

@@ -1,0 +1,59 @@
+"""Items made in other processes, handed over in order; and how those processes end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.errors import UserError
+
+Item = TypeVar("Item")
+
+
+def in_order(dataset: Dataset[Item | UserError], steps: range, workers: int) -> Iterator[Item]:
+    """Yield `dataset[step]` for each step, in order, made by `workers` processes (0: by this one).
+
+    A worker hands a UserError back as an item, which is raised here.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator(),  # or starting it would draw from the run's own generator
+    )
+    for item in loader:
+        if isinstance(item, UserError):
+            raise item
+        yield item
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Make a worker outlive what a terminal or a scheduler sends to all processes.
+
+    The parent may have a step to finish (`training.interruption`). A worker ends when the parent
+    says so: by the loader's own means, or, where the parent ends in another way, by SIGTERM.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # or each prints a traceback
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
+
+
+def _end_when_the_parent_says_so() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _as_it_is(item: Item) -> Item:
+    return item

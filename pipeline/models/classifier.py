@@ -1,0 +1,40 @@
+"""The network that is fine-tuned: encoder, mean of its tokens, LayerNorm, linear map.
+
+Fine-tuning protocol of VideoMAE (Tong et al. 2022), which the paper follows (section 4): the
+encoder's last LayerNorm is replaced by one after the mean, and no tube is masked.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pipeline.configuration.schema import Clip, Model
+from pipeline.models.tubes import TubeGrid
+from pipeline.models.vit import NORM_EPS, Encoder
+
+
+class Classifier(nn.Module):
+    """Logits B,C of videos B,3,T,H,W for C classes.
+
+    A new head starts as a normal of deviation 0.02 (cut at one deviation) times `head_scale`,
+    with zero bias.
+    """
+
+    def __init__(self, model: Model, clip: Clip, classes: int, *, head_scale: float = 1.0) -> None:
+        super().__init__()
+        self.encoder = Encoder(model, TubeGrid.from_clip(clip, model.tube), final_norm=False)
+        self.fc_norm = nn.LayerNorm(model.width, eps=NORM_EPS)
+        self.head = nn.Linear(model.width, classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.02, a=-0.02, b=0.02)
+        self.head.weight.data.mul_(head_scale)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, videos: Tensor) -> Tensor:
+        """Pooled features B,D: the normalised mean of all tokens."""
+        pooled: Tensor = self.fc_norm(self.encoder(videos).mean(1))
+        return pooled
+
+    def forward(self, videos: Tensor) -> Tensor:
+        """Logits B,C."""
+        logits: Tensor = self.head(self.features(videos))
+        return logits

@@ -1,0 +1,151 @@
+"""Writing and reading models: this project's files, and official SIGMA / VideoMAE checkpoints.
+
+A file of this project is safetensors with the official parameter names, and the run's and the
+clip's configuration as JSON in its metadata. Loading is strict throughout: a tensor that is
+missing, left over or of another shape is an error that names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline.configuration.schema import Clip, Run
+from pipeline.errors import UserError
+from pipeline.files import atomic_path
+from pipeline.models.classifier import Classifier
+from pipeline.models.sigma import SigmaModel
+from pipeline.models.teacher import FrozenTarget
+from pipeline.models.vit import Encoder
+
+FORMAT = "sigma-pipeline model 1"
+SHOWN = 10  # names in one error message
+
+
+def save(path: Path | str, model: SigmaModel, run: Run, clip: Clip) -> None:
+    """Write the weights of `model` and the configuration that rebuilds it, atomically.
+
+    Equal models give equal bytes. A frozen teacher is left out; its digest is noted.
+    """
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "run": run.model_dump(mode="json"),
+        "clip": clip.model_dump(mode="json"),
+    }
+    if isinstance(model.target, FrozenTarget):
+        config["teacher_sha256"] = model.target.digest
+    tensors = {
+        official_name(model, name): tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        # One key only: the order of several in the file is not defined.
+        save_file(tensors, temporary, metadata={"config": json.dumps(config, sort_keys=True)})
+
+
+def read_config(path: Path | str) -> tuple[Run, Clip]:
+    """The configuration in a file that `save` wrote. Raises `UserError` for any other file."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors: {error}") from error
+    config = json.loads(metadata.get("config", "{}"))
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"{path} does not hold a model of this project (no configuration in its metadata)",
+            remedy="load an official checkpoint with pipeline.models.hub.load_official",
+        )
+    return Run.model_validate(config["run"]), Clip.model_validate(config["clip"])
+
+
+def load(path: Path | str, *, load_teacher: bool = False) -> SigmaModel:
+    """Read a model that `save` wrote, on CPU and in evaluation mode.
+
+    The frozen teacher of a `dino` target is only needed for training, so not loaded by default.
+    """
+    run, clip = read_config(path)
+    model = SigmaModel(run.model, run.objective, clip, load_teacher=load_teacher)
+    load_official(model, load_file(path), place=str(path))
+    return model.eval()
+
+
+def read_state(path: Path | str) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint: safetensors, or PyTorch's format without unpickling.
+
+    Official `.pth` files hold them under `model` or `module`, beside the training's arguments.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values only
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load has no exception of its own
+        raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
+    for key in ("model", "module"):
+        content = content.get(key, content)
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_official(
+    model: SigmaModel | Classifier, state: Mapping[str, Tensor], *, place: str = "state dict"
+) -> None:
+    """Fill `model` from tensors under official names, pretraining or fine-tuning, strictly.
+
+    Raises `UserError` naming every parameter that is missing, left over, or of another shape.
+    """
+    names = {official_name(model, name): name for name in model.state_dict()}
+    _load(model, names, state, place)
+
+
+def load_pretrained_encoder(
+    encoder: Encoder, state: Mapping[str, Tensor], *, place: str = "state dict"
+) -> None:
+    """Fill an encoder from a pretraining checkpoint; its decoder and head are passed over.
+
+    The last LayerNorm is passed over too where `encoder` has none (fine-tuning).
+    """
+    own = encoder.state_dict()
+    prefix = "encoder."
+    theirs = {name: value for name, value in state.items() if name.startswith(prefix)}
+    if "norm.weight" not in own:
+        theirs = {n: v for n, v in theirs.items() if not n.startswith(f"{prefix}norm.")}
+    _load(encoder, {prefix + name: name for name in own}, theirs, place)
+
+
+def official_name(model: nn.Module, name: str) -> str:
+    """The official checkpoints' name of a parameter: the same but for three prefixes."""
+    if isinstance(model, Classifier):
+        return name.removeprefix("encoder.")
+    return name.replace("target.network.", "head.", 1)
+
+
+def _load(
+    module: nn.Module, names: Mapping[str, str], state: Mapping[str, Tensor], place: str
+) -> None:
+    own = module.state_dict()
+    faults = [f"missing: {name}" for name in names if name not in state]
+    faults += [f"not of this model: {name}" for name in state if name not in names]
+    faults += [
+        f"{name}: shape {tuple(state[name].shape)}, expected {tuple(own[ours].shape)}"
+        for name, ours in names.items()
+        if name in state and state[name].shape != own[ours].shape
+    ]
+    if faults:
+        shown = "\n  ".join(faults[:SHOWN])
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise UserError(
+            f"the weights do not fit the model:\n  {shown}{more}",
+            place=place,
+            remedy="build the model that the checkpoint was trained as (model, objective, clip)",
+        )
+    module.load_state_dict({ours: state[name] for name, ours in names.items()})

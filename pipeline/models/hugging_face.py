@@ -1,0 +1,96 @@
+"""Our models under the names of Hugging Face Transformers' VideoMAE.
+
+Their file format has one query, key and value matrix each, and a bias for queries and values.
+Files made of `config` and `tensors` load with `VideoMAEModel` and `VideoMAEForPreTraining`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.configuration.schema import Clip, Model
+from pipeline.errors import UserError
+from pipeline.models.sigma import SigmaModel
+from pipeline.models.vit import NORM_EPS
+
+BLOCK = re.compile(r"(encoder|decoder)\.blocks\.(\d+)\.(.+)")
+STACKS = {"encoder": "videomae.encoder.layer", "decoder": "decoder.decoder_layers"}
+IN_BLOCK = {
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.q_bias": "attention.attention.q_bias",
+    "attn.v_bias": "attention.attention.v_bias",
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+OUTSIDE = {
+    "encoder.patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
+    "encoder.norm": "videomae.layernorm",
+}
+NOT_THEIRS = ("prototypes", "target.")  # SIGMA's own: VideoMAE has no place for them
+
+
+def config(model: Model, clip: Clip) -> dict[str, Any]:
+    """The content of their `config.json`. Raises `UserError` for tubes that are not square."""
+    frames, height, width = model.tube
+    if height != width:
+        raise UserError(
+            f"VideoMAE in Transformers has square tubes only, not {height}x{width}",
+            place="model.tube",
+        )
+    return {
+        "model_type": "videomae",
+        "architectures": ["VideoMAEForPreTraining"],
+        "image_size": clip.size,
+        "num_frames": clip.frames,
+        "num_channels": 3,
+        "patch_size": height,
+        "tubelet_size": frames,
+        "hidden_size": model.width,
+        "num_hidden_layers": model.depth,
+        "num_attention_heads": model.heads,
+        "intermediate_size": int(model.width * model.mlp_ratio),
+        "decoder_hidden_size": model.decoder_width,
+        "decoder_num_hidden_layers": model.decoder_depth,
+        "decoder_num_attention_heads": model.decoder_heads,
+        "decoder_intermediate_size": int(model.decoder_width * model.mlp_ratio),
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": NORM_EPS,
+        "qkv_bias": True,
+        "use_mean_pooling": False,  # keeps the encoder's last LayerNorm
+        "norm_pix_loss": True,
+    }
+
+
+def tensors(model: SigmaModel) -> dict[str, Tensor]:
+    """All weights that VideoMAE has a place for, under its names; prototypes and targets go."""
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if name.startswith(NOT_THEIRS):
+            continue
+        match = BLOCK.fullmatch(name)
+        if match is None:
+            module, _, kind = name.rpartition(".")
+            renamed[f"{OUTSIDE[module]}.{kind}" if module in OUTSIDE else name] = tensor
+            continue
+        stack, index, rest = match.groups()
+        block = f"{STACKS[stack]}.{index}"
+        if rest == "attn.qkv.weight":
+            for part, weight in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                renamed[f"{block}.attention.attention.{part}.weight"] = weight.contiguous()
+        else:
+            renamed[f"{block}.{_in_block(rest)}"] = tensor
+    return renamed
+
+
+def _in_block(rest: str) -> str:
+    if rest in IN_BLOCK:
+        return IN_BLOCK[rest]
+    module, _, kind = rest.rpartition(".")
+    return f"{IN_BLOCK[module]}.{kind}"

@@ -1,0 +1,102 @@
+"""Space-time tubes: how a clip is cut into the tokens of the model.
+
+Paper, section 3.1: a clip is split into non-overlapping tubes of 2 frames x 16 x 16 pixels.
+Letters: B clips, T frames, H and W pixels, N tubes of a clip, P values of a tube.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.configuration.schema import Clip
+from pipeline.errors import UserError
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class TubeGrid:
+    """A clip counted in tubes, and the size of one tube (frames, height, width in pixels).
+
+    Tubes are numbered frames first, then rows, then columns.
+    """
+
+    frames: int
+    height: int
+    width: int
+    tube: tuple[int, int, int]
+
+    @classmethod
+    def from_clip(cls, clip: Clip, tube: tuple[int, int, int]) -> TubeGrid:
+        """The grid of a configured clip. Raises `UserError` where the tube does not divide it."""
+        return cls.from_size(clip.frames, clip.size, clip.size, tube)
+
+    @classmethod
+    def from_size(
+        cls, frames: int, height: int, width: int, tube: tuple[int, int, int]
+    ) -> TubeGrid:
+        """The grid of a clip of `frames` x `height` x `width` pixels."""
+        t, h, w = tube
+        if frames % t or height % h or width % w:
+            raise UserError(
+                f"a tube of {t}x{h}x{w} does not divide a clip of {frames}x{height}x{width}",
+                place="model.tube and data.clip",
+                remedy="choose frames and sizes that are multiples of the tube's",
+            )
+        return cls(frames // t, height // h, width // w, tube)
+
+    @property
+    def count(self) -> int:
+        """N, tubes of a clip."""
+        return self.frames * self.height * self.width
+
+    @property
+    def pixels(self) -> int:
+        """P, values of one tube: frames x height x width x channels."""
+        frames, height, width = self.tube
+        return frames * height * width * CHANNELS
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int]:
+        """T, H, W: the clip in frames and pixels."""
+        t, h, w = self.tube
+        return self.frames * t, self.height * h, self.width * w
+
+    def split(self, videos: Tensor) -> Tensor:
+        """Cut videos B,3,T,H,W into tubes B,N,P; within a tube: frame, row, column, channel."""
+        if tuple(videos.shape[1:]) != (CHANNELS, *self.clip_shape):
+            raise ValueError(f"videos {tuple(videos.shape)} are not B,3,{self.clip_shape}")
+        t, h, w = self.tube
+        parts = videos.reshape(-1, CHANNELS, self.frames, t, self.height, h, self.width, w)
+        return parts.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(-1, self.count, self.pixels)
+
+    def join(self, tubes: Tensor) -> Tensor:
+        """Undo `split`: tubes B,N,P to videos B,3,T,H,W."""
+        t, h, w = self.tube
+        parts = tubes.reshape(-1, self.frames, self.height, self.width, t, h, w, CHANNELS)
+        return parts.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, CHANNELS, *self.clip_shape)
+
+
+def gather(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Pick tokens B,N,D by indices B,M: B,M,D."""
+    return tokens.gather(1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def split_mask(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the visible (B,V) and of the masked tubes (B,M), each in ascending order.
+
+    `mask` is B,N bool, true where masked. Raises `ValueError` unless every clip of the batch
+    has the same number of masked tubes, and at least one tube of each kind.
+    """
+    counts = mask.sum(1)
+    masked = int(counts[0])
+    if bool((counts != masked).any()):
+        raise ValueError(
+            f"every clip of a batch needs the same number of masked tubes, got {counts.tolist()}"
+        )
+    if not 0 < masked < mask.shape[1]:
+        raise ValueError(f"a mask of {masked} of {mask.shape[1]} tubes leaves nothing to learn")
+    order = mask.to(dtype=counts.dtype).argsort(dim=1, stable=True)  # visible ones first
+    return order[:, : mask.shape[1] - masked], order[:, mask.shape[1] - masked :]

@@ -1,0 +1,91 @@
+"""Write one shard: a tar with fixed metadata, hashed on the way, and the two files beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.files import atomic_path, write_json, write_text
+from pipeline.records import ClipRecord
+from pipeline.shards import format
+
+
+class ShardWriter:
+    """Appends clips to one shard. Made by `open_shard`; clips come in the order of their ids."""
+
+    def __init__(self, path: Path, handle: BinaryIO, codec: str) -> None:
+        self.path = path
+        self.entries: list[format.ClipEntry] = []
+        self._handle = handle
+        self._extension = format.EXTENSIONS[codec]
+        self._hash = hashlib.sha256()
+        self._position = 0
+
+    def add(self, record: ClipRecord, video: bytes) -> format.ClipEntry:
+        """Append a clip's two members. Raises ValueError where the ids do not ascend."""
+        if self.entries and record.id <= self.entries[-1].id:
+            raise ValueError(f"clip {record.id!r} comes after {self.entries[-1].id!r}")
+        key = format.key_of(record.id)
+        offset = self._member(f"{key}.{self._extension}", video)
+        self._member(f"{key}.json", format.clip_json(record))
+        entry = format.ClipEntry(
+            id=record.id,
+            shard=self.path,
+            offset=offset,
+            size=len(video),
+            frames=record.frames,
+            fps=record.fps,
+            width=record.width,
+            height=record.height,
+            split=record.split,
+            labels=dict(record.labels),
+        )
+        self.entries.append(entry)
+        return entry
+
+    def close(self, split: str, chunk: int) -> format.ShardSummary:
+        """Write the end of the archive and return its summary."""
+        self._write(format.END)
+        return format.ShardSummary(
+            name=self.path.name,
+            sha256=self._hash.hexdigest(),
+            bytes=self._position,
+            clips=len(self.entries),
+            frames=sum(entry.frames for entry in self.entries),
+            split=split,
+            chunk=chunk,
+        )
+
+    def _member(self, name: str, data: bytes) -> int:
+        """Write one file of the archive; return the offset of its data."""
+        self._write(format.member_header(name, len(data)))
+        offset = self._position
+        self._write(data)
+        self._write(format.padding(len(data)))
+        return offset
+
+    def _write(self, data: bytes) -> None:
+        self._handle.write(data)
+        self._hash.update(data)
+        self._position += len(data)
+
+
+@contextlib.contextmanager
+def open_shard(
+    folder: Path, split: str, chunk: int, part: int, codec: str = "h264"
+) -> Iterator[ShardWriter]:
+    """Write a shard and, when the block ends well, put it and its two companions in place.
+
+    The tar appears first and `.shard.json` last; on an exception none of the three does.
+    """
+    path = folder / format.shard_name(split, chunk, part)
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        writer = ShardWriter(path, handle, codec)
+        yield writer
+        summary = writer.close(split, chunk)
+    write_text(format.clips_file(path), "".join(entry.line() for entry in writer.entries))
+    write_json(format.summary_file(path), asdict(summary))

@@ -1,0 +1,126 @@
+"""The two logs of a run, a JSON object per line.
+
+`metrics.jsonl` holds only what equal runs have in common and is, byte for byte, the same for a
+run that was killed and resumed as for one that was not. Whatever differs from run to run (time,
+memory) goes to `speed.jsonl`.
+
+Both are written anew when a process starts, and only then appended to: the file of before may be
+a link into a DVC cache.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.files import write_text
+
+Item = TypeVar("Item")
+MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB on Linux
+
+
+class MetricsLog:
+    """One line every `every` steps, and one at the last of `steps`."""
+
+    def __init__(self, path: Path, *, every: int, steps: int) -> None:
+        self.path, self.every, self.steps = path, every, steps
+        self.losses: list[float] = []  # since the last line
+        self.last: dict[str, Any] = {}  # the last line
+
+    def rewind(self, state: Mapping[str, Any] | None) -> None:
+        """Go back to a `state()`, dropping the lines after it; None empties the log."""
+        self.losses = list(state["losses"]) if state else []
+        self.last = json.loads(state["last"]) if state else {}
+        lines = _lines_up_to(self.path, self.last.get("step", 0))
+        if self.last and (not lines or json.loads(lines[-1])["step"] != self.last["step"]):
+            print(f"warning: {self.path} lacks lines from before the checkpoint", file=sys.stderr)
+        write_text(self.path, "".join(lines))
+
+    def state(self) -> dict[str, Any]:
+        """Return what `rewind` needs, as primitives."""
+        return {"losses": list(self.losses), "last": json.dumps(self.last)}
+
+    def add(self, loss: float) -> None:
+        """Note the loss of a step."""
+        self.losses.append(loss)
+
+    def is_due(self, step: int) -> bool:
+        """Whether a line belongs to this step (counted from 1)."""
+        return step % self.every == 0 or step == self.steps
+
+    def write(self, step: int, epoch: int, fields: Mapping[str, Any]) -> None:
+        """Write a line: the mean loss since the last one, and `fields` of this step."""
+        mean = sum(self.losses) / len(self.losses)
+        self.last = {"step": step, "epoch": epoch, "loss": mean, **fields}
+        self.losses = []
+        _append(self.path, self.last)
+
+
+class SpeedLog:
+    """Where the time goes: clips per second, and the share of it spent waiting for data."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clips = 0
+        self.began = self.marked = time.monotonic()
+        self.waited = 0.0
+        self._clips_marked, self._waited_marked = 0, 0.0
+
+    def rewind(self, step: int) -> None:
+        """Keep what earlier processes wrote, up to `step`; start the clock."""
+        write_text(self.path, "".join(_lines_up_to(self.path, step)))
+        self.began = self.marked = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since this process began to train."""
+        return time.monotonic() - self.began
+
+    def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """Yield the batches, and count the time until each one comes."""
+        iterator = iter(batches)
+        while True:
+            asked = time.monotonic()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self.waited += time.monotonic() - asked
+            yield batch
+
+    def write(self, step: int) -> None:
+        """Write a line about the time since the last one."""
+        now = time.monotonic()
+        seconds = max(now - self.marked, 1e-9)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB
+        line = {
+            "step": step,
+            "seconds": round(self.seconds, 3),
+            "clips_per_s": round((self.clips - self._clips_marked) / seconds, 2),
+            "data_wait": round((self.waited - self._waited_marked) / seconds, 4),
+            "peak_memory_mib": round(peak),
+        }
+        self.marked, self._clips_marked, self._waited_marked = now, self.clips, self.waited
+        _append(self.path, line)
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _lines_up_to(path: Path, step: int) -> list[str]:
+    """Return the whole lines up to this step; a killed process may have left half of one."""
+    if not path.exists():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    return kept

@@ -1,0 +1,100 @@
+"""Learning-rate schedule and parameter groups of AdamW (paper, appendix; protocol of VideoMAE)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+UNDECAYED = ("mask_token",)  # beside biases and vectors; prototypes do decay
+
+
+class ParameterGroup(TypedDict):
+    """A group as `torch.optim` takes it; `lr_scale` multiplies the scheduled rate."""
+
+    params: list[nn.Parameter]
+    names: list[str]
+    weight_decay: float
+    lr_scale: float
+
+
+def schedule(
+    base: float,
+    final: float,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    warmup_epochs: int = 0,
+    start: float = 0.0,
+) -> NDArray[np.float64]:
+    """A value for each optimiser step: a linear rise from `start` to `base`, then half a cosine.
+
+    With S steps, of which W warm up: value[i] = start + (base - start) i / (W - 1) for i < W, then
+    final + (base - final) (1 + cos(pi (i - W) / (S - W))) / 2; `final` itself is never reached.
+    """
+    total, warmup = epochs * steps_per_epoch, warmup_epochs * steps_per_epoch
+    if warmup > total:
+        raise ValueError(f"{warmup_epochs} warm-up epochs are more than {epochs} epochs")
+    rise = np.linspace(start, base, warmup)
+    share = np.arange(total - warmup) / max(total - warmup, 1)
+    fall = final + 0.5 * (base - final) * (1 + np.cos(np.pi * share))
+    return np.concatenate((rise, fall)).astype(np.float64)
+
+
+def scaled_rate(rate: float, global_batch: int) -> float:
+    """A learning rate stated per 256 clips, for `global_batch` clips in one optimiser step.
+
+    Clips of all processes and of all accumulated parts count.
+    """
+    return rate * global_batch / 256
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay applies: to matrices, but not to biases, vectors or the mask token."""
+    last = name.rsplit(".", 1)[-1]
+    return parameter.ndim > 1 and last != "bias" and last not in UNDECAYED
+
+
+def layer_of(name: str, depth: int) -> int:
+    """A parameter's layer: 0 is the embedding, 1 to `depth` the blocks, then the rest."""
+    parts = name.removeprefix("encoder.").split(".")
+    if parts[0] in ("patch_embed", *UNDECAYED):
+        return 0
+    return int(parts[1]) + 1 if parts[0] == "blocks" else depth + 1
+
+
+def parameter_groups(
+    model: nn.Module,
+    weight_decay: float,
+    *,
+    layer_decay: float | None = None,
+    depth: int | None = None,
+) -> list[ParameterGroup]:
+    """Trainable parameters by weight decay and, with `layer_decay`, by layer.
+
+    With layer decay (Clark et al. 2020; for fine-tuning) layer l of an encoder of `depth` blocks
+    learns at layer_decay^(depth + 1 - l) of the scheduled rate. The order of groups and of
+    parameters is the model's own.
+    """
+    if layer_decay is not None and depth is None:
+        raise ValueError("layer decay needs the encoder's depth")
+    groups: dict[tuple[float, float], ParameterGroup] = {}
+    for name, parameter in _trainable(model):
+        decay = weight_decay if decays(name, parameter) else 0.0
+        scale = 1.0
+        if layer_decay is not None and depth is not None:
+            scale = layer_decay ** (depth + 1 - layer_of(name, depth))
+        group = groups.setdefault(
+            (scale, decay),
+            {"params": [], "names": [], "weight_decay": decay, "lr_scale": scale},
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+def _trainable(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)

@@ -1,0 +1,128 @@
+"""Which ffmpeg to run, and running it so that a bad video can do no harm."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+
+
+@cache
+def executable() -> str:
+    """Return the system's ffmpeg where there is one that can write H.264, else the one that
+    imageio-ffmpeg brings."""
+    found = shutil.which("ffmpeg")
+    if found and _has_x264(found):
+        return found
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _has_x264(path: str) -> bool:
+    """Some distributions build ffmpeg without libx264 (patents); its help says so."""
+    command = [path, "-hide_banner", "-h", "encoder=libx264"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"Encoder libx264" in done.stdout
+
+
+class TimedOut(Exception):  # noqa: N818 - it is the outcome of a video, not an error of ours
+    """The process had not ended after its time limit, and was killed."""
+
+
+def run(
+    command: Sequence[str],
+    hear: Callable[[str], None],
+    *,
+    time_limit_s: float,
+    memory_limit_mib: int,
+) -> int:
+    """Run a command to its end and return its exit status (negative: the signal that ended it).
+
+    `hear` is called with each line of its standard error. Whatever happens here, the process and
+    its children are gone afterwards.
+
+    Args:
+        time_limit_s: wall clock.
+        memory_limit_mib: address space of the process; Linux only.
+
+    Raises:
+        TimedOut: it ran into the time limit.
+    """
+    deadline = time.monotonic() + time_limit_s
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a group of its own, to be killed as one
+    ) as process:
+        try:
+            _limit(process.pid, time_limit_s, memory_limit_mib)
+            for line in _lines(process, deadline):
+                hear(line.decode(errors="replace"))
+            _await_end(process, deadline)
+            return process.wait()
+        except subprocess.TimeoutExpired:
+            raise TimedOut from None
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _limit(pid: int, time_limit_s: float, memory_limit_mib: int) -> None:
+    # From outside and right after the start: a function run between fork and exec would keep
+    # Python from using vfork, which costs more than a small video takes to decode.
+    if not hasattr(resource, "prlimit"):
+        return
+    memory = memory_limit_mib * 2**20
+    # For the case that this process is killed and cannot end the other. Four threads at most do
+    # any work: reading, decoding, filtering, encoding.
+    seconds = math.ceil(4 * time_limit_s) + 1
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))
+        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Wait until the process has ended, which it does right after it closed its standard error."""
+    left = max(0.01, deadline - time.monotonic())
+    if not hasattr(os, "pidfd_open"):
+        process.wait(left)  # looks again and again, and sleeps in between
+        return
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        if not select.select([descriptor], [], [], left)[0]:
+            raise subprocess.TimeoutExpired(process.args, left)
+    finally:
+        os.close(descriptor)
+
+
+def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
+    """Yield the lines of standard error while they come; nothing of them is kept."""
+    assert process.stderr is not None  # noqa: S101 - for the type checker
+    descriptor = process.stderr.fileno()
+    rest = b""
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        if not select.select([descriptor], [], [], left)[0]:
+            raise subprocess.TimeoutExpired(process.args, left)
+        block = os.read(descriptor, 65536)
+        if not block:
+            break
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest

@@ -1,0 +1,147 @@
+"""What a file is: from its first bytes, and from what ffmpeg says while it decodes it.
+
+ffprobe is not needed. One ffmpeg process at log level `verbose` says what the header promises,
+what was really decoded, and what was written; `Facts` listens to it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+# Files that are often found in the place of a video, by how they begin.
+_SIGNATURES = {
+    b"PK\x03\x04": "a zip archive",
+    b"Rar!": "a rar archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+}
+_PAGE = re.compile(rb"\s*<(!--|(!doctype|html|head|body|\?xml)\b)", re.IGNORECASE)
+_PRINTABLE = bytes({*range(32, 256), *b"\t\n\r\f"})
+
+
+def not_a_video(path: Path) -> str:
+    """Say what a file is that its first bytes show not to be a video; empty for all others."""
+    with path.open("rb") as handle:
+        start = handle.read(1024)
+    if not start:
+        return "an empty file"
+    for signature, name in _SIGNATURES.items():
+        if start.startswith(signature):
+            return f"{name}, not a video"
+    text = start.removeprefix(b"\xef\xbb\xbf")
+    if _PAGE.match(text):
+        return "a web page, not a video"
+    if _is_text(text) and not start.startswith(b"YUV4MPEG2"):
+        return "a text file, not a video"
+    return ""
+
+
+def _is_text(start: bytes) -> bool:
+    if start.translate(None, _PRINTABLE):
+        return False
+    try:
+        start[: max(1, len(start) - 3)].decode()  # the last character may be cut in two
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(r"^  Duration: (\d+):(\d+):(\d+(?:\.\d+)?)")
+_STREAM = re.compile(r"^  Stream #0:(\d+).*?: (Video|Audio|Subtitle|Data|Attachment): ")
+_MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0")
+_FPS = re.compile(rf", {_NUMBER}(k?) fps")
+_SIZE = re.compile(r", (\d+)x(\d+)[ ,\[]")
+_RATE = re.compile(r"\[Parsed_fps_\d+ @ \w+\] (?:\[\w+\] )?fps=(\d+)/(\d+)")
+_READ = re.compile(
+    r"Input stream #0:\d+ \(video\): (\d+) packets read .*?; (\d+) frames decoded"
+    r"(?:; (\d+) decode errors)?"
+)
+_WRITTEN = re.compile(r"Output stream #0:0 \(video\): (\d+) frames encoded")
+_DAMAGED = ("[warning] corrupt decoded frame", "[error] corrupt decoded frame")
+_CUT_SHORT = re.compile(r"(offset 0x[0-9a-f]+: partial file|\] File ended prematurely)")
+_LEVEL = re.compile(r"\[(error|fatal|panic)\] (.*)")
+
+
+@dataclass
+class Facts:
+    """What one ffmpeg process said of its input and its output; give it to `ffmpeg.run`."""
+
+    opened: bool = False  # a container was recognised and its header read
+    seconds: float | None = None  # that the header promises
+    streams: dict[int, str] = field(default_factory=dict)  # number -> its line in the log
+    mapped: int | None = None  # the stream that was decoded
+    decoded: int = 0  # frames
+    damaged: int = 0  # frames or packets that were damaged, as far as the decoder noticed
+    cut_short: bool = False  # the file ends before its contents do
+    written: int = 0  # frames, counted by the encoder
+    rate: Fraction | None = None  # frames a second, of the output
+    size: tuple[int, int] = (0, 0)  # width, height of the output
+    low_score: bool = False  # the container was guessed from the file's name
+    estimated: bool = False  # the header promises no duration; ffmpeg guessed one
+    errors: list[str] = field(default_factory=list)  # the first and the last few messages
+    _output: bool = False
+
+    def hear(self, line: str) -> None:
+        """Take in one line of the log."""
+        if line.startswith("  ") or line.startswith("[info]   "):
+            self._hear_header(line.removeprefix("[info] "))
+        elif line.endswith(_DAMAGED):
+            self.damaged += 1
+        elif _CUT_SHORT.search(line):
+            self.cut_short = True
+        elif match := _READ.search(line):
+            self.decoded = int(match[2])
+            self.damaged += int(match[3] or 0)
+        elif match := _WRITTEN.search(line):
+            self.written = int(match[1])
+        elif match := _RATE.search(line):
+            self.rate = Fraction(int(match[1]), int(match[2])) if int(match[2]) else None
+        elif "detected only with low score" in line:
+            self.low_score = True
+        elif "Estimating duration from bitrate" in line:
+            self.estimated = True
+        elif line.startswith("[info] Input #0"):
+            self.opened = True
+        elif line.startswith("[info] Output #0"):
+            self._output = True
+        if match := _LEVEL.search(line):
+            self._keep(match[2])
+
+    def _hear_header(self, line: str) -> None:
+        if match := _MAPPED.match(line):
+            self.mapped = int(match[1])
+        elif match := _STREAM.match(line):
+            if not self._output:
+                self.streams[int(match[1])] = line
+            elif size := _SIZE.search(line):
+                self.size = int(size[1]), int(size[2])
+        elif not self._output and not self.estimated and (match := _DURATION.match(line)):
+            self.seconds = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+
+    def _keep(self, message: str) -> None:
+        self.errors.append(re.sub(r"0x[0-9a-f]+", "", message).strip())
+        if len(self.errors) > 40:
+            del self.errors[20]
+
+    def said(self, text: str) -> bool:
+        """Whether an error message holds this text."""
+        return any(text in message for message in self.errors)
+
+    @property
+    def source_rate(self) -> float | None:
+        """Frames a second that the header promises, of the decoded stream."""
+        match = _FPS.search(self.streams.get(self.mapped if self.mapped is not None else -1, ""))
+        return float(match[1]) * (1000 if match[2] else 1) if match else None
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of streams that the file holds, such as `audio`."""
+        matches = (_STREAM.match(line) for line in self.streams.values())
+        return sorted({match[2].lower() for match in matches if match})

@@ -1,0 +1,31 @@
+"""The embedded data set: handwritten digits that move over textured, panning backgrounds.
+
+docs/synthetic.md says what is drawn, why it is hard, and what each setting does.
+"""
+
+from pipeline.videos.synthetic.dataset import (
+    SPLITS,
+    Rendered,
+    labels_of,
+    parse,
+    render,
+    rows,
+)
+from pipeline.videos.synthetic.motions import MOTIONS
+from pipeline.videos.synthetic.video import masks_path, write_videos
+
+# Raised whenever the frames of the same settings change, so that old videos are made again.
+VERSION = 1
+
+__all__ = [
+    "MOTIONS",
+    "SPLITS",
+    "VERSION",
+    "Rendered",
+    "labels_of",
+    "masks_path",
+    "parse",
+    "render",
+    "rows",
+    "write_videos",
+]

@@ -1,0 +1,40 @@
+"""Options for data that is not part of the project, and fixtures that skip by name without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED = PROJECT.parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--clips", type=Path, default=SHARED / "clips", help="folder of real videos")
+    parser.addoption("--golden", type=Path, default=SHARED / "golden", help="recorded numbers")
+
+
+def _folder(request: pytest.FixtureRequest, option: str) -> Path:
+    folder: Path = request.config.getoption(option)
+    if not folder.is_dir():
+        pytest.skip(f"{option} {folder}: no such folder (give one with {option} DIR)")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def clips_folder(request: pytest.FixtureRequest) -> Path:
+    """Real videos, good and bad, with all.csv and segments.csv."""
+    return _folder(request, "--clips")
+
+
+@pytest.fixture(scope="session")
+def golden_folder(request: pytest.FixtureRequest) -> Path:
+    """Recorded inputs and outputs of the reference implementation."""
+    return _folder(request, "--golden")
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project folder."""
+    return PROJECT

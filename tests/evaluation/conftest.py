@@ -1,0 +1,99 @@
+"""A small labelled data set, made by the real shard and index stages, and one untrained run."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pipeline.configuration import composition
+from pipeline.configuration.layout import DataLayout, RunLayout
+from pipeline.configuration.schema import Params
+from pipeline.files import sha256_file, write_json
+from pipeline.models import hub
+from pipeline.models.sigma import SigmaModel
+from pipeline.records import ChunkManifest, ClipRecord, Outcome
+from pipeline.shards import index_stage, shard_stage
+from pipeline.videos import ffmpeg
+
+RUN = "random"
+SIZES = {"train": 24, "val": 9, "test": 12}
+COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (70, 70, 220)}
+OVERRIDES = (
+    "experiment=tiny",
+    "data.name=colours",
+    "data.labels=[colour]",
+    "data.chunks=1",
+    "data.max_lost_share=0.2",
+    "data.clip.frames=4",
+    "data.clip.size=16",
+    "evaluation.batch_size=7",
+    "evaluation.knn.k=3",
+)
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The tiny experiment on the data set below."""
+    text = composition.compose(OVERRIDES)
+    return composition.validate(yaml.safe_load(text), place="test")
+
+
+def write_video(path: Path, colour: tuple[int, int, int], seed: int) -> None:
+    """Encode six frames of 32 x 20 pixels: one colour under strong noise, H.264."""
+    noise = np.random.default_rng(seed).normal(0, 25, (6, 20, 32, 3))
+    video = np.clip(noise + np.array(colour), 0, 255).astype(np.uint8)
+    command = [ffmpeg.executable(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", "32x20", "-r", "8", "-i", "-", "-c:v", "libx264", "-crf", "18"]
+    command += ["-threads", "1", "-pix_fmt", "yuv420p", str(path)]
+    subprocess.run(command, input=video.tobytes(), check=True)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
+    """A project folder with a data set of 45 clips, 2 lost ones, and a run that is not trained.
+
+    Test clip `test-00` has no label.
+    """
+    folder = tmp_path_factory.mktemp("project")
+    with contextlib.chdir(folder):
+        layout = DataLayout(params.data.name)
+        layout.clips(0).mkdir(parents=True)
+        records = []
+        for split, count in SIZES.items():
+            for k in range(count):
+                name = list(COLOURS)[k % 3]
+                path = layout.clips(0) / f"{split}-{k:02d}.mp4"
+                write_video(path, COLOURS[name], seed=len(records))
+                labels = {} if path.stem == "test-00" else {"colour": name}
+                record = ClipRecord(id=path.stem, outcome=Outcome.OK, file=str(path), frames=6)
+                shape = {"fps": 8.0, "width": 32, "height": 20, "split": split, "labels": labels}
+                records.append(record.model_copy(update=shape))
+        for split in ("train", "test"):
+            lost = {"outcome": Outcome.CORRUPT, "reason": "damaged", "stage": "decode"}
+            records.append(ClipRecord(id=f"lost-{split}", split=split, **lost))
+        ChunkManifest(stage="decode", chunk=0, clips=records).write(layout.decoded(0))
+        shard_stage.run(params, 0)
+        index_stage.run(params)
+        run = params.runs[RUN]
+        torch.manual_seed(0)
+        model = SigmaModel(run.model, run.objective, params.data.clip)
+        files = RunLayout(params.name, RUN)
+        hub.save(files.weights, model, run, params.data.clip)
+        write_json(files.pretrained, {"model_sha256": sha256_file(files.weights)})
+    return folder
+
+
+@pytest.fixture
+def workplace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `built`, as the working directory."""
+    folder = tmp_path / "project"
+    shutil.copytree(built, folder)
+    monkeypatch.chdir(folder)
+    return folder

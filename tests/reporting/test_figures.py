@@ -1,0 +1,75 @@
+"""Curves and matrices: the values that are drawn are those of the logs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline.reporting import figures, results
+from pipeline.reporting.results import Results
+
+from .experiments import CLASSES, STEPS, Experiment
+
+
+@pytest.fixture
+def found(experiment: Experiment) -> Results:
+    with contextlib.chdir(experiment.folder):
+        return results.read(experiment.params)
+
+
+def by_id(found: Results) -> dict[str, figures.Figure]:
+    return {figure.id: figure for figure in figures.curves(found)}
+
+
+def test_losses_of_different_kinds_have_axes_of_their_own(found: Results) -> None:
+    """Catches cross-entropies and squared errors in one chart, and a curve of the untrained run."""
+    drawn = {key: json.loads(f.json) for key, f in by_id(found).items() if key.startswith("loss")}
+    assert [[t["name"] for t in f["data"]] for f in drawn.values()] == [["sigma_mlp"], ["pixel"]]
+
+
+def test_losses_of_one_kind_share_a_chart(found: Results) -> None:
+    """Catches runs that differ in their seed alone being drawn apart."""
+    twin = replace(found.runs[1], name="pixel_again")
+    drawn = by_id(replace(found, runs=(*found.runs, twin)))
+    names = [[t["name"] for t in json.loads(drawn[f"loss-{n}"].json)["data"]] for n in range(2)]
+    assert names == [["sigma_mlp"], ["pixel", "pixel_again"]]
+
+
+def test_all_that_is_asked_for_is_drawn(found: Results) -> None:
+    """Catches a diagnostic whose key in the log and here have come apart."""
+    promised = {"prototypes_used", "assignment_entropy", "branch_agreement", "lr", "clips_per_s"}
+    assert promised <= set(by_id(found))
+
+
+def test_values_are_those_of_the_log_and_nan_is_a_gap(found: Results) -> None:
+    """Catches shifted steps, and a loss that is not a number ending up in the page's JSON."""
+    figure = by_id(found)["loss-0"]
+    assert "NaN" not in figure.json
+    (trace,) = json.loads(figure.json)["data"]
+    assert trace["x"] == list(range(1, STEPS + 1))
+    assert trace["y"] == [pytest.approx(9.0 / s, rel=1e-5) if s != 3 else None for s in trace["x"]]
+    assert figure.header == ("step", "sigma_mlp")
+    assert figure.rows[-1] == (str(STEPS), f"{9 / STEPS:.4g}")
+
+
+def test_long_curves_are_thinned_but_keep_both_ends(found: Results) -> None:
+    """Catches a page that grows with the run, and a curve that ends before the run does."""
+    lines = tuple({"step": step, "loss": float(step)} for step in range(1, 100_002))
+    runs = tuple(replace(run, metrics=lines) for run in found.runs)
+    (trace,) = json.loads(by_id(replace(found, runs=runs))["loss-0"].json)["data"]
+    assert len(trace["x"]) <= figures.POINTS + 1
+    assert (trace["x"][0], trace["x"][-1]) == (1, 100_001)
+    assert all(y == pytest.approx(x, rel=1e-5) for x, y in zip(trace["x"], trace["y"], strict=True))
+
+
+def test_a_matrix_shows_shares_of_true_classes(found: Results) -> None:
+    """Catches a transposed matrix, and columns normalised in place of rows."""
+    matrix = figures.confusions(found)[0]
+    (heat,) = json.loads(matrix.json)["data"]
+    assert heat["y"] == CLASSES
+    assert heat["z"][0][:2] == [pytest.approx(2 / 3, abs=1e-4), pytest.approx(1 / 3, abs=1e-4)]
+    assert heat["z"][1][:2] == [0, 1]
+    assert matrix.rows == ((CLASSES[0], CLASSES[1], "1"),)

@@ -1,0 +1,99 @@
+"""The metrics log of a resumed run is that of an uninterrupted one, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.training.logs import MetricsLog, SpeedLog
+
+
+def write(log: MetricsLog, losses: list[float], first: int) -> None:
+    for step, loss in enumerate(losses[first:], first + 1):
+        log.add(loss)
+        if log.is_due(step):
+            log.write(step, 0, {"lr": step / 7})
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    losses=st.lists(st.floats(0, 100), min_size=1, max_size=30),
+    every=st.integers(1, 7),
+    data=st.data(),
+)
+def test_killed_and_resumed_is_the_same_log(
+    tmp_path_factory: pytest.TempPathFactory,
+    losses: list[float],
+    every: int,
+    data: st.DataObject,
+) -> None:
+    """Catches lost or doubled lines, and means that forget the losses before a checkpoint."""
+    folder = tmp_path_factory.mktemp("logs")
+    saved = data.draw(st.integers(0, len(losses)), label="checkpoint")
+    killed = data.draw(st.integers(saved, len(losses)), label="killed")
+
+    whole = MetricsLog(folder / "whole.jsonl", every=every, steps=len(losses))
+    whole.rewind(None)
+    write(whole, losses, 0)
+
+    before = MetricsLog(folder / "resumed.jsonl", every=every, steps=len(losses))
+    before.rewind(None)
+    write(before, losses[:saved], 0)
+    state = json.loads(json.dumps(before.state()))
+    write(before, losses[:killed], saved)
+    with before.path.open("a") as handle:
+        handle.write('{"step": 1')  # the line at which the process died
+
+    after = MetricsLog(before.path, every=every, steps=len(losses))
+    after.rewind(state)
+    write(after, losses, saved)
+    assert after.path.read_bytes() == whole.path.read_bytes()
+    lines = [json.loads(line) for line in whole.path.read_text().splitlines()]
+    assert lines[-1]["step"] == len(losses)
+    assert lines[0]["loss"] == pytest.approx(sum(losses[:every]) / len(losses[:every]))
+
+
+def test_a_linked_copy_is_left_alone(tmp_path: Path) -> None:
+    """Catches appending in place: DVC's cache may hold the file of before as a hard link."""
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=1, steps=4)
+    log.rewind(None)
+    write(log, [1.0, 2.0], 0)
+    os.link(log.path, tmp_path / "cached")
+    content = (tmp_path / "cached").read_bytes()
+    again = MetricsLog(log.path, every=1, steps=4)
+    again.rewind(log.state())
+    write(again, [1.0, 2.0, 3.0], 2)
+    assert (tmp_path / "cached").read_bytes() == content
+    assert len(log.path.read_text().splitlines()) == 3
+
+
+def test_speed_counts_the_wait_for_data(tmp_path: Path) -> None:
+    """Catches a data-wait share that is not a share, or clips that are counted twice."""
+
+    def slowly() -> Iterator[int]:
+        for step in range(1, 4):
+            time.sleep(0.06)
+            yield step
+
+    speed = SpeedLog(tmp_path / "speed.jsonl")
+    speed.rewind(0)
+    for step in speed.timed(slowly()):
+        time.sleep(0.02)
+        speed.clips += 8
+        speed.write(step)
+    lines = [json.loads(line) for line in speed.path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all(0.5 < line["data_wait"] < 1 for line in lines)
+    assert sum(8 / line["clips_per_s"] for line in lines) == pytest.approx(
+        lines[-1]["seconds"], rel=0.05
+    )
+    again = SpeedLog(speed.path)
+    again.rewind(2)
+    assert [json.loads(line) for line in speed.path.read_text().splitlines()] == lines[:2]

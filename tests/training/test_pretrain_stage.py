@@ -1,0 +1,261 @@
+"""The stage as a user runs it: what it writes, how it ends, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.configuration.layout import DataLayout, RunLayout
+from pipeline.configuration.schema import Params
+from pipeline.errors import UserError
+from pipeline.files import read_json, sha256_file
+from pipeline.models import hub
+from pipeline.training import pretrain_stage
+from pipeline.training.interruption import GO_ON_LATER
+from pipeline.training.loop import initial_model
+
+Compose = Callable[..., Params]
+LONG = ("trainer.epochs=60", "trainer.checkpoint_every=7", "trainer.log_every=3")  # 90 steps
+
+
+def outcome(layout: RunLayout) -> tuple[str, bytes]:
+    """What must be equal for equal runs: the weights' hash and the metrics log."""
+    return sha256_file(layout.weights), layout.metrics.read_bytes()
+
+
+def move(layout: RunLayout, name: str) -> RunLayout:
+    """Put a run's results out of the way, under another name."""
+    other = RunLayout(layout.experiment, name)
+    layout.folder.rename(other.folder)
+    return other
+
+
+def test_what_the_stage_writes(compose: Compose) -> None:
+    """Catches a manifest that does not vouch for the files beside it, or a log with gaps."""
+    params = compose("trainer.log_every=2")
+    pretrain_stage.run(params, "sigma_mlp")
+    layout = RunLayout(params.name, "sigma_mlp")
+    manifest = read_json(layout.pretrained)
+    assert manifest["model_sha256"] == sha256_file(layout.weights)
+    assert manifest["metrics_sha256"] == sha256_file(layout.metrics)
+    assert manifest["index_sha256"] == sha256_file(DataLayout(params.data.name).index)
+    assert manifest["configuration"] == params.runs["sigma_mlp"].model_dump(mode="json")
+    assert (manifest["steps"], manifest["clips"], manifest["epochs"]) == (3, 24, 2)
+    assert manifest["seconds"] > 0
+    lines = [json.loads(line) for line in layout.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3]
+    assert manifest["final_loss"] == lines[-1]["loss"]
+    assert {"epoch", "lr", "grad_norm", "prototypes_used"} <= lines[0].keys()
+    model = hub.load(layout.weights)
+    assert manifest["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_no_epochs_write_the_model_as_it_began(compose: Compose) -> None:
+    """Catches a `random` baseline that was trained, or that is not where the others start."""
+    params = compose()
+    pretrain_stage.run(params, "random")
+    layout = RunLayout(params.name, "random")
+    assert layout.metrics.read_bytes() == b""
+    manifest = read_json(layout.pretrained)
+    assert (manifest["steps"], manifest["final_loss"], manifest["sessions"]) == (0, None, [])
+    begun = initial_model(params.runs["sigma_mlp"], params.data.clip).encoder.state_dict()
+    written = hub.load(layout.weights).encoder.state_dict()
+    assert all(torch.equal(begun[name], written[name]) for name in begun)
+
+
+def test_equal_runs_and_only_they_are_equal(compose: Compose) -> None:
+    """Catches hidden randomness, and a seed that changes nothing."""
+    results = []
+    for name, overrides in (("a", ()), ("b", ()), ("c", ("trainer.seed=1",))):
+        params = compose("++model.drop_path=0.2", *overrides)
+        pretrain_stage.run(params, "sigma_mlp")
+        results.append(outcome(move(RunLayout(params.name, "sigma_mlp"), name)))
+    assert results[0] == results[1]
+    assert results[0][0] != results[2][0]
+    assert results[0][1] != results[2][1]
+
+
+def test_done_is_done(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches training again what is complete; logging more often must not need it either."""
+    params = compose()
+    layout = RunLayout(params.name, "pixel")
+    pretrain_stage.run(params, "pixel")
+    before = outcome(layout)
+    for overrides in ((), ("trainer.log_every=2", "trainer.cache_mib=1")):
+        capsys.readouterr()
+        pretrain_stage.run(compose(*overrides), "pixel")
+        assert "going on after step 3" in capsys.readouterr().err
+        assert layout.metrics.read_bytes() == before[1]
+        assert overrides or outcome(layout) == before  # else the file holds another configuration
+    manifest = read_json(layout.pretrained)
+    assert [(s["first_step"], s["last_step"]) for s in manifest["sessions"]] == [(0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("trainer.epochs=4", "trainer.epochs was 2, is 4"), ("data.clip.flip=true", "data.clip.flip")],
+)
+def test_other_settings_begin_anew(
+    compose: Compose, capsys: pytest.CaptureFixture[str], override: str, said: str
+) -> None:
+    """Catches a resumption under settings that the checkpoint was not made with."""
+    pretrain_stage.run(compose(), "pixel")
+    params = compose(override)
+    capsys.readouterr()
+    pretrain_stage.run(params, "pixel")
+    assert said in capsys.readouterr().err
+    resumed = outcome(move(RunLayout(params.name, "pixel"), "resumed"))
+    pretrain_stage.run(params, "pixel")
+    assert outcome(RunLayout(params.name, "pixel")) == resumed
+
+
+def test_a_damaged_checkpoint_changes_nothing_but_time(
+    compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a resumption from the one before that ends elsewhere."""
+    params = compose()
+    layout = RunLayout(params.name, "sigma_mlp")
+    pretrain_stage.run(params, "sigma_mlp")
+    expected = outcome(layout)
+    newest = layout.checkpoints / "step-00000003.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    capsys.readouterr()
+    pretrain_stage.run(params, "sigma_mlp")
+    said = capsys.readouterr().err
+    assert "step-00000003.pt is damaged" in said
+    assert "going on after step 2" in said
+    assert outcome(layout) == expected
+
+
+def test_what_is_not_finite_stops_the_run(compose: Compose) -> None:
+    """Catches weights of NaN that are saved, and an error that does not say where to look."""
+    params = compose("trainer.epochs=20", "trainer.optimiser.base_lr=1e38")
+    layout = RunLayout(params.name, "sigma_mlp")
+    with pytest.raises(UserError, match="in step") as caught:
+        pretrain_stage.run(params, "sigma_mlp")
+    assert "train-000" in caught.value.place
+    assert "step-000000" in caught.value.remedy
+    assert not layout.pretrained.exists()
+    assert not layout.weights.exists()
+    for path in layout.checkpoints.glob("*.pt"):
+        for value in torch.load(path, weights_only=True)["model"].values():
+            assert torch.isfinite(value).all()
+
+
+def test_without_a_clip_there_is_a_clear_error(compose: Compose) -> None:
+    """Catches a division by zero, or a run that trains on nothing."""
+    params = compose("data.pretrain_splits=[val]")
+    with pytest.raises(UserError, match="no clip to pretrain on"):
+        pretrain_stage.run(params, "pixel")
+
+
+def test_a_manifest_never_vouches_for_a_run_that_failed(compose: Compose) -> None:
+    """Catches the manifest of an earlier run left beside the results of a later one."""
+    params = compose()
+    pretrain_stage.run(params, "pixel")
+    broken = compose("trainer.optimiser.base_lr=1e38", "trainer.epochs=20")
+    with pytest.raises(UserError):
+        pretrain_stage.run(broken, "pixel")
+    assert not RunLayout(params.name, "pixel").pretrained.exists()
+
+
+def start(project: Path, run: str) -> subprocess.Popen[str]:
+    """Start `python -m pipeline pretrain` in the working directory, in a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "pretrain", "--run", run],
+        env={**os.environ, "PYTHONPATH": str(project)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_lines(process: subprocess.Popen[str], log: Path, count: int) -> bool:
+    """Wait until `log` has this many lines; False where the process ended before."""
+    while process.poll() is None:
+        if log.exists() and log.read_bytes().count(b"\n") >= count:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """A list of processes that are dead when the test ends."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_started_again(
+    compose: Compose, project: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    """Catches any state that a SIGKILL can lose: of weights, optimiser, data, log or drop path."""
+    params = compose(*LONG, "++model.drop_path=0.2")
+    layout = RunLayout(params.name, "sigma_mlp")
+    pretrain_stage.run(params, "sigma_mlp")
+    expected = outcome(move(layout, "uninterrupted"))
+
+    seed = random.SystemRandom().randrange(10**6)
+    chosen = random.Random(seed)
+    kills = 0
+    for lines in sorted(chosen.sample(range(1, 29), 3)):
+        process = start(project, "sigma_mlp")
+        processes.append(process)
+        if wait_for_lines(process, layout.metrics, lines):
+            time.sleep(chosen.uniform(0, 0.05))
+            process.kill()
+            kills += 1
+        process.communicate()
+    last = start(project, "sigma_mlp")
+    processes.append(last)
+    _, said = last.communicate(timeout=300)
+    assert last.returncode == 0, said
+    assert kills == 3, f"seed {seed}"
+    assert outcome(layout) == expected, f"seed {seed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 0)])
+def test_asked_to_stop_it_saves_and_goes_on_later(
+    compose: Compose,
+    project: Path,
+    processes: list[subprocess.Popen[str]],
+    number: signal.Signals,
+    workers: int,
+) -> None:
+    """Catches lost steps, a wrong status, or loader workers that die first and take the run along.
+
+    The signal goes to the whole group, as Slurm sends it.
+    """
+    params = compose(*LONG, "trainer.checkpoint_every=1000", f"trainer.workers={workers}")
+    layout = RunLayout(params.name, "pixel")
+    process = start(project, "pixel")
+    processes.append(process)
+    assert wait_for_lines(process, layout.metrics, 5)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == GO_ON_LATER, said
+    assert "Traceback" not in said
+    assert number.name in said
+    assert not layout.pretrained.exists()
+    assert len(list(layout.checkpoints.glob("*.pt"))) == 1
+
+    pretrain_stage.run(params, "pixel")
+    resumed = outcome(move(layout, "resumed"))
+    pretrain_stage.run(params, "pixel")
+    assert outcome(layout) == resumed

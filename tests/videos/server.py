@@ -1,0 +1,108 @@
+"""A web server on loopback that answers well, or badly on purpose."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+Answer = Callable[["Handler", int], None]  # gets the number of the request for this path, from 1
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Calls the server's answer for the path, and counts."""
+
+    server: BadServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server = self.server
+        with server.lock:
+            server.requests[self.path] += 1
+            server.ranges.setdefault(self.path, []).append(self.headers.get("Range", ""))
+            number = server.requests[self.path]
+            server.busy += 1
+            server.most_busy = max(server.most_busy, server.busy)
+        try:
+            server.answers[self.path](self, number)
+        finally:
+            with server.lock:
+                server.busy -= 1
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def reply(
+        self, status: int, body: bytes = b"", *, send: int | None = None, **headers: str
+    ) -> None:
+        """Answer; of the body only the first `send` bytes, after which the connection ends."""
+        self.send_response(status)
+        named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+        for name, value in ({"Content-Length": str(len(body))} | named).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[:send])
+        if send is not None and send < len(body):
+            self.close_connection = True
+
+    def file(self, body: bytes, *, send: int | None = None, etag: str = '"v1"') -> None:
+        """Answer as a good server does: with the asked range, if the file is still the same."""
+        asked, same = self.headers.get("Range"), self.headers.get("If-Range", etag) == etag
+        kind = {"content_type": "video/mp4", "etag": etag, "accept_ranges": "bytes"}
+        if not asked or not same:
+            self.reply(200, body, send=send, **kind)
+            return
+        first = int(asked.removeprefix("bytes=").rstrip("-"))
+        if first >= len(body):
+            self.reply(416, content_range=f"bytes */{len(body)}")
+            return
+        span = f"bytes {first}-{len(body) - 1}/{len(body)}"
+        self.reply(206, body[first:], send=send, content_range=span, **kind)
+
+
+class BadServer(ThreadingHTTPServer):
+    """Serves `answers` by path, and remembers what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: dict[str, Answer] = {}
+        self.requests: Counter[str] = Counter()
+        self.ranges: dict[str, list[str]] = {}
+        self.busy = self.most_busy = 0
+        self.lock = threading.Lock()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are part of the tests."""
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}{path}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+def trickle(handler: Handler, body: bytes, pause_s: float) -> None:
+    """Send a byte at a time, slowly, until the client has had enough."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    for byte in body:
+        handler.wfile.write(bytes([byte]))
+        handler.wfile.flush()
+        time.sleep(pause_s)

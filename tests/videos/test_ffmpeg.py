@@ -1,0 +1,99 @@
+"""A process that hangs, floods or eats memory is ended, whatever it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.videos import ffmpeg
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def run(
+    code: str, *, time_limit_s: float = 20, memory_limit_mib: int = 4096
+) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    status = ffmpeg.run(
+        python(code), lines.append, time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib
+    )
+    return status, lines
+
+
+def test_lines_and_status_come_back() -> None:
+    """Would catch a lost last line, half lines, and a status that is not the process's."""
+    code = "import sys; sys.stderr.write('a\\n' + 'b' * 200_000 + '\\nlast'); sys.exit(3)"
+    status, lines = run(code)
+    assert status == 3
+    assert lines == ["a", "b" * 200_000, "last"]
+
+
+def test_a_process_and_its_children_are_gone_after_the_time_limit(tmp_path: Path) -> None:
+    """Would catch a hang for ever, and children that survive their parent."""
+    note = tmp_path / "pids"
+    code = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        "time.sleep(60)"
+    )
+    began = time.monotonic()
+    with pytest.raises(ffmpeg.TimedOut):
+        run(code, time_limit_s=2)
+    assert time.monotonic() - began < 15
+    parent, child = map(int, note.read_text().split())
+    assert not psutil.pid_exists(parent)
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the child still runs"
+        time.sleep(0.05)
+
+
+def test_a_process_that_floods_its_log_is_ended_in_time() -> None:
+    """Would catch a time limit that only counts while nothing is said."""
+    with pytest.raises(ffmpeg.TimedOut):
+        ffmpeg.run(
+            python("import sys\nwhile True: sys.stderr.write('x' * 1000 + '\\n')"),
+            lambda line: None,
+            time_limit_s=1,
+            memory_limit_mib=4096,
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")
+def test_memory_beyond_the_limit_is_refused() -> None:
+    """Would catch a limit that is not in force in the process."""
+    code = "import time; time.sleep(0.5); x = bytearray(800 * 2**20)"
+    assert run(code, memory_limit_mib=2048)[0] == 0
+    status, lines = run(code, memory_limit_mib=512)
+    assert status == 1
+    assert "MemoryError" in lines[-1]
+
+
+def test_an_ffmpeg_that_cannot_write_h264_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch a distribution's ffmpeg without libx264 failing every clip."""
+    brought = ffmpeg.executable()
+    poor = tmp_path / "ffmpeg"
+    poor.write_text("#!/bin/sh\necho \"Codec 'libx264' is not recognized by FFmpeg.\" >&2\n")
+    poor.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    ffmpeg.executable.cache_clear()
+    try:
+        assert ffmpeg.executable() != str(poor)
+        poor.unlink()
+        poor.symlink_to(brought)
+        ffmpeg.executable.cache_clear()
+        assert ffmpeg.executable() == str(poor)
+        subprocess.run([ffmpeg.executable(), "-version"], check=True, capture_output=True)
+    finally:
+        ffmpeg.executable.cache_clear()

@@ -1,0 +1,17 @@
+rule decode:
+    input:
+        downloaded=DATA.downloaded("{chunk}"),
+        code=stages.sources("decode"),
+    output:
+        DATA.decoded("{chunk}"),
+    log:
+        layout.log(DATA.name, "decode", "{chunk}"),
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        mem_mb=lambda wildcards: 1000 + PARAMS.data.decode.memory_limit_mib,
+        runtime=720,
+    params:
+        settings=stages.settings(PARAMS, "decode"),
+    shell:
+        "python -m pipeline decode --chunk {wildcards.chunk} --log {log}"

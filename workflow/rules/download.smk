@@ -1,0 +1,17 @@
+rule download:
+    input:
+        manifest=DATA.manifest,
+        code=stages.sources("download"),
+    output:
+        DATA.downloaded("{chunk}"),
+    log:
+        layout.log(DATA.name, "download", "{chunk}"),
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    params:
+        settings=stages.settings(PARAMS, "download"),
+    shell:
+        "python -m pipeline download --chunk {wildcards.chunk} --log {log}"

@@ -1,0 +1,20 @@
+rule evaluate:
+    input:
+        index=DATA.index,
+        pretrained=EXPERIMENT.run("{run}").pretrained,
+        code=stages.sources("evaluate"),
+    output:
+        EXPERIMENT.run("{run}").evaluated,
+    log:
+        layout.log(EXPERIMENT.name, "evaluate", "{run}"),
+    conda:
+        "../envs/pipeline.yaml"
+    threads: lambda wildcards: trainer(wildcards).threads
+    resources:
+        mem_mb=lambda wildcards: 4000
+        + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),
+        runtime=1440,
+    params:
+        settings=lambda wildcards: stages.settings(PARAMS, "evaluate", wildcards.run),
+    shell:
+        "python -m pipeline evaluate --run {wildcards.run} --log {log}"

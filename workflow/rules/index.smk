@@ -1,0 +1,17 @@
+rule index:
+    input:
+        sharded=[DATA.sharded(chunk) for chunk in CHUNKS],
+        code=stages.sources("index"),
+    output:
+        DATA.index,
+    log:
+        layout.log(DATA.name, "index"),
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=stages.settings(PARAMS, "index"),
+    shell:
+        "python -m pipeline index --log {log}"

@@ -1,0 +1,17 @@
+rule manifest:
+    input:
+        rows=PARAMS.data.rows_from,
+        code=stages.sources("manifest"),
+    output:
+        DATA.manifest,
+    log:
+        layout.log(DATA.name, "manifest"),
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=stages.settings(PARAMS, "manifest"),
+    shell:
+        "python -m pipeline manifest --log {log}"

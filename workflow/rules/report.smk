@@ -1,0 +1,20 @@
+rule report:
+    input:
+        index=DATA.index,
+        pretrained=[run.pretrained for run in RUNS],
+        evaluated=[run.evaluated for run in RUNS],
+        code=stages.sources("report"),
+    output:
+        evaluation=EXPERIMENT.evaluation,
+        page=EXPERIMENT.report,
+    log:
+        layout.log(EXPERIMENT.name, "report"),
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        settings=stages.settings(PARAMS, "report"),
+    shell:
+        "python -m pipeline report --log {log}"
