@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 
 
@@ -74,7 +75,15 @@ class ChunkManifest(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> ChunkManifest:
-        body = read_json(path)
+        """Read a chunk manifest; `UserError` where the stage that writes it has not run."""
+        try:
+            body = read_json(path)
+        except FileNotFoundError:
+            raise UserError(
+                "the stage before this one has not run for this chunk",
+                place=str(path),
+                remedy="snakemake --cores all runs the stages in order",
+            ) from None
         body.pop("counts", None)
         return cls.model_validate(body)
 

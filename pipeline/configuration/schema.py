@@ -57,6 +57,7 @@ class Synthetic(Section):
     digit_size: PositiveInterval  # pixels across the digit, smallest and largest
     contrast: float = Field(gt=0, le=1)  # of the digit against the background's mean
     texture: float = Field(ge=0, le=1)  # contrast of the background's and the digit's texture
+    fall: Interval  # exponents of the textures' 1 / f amplitude: 1 is natural, 0 white noise
     tint: Share  # how far the colours of digit and background may be from grey
     both_polarities: bool  # half of the digits are darker than their background
     speed: Interval  # pixels per frame, of the digit along its path

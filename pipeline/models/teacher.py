@@ -85,7 +85,7 @@ class FrozenTarget(nn.Module):
 
     The network is held outside of PyTorch's registry of modules: it has no part in parameters,
     checkpoints, gradients or `train()`, but it moves with the model from device to device.
-    Without a network (`load` not called) the model has its shape and can be used but not trained.
+    Without a network (`use` not called) the model has its shape and can be used but not trained.
     """
 
     def __init__(self, width: int, grid: TubeGrid) -> None:
@@ -132,8 +132,16 @@ def frozen_target(settings: DinoTarget, grid: TubeGrid, *, load: bool = True) ->
             place="objective.target.model",
             remedy="list them with timm.list_models('*dino*')",
         )
-    with torch.device("meta"):
-        target = FrozenTarget(_create(settings.model, pretrained=False).num_features, grid)
+    try:
+        with torch.device("meta"):
+            shape = _create(settings.model, pretrained=False)
+    except TypeError as error:  # other families of models have no `dynamic_img_size`
+        raise UserError(
+            f"{settings.model} is not a vision transformer, so it has no features of patches",
+            place="objective.target.model",
+            remedy="list the fitting ones with timm.list_models('vit_*dino*')",
+        ) from error
+    target = FrozenTarget(shape.num_features, grid)
     if load:
         with torch.random.fork_rng():  # so that the model's own weights do not depend on this
             network = _pretrained(settings)

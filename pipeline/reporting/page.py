@@ -86,7 +86,7 @@ def render(
         tables=tables.score_tables(results),
         notes=tables.notes(results),
         colours={run.name: place % COLOURS for place, run in enumerate(results.runs)},
-        census=results.index.census,
+        census=ranked(results.index.census),
         census_line=census_line(results.index.census),
         lost=results.index.lost[:LOST_SHOWN],
         curves=curves,
@@ -100,6 +100,11 @@ def render(
         script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
         plotly=plotly_script() if curves or confusions else "",
     )
+
+
+def ranked(census: Mapping[str, int]) -> dict[str, int]:
+    """Put what is there first, then the losses, the commonest first."""
+    return dict(sorted(census.items(), key=lambda item: (item[0] != "ok", -item[1], item[0])))
 
 
 def script_json(text: str) -> Markup:

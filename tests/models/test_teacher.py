@@ -112,6 +112,21 @@ def test_any_tube_gets_a_feature(weights: Path, tube: tuple[int, int, int]) -> N
     assert features.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("vit_small_patch16_224.dino", 384),
+        ("vit_base_patch16_224.dino", 768),
+        ("vit_base_patch14_dinov2.lvd142m", 768),
+        ("vit_base_patch14_reg4_dinov2.lvd142m", 768),
+    ],
+)
+def test_published_teachers_are_known(name: str, width: int) -> None:
+    """The names of the recipes must exist in timm and give targets of their width."""
+    target = DinoTarget(kind="dino", model=name)
+    assert frozen_target(target, GRID, load=False).width == width
+
+
 def test_the_teacher_is_no_part_of_the_model(
     weights: Path, wide_model: Model, sinkhorn: Objective, wide_clip: Clip
 ) -> None:
@@ -153,6 +168,8 @@ def test_a_file_is_checked_before_it_is_used(weights: Path, tmp_path: Path) -> N
         frozen_target(settings(tmp_path / "absent.safetensors"), GRID)
     with pytest.raises(UserError, match="knows no model"):
         frozen_target(settings(weights, model="vit_of_nobody"), GRID)
+    with pytest.raises(UserError, match="not a vision transformer"):
+        frozen_target(settings(weights, model="resnet18"), GRID)
     other = tmp_path / "other.safetensors"
     save_file({"stray": torch.zeros(1)}, other)
     with pytest.raises(UserError, match="stray"):

@@ -88,8 +88,8 @@ def test_names_and_tags_in_the_log_are_not_taken_for_facts() -> None:
     for line in (
         "[info] Input #0, mov, from 'file:partial file/corrupt decoded frame':",
         "[info]     title           : [error] offset 0x1: partial file",
-        "[info]                     : Input stream #0:0 (video): 9 packets read (1 bytes); 9 frames "
-        "decoded; 9 decode errors; ",
+        "[info]                     : Input stream #0:0 (video): 9 packets read (1 bytes); "
+        "9 frames decoded; 9 decode errors; ",
         "[in#0 @ 0x1] [verbose] Input file #0 (file:[warning] corrupt decoded frame):",
     ):
         facts.hear(line)

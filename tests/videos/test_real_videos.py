@@ -40,6 +40,7 @@ def shown(path: Path, log: str) -> tuple[int, float]:
     return round((max(times) - min(times)) * rate) + 1, rate
 
 
+@pytest.mark.slow
 def test_good_videos_keep_their_frames_and_times(
     clips_folder: Path, decode: Decode, tmp_path: Path
 ) -> None:

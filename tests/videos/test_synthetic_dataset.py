@@ -123,8 +123,9 @@ def test_frames_are_those_of_the_recorded_version():
     """
     fixed = Synthetic(
         seed=3, train=1, val=0, test=0, size=16, frames=3, fps=8,
-        motions=("left", "right"), digit_size=(8, 12), contrast=0.9, texture=0.2, tint=0.2,
-        both_polarities=True, speed=(1, 2), period=(8, 14), acceleration=0.3, pan=(0, 1), tilt=15,
+        motions=("left", "right"), digit_size=(8, 12), contrast=0.9, texture=0.2, fall=(0.8, 1.4),
+        tint=0.2, both_polarities=True, speed=(1, 2), period=(8, 14), acceleration=0.3, pan=(0, 1),
+        tilt=15,
     )  # fmt: skip
     recorded = {
         1: [43, 65, 98, 98, 3, 75, 106, 83, 72, 107, 132, 140, 82, 108, 64, 91, 35, 54, 192, 107,

@@ -12,7 +12,6 @@ from pipeline.videos.synthetic import digits, textures
 from pipeline.videos.synthetic.motions import MOTIONS, Path, Start, progress
 from pipeline.videos.synthetic.randomness import Uniform
 
-FALL = (0.8, 1.4)  # of a texture's amplitude with frequency: around that of photographs, 1
 DIGIT_TEXTURE = 32  # pixels across the texture that a digit carries, whatever its size
 BACKGROUND_TEXTURE = 2  # frame sizes across the background's texture
 
@@ -99,7 +98,7 @@ def _surface(settings: Synthetic, size: int, lightness: float, uniform: Uniform)
     """Draw a surface `size` pixels across: its tint, its texture and the texture's colours."""
     tint = settings.tint * (uniform.array(3) - 0.5)
     shade = 1.0 + 2 * settings.tint * (uniform.array(3) - 0.5)
-    exponent = uniform.between(*FALL)
+    exponent = uniform.between(*settings.fall)
     return Surface(
         colour=lightness + tint - tint.mean(),
         swing=0.5 * settings.texture * shade,
