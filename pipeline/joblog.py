@@ -1,8 +1,9 @@
-"""A copy of what a job prints, in a file; the terminal gets it as before."""
+"""What a job prints is copied to a file; and what the failed ones said is read from there."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,3 +47,21 @@ def copied_to(path: Path | None) -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = before
+
+
+def failures(folder: Path, since: float, most: int = 3) -> str:
+    """Return what the jobs said that have failed since a time (seconds since 1970).
+
+    Each message is the end of a log in `folder` from the line that begins with `error:`, or from
+    the traceback of a defect. Equal messages, of two chunks say, count once.
+    """
+    messages: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.log"), key=lambda path: path.stat().st_mtime):
+        if path.stat().st_mtime >= since:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if begin := re.search(r"^(error: |Traceback )", text, re.MULTILINE):
+                messages.setdefault(text[begin.start() :].rstrip(), path)
+    shown = [f"{text}\n  log:    {path}" for text, path in list(messages.items())[:most]]
+    if len(messages) > most:
+        shown.append(f"... and {len(messages) - most} more: see {folder}")
+    return "\n".join(shown)

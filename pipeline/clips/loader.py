@@ -124,9 +124,8 @@ class PretrainingSteps(Dataset["Batch | UserError"]):
         indices = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
         window = crops.multi_scale(entry.height, entry.width, clip.scales, rng)
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
-        hidden = masks.draw(self.mask, self.grid, rng)
-        video = self.source.read(entry, indices)
-        return crops.cut(video, window, clip.size, flip=flip), hidden
+        video = crops.cut(self.source.read(entry, indices), window, clip.size, flip=flip)
+        return video, masks.draw(self.mask, self.grid, rng, video)
 
 
 def pretraining_batches(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+LOGS = Path("logs")
+
 
 @dataclass(frozen=True)
 class DataLayout:
@@ -136,4 +138,4 @@ class ExperimentLayout:
 
 def log(owner: str, stage: str, job: object = "") -> Path:
     """What a job printed. `owner` is the name of the data set or of the experiment."""
-    return Path("logs") / owner / (f"{stage}-{job}.log" if job != "" else f"{stage}.log")
+    return LOGS / owner / (f"{stage}-{job}.log" if job != "" else f"{stage}.log")

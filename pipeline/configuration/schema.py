@@ -85,7 +85,9 @@ class Decode(Section):
     fps: float | None = Field(default=None, gt=0)  # null keeps the source's rate
     crf: int = Field(ge=0, le=51)
     gop: int = Field(gt=0)  # frames from one keyframe to the next
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]  # x264
+    preset: Literal[
+        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"
+    ]  # x264
     min_frames: int = Field(ge=1)  # after cutting and resampling
     max_seconds: float | None = Field(default=None, gt=0)  # of output; null: the whole video
     time_limit_s: float = Field(gt=0)  # wall clock for one file
@@ -100,7 +102,7 @@ class Shards(Section):
 class Data(Section):
     name: Name
     manifest: str | None = None  # a CSV; null where `synthetic` makes the rows
-    rows_from: str  # the CSV, or the code that makes the rows: for dvc.yaml, which knows no null
+    rows_from: str  # the CSV, or what describes made rows: for dvc.yaml, which knows no null
     synthetic: Synthetic | None = None
     labels: tuple[str, ...]  # manifest columns that a probe predicts
     pretrain_splits: tuple[str, ...]
@@ -156,9 +158,23 @@ class DinoTarget(Section):
 Target = Annotated[MlpTarget | PixelTarget | DinoTarget, Field(discriminator="kind")]
 
 
+class Motion(Section):
+    """How a mask follows motion (`pipeline.clips.masks`); read where `mask.kind` is `motion`."""
+
+    share: float = Field(ge=0, lt=1)  # of the visible tubes; the rest is spread evenly
+    contrast: float = Field(gt=0)  # grey levels: slopes well below it are too flat to tell motion
+
+
 class Mask(Section):
-    kind: Literal["tube", "random"]
+    kind: Literal["tube", "random", "motion"]
     ratio: float = Field(gt=0, lt=1)
+    motion: Motion | None = None
+
+    @model_validator(mode="after")
+    def _motion_is_told(self) -> Mask:
+        if self.kind == "motion" and self.motion is None:
+            raise ValueError("kind 'motion' needs motion.share and motion.contrast")
+        return self
 
 
 class Objective(Section):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, Evaluation, Params
@@ -55,9 +56,9 @@ def run(params: Params, run: str) -> None:
     entries = index.clips(sorted(index.splits))
     found = _features(params, layout, entries, inputs)
     labels = {entry.id: entry.labels for entry in entries}
-    results = probe_all(
-        params.data.labels, labels, found, lost_clips(data, index), params.evaluation
-    )
+    lost, threads = lost_clips(data, index), params.runs[run].trainer.threads
+    with threadpool_limits(threads):  # NumPy would take all cores, also those of other jobs
+        results = probe_all(params.data.labels, labels, found, lost, params.evaluation)
     _write_predictions(layout.predictions, results)
     write_json(
         layout.evaluated,

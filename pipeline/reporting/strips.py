@@ -71,7 +71,7 @@ def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> 
     drawn = []
     for (mask, tube), runs in groups.items():
         grid = TubeGrid.from_clip(clip, tube)
-        hidden = draw_masks(mask, grid, len(chosen))
+        hidden = draw_masks(mask, grid, videos)
         rows = dict(_rows(videos, hidden, grid, runs))
         strips = tuple(
             Strip(entry.id, min(FRAMES, clip.frames), _pictures(rows, place))
@@ -89,10 +89,12 @@ def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
     return np.concatenate([batch.videos[:, 0].numpy() for batch in batches])
 
 
-def draw_masks(mask: Mask, grid: TubeGrid, count: int) -> NDArray[np.bool_]:
-    """Return masks B,N for `count` clips: what training draws, from random numbers of its own."""
+def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
+    """Return a mask for each clip, B,N: as training draws them, from random numbers of its own."""
     shape = (grid.frames, grid.height, grid.width)
-    return np.stack([masks.draw(mask, shape, order.sample_key(SEED, 0, i)) for i in range(count)])
+    keys = (order.sample_key(SEED, 0, place) for place in range(len(videos)))
+    drawn = zip(keys, videos, strict=True)
+    return np.stack([masks.draw(mask, shape, key, video) for key, video in drawn])
 
 
 def hidden_pixels(hidden: NDArray[np.bool_], grid: TubeGrid) -> NDArray[np.bool_]:

@@ -28,6 +28,7 @@ from pipeline.objectives.masked_video import masked_video_loss
 from pipeline.progress import Progress
 from pipeline.shards.format import ClipEntry
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.devices import choose_device, fast_fp32
 from pipeline.training.interruption import GoOnLater, StopRequest
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
@@ -61,7 +62,7 @@ def train(
     """
     trainer = run.trainer
     torch.set_num_threads(trainer.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     model = initial_model(run, clip).to(device).train()
     state = TrainingState(model, adamw(model, trainer.optimiser), log)
     state.resume(checkpoints)
@@ -70,7 +71,11 @@ def train(
     rates = learning_rates(trainer, log.steps, clips=len(entries))
     batches = _batches(run, clip, entries, state.done, log.steps)
     _say_plan(run, len(entries), state, checkpoints, device, session)
-    with StopRequest() as stop, _progress(checkpoints.label, state, trainer) as progress:
+    with (
+        fast_fp32(device, model.grid.count),
+        StopRequest() as stop,
+        _progress(checkpoints.label, state, trainer) as progress,
+    ):
         for batch in speed.timed(stop.until(batches)):
             for group in state.optimiser.param_groups:
                 group["lr"] = rates[batch.step] * group["lr_scale"]
@@ -215,6 +220,9 @@ def _say_plan(
     session: Session,
 ) -> None:
     trainer = run.trainer
+    if not state.log.steps:
+        checkpoints.say("no epochs: the model stays as it was initialised")
+        return
     parts = f"{trainer.accumulation} x {trainer.batch_size // trainer.accumulation} clips"
     where = f"{trainer.threads} CPU thread(s)" if device.type == "cpu" else f"{device}"
     checkpoints.say(

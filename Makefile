@@ -1,0 +1,56 @@
+# make run, make test: each sets up what it needs in .venv. Needs Python >= 3.11, git and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# No output of two jobs at once, and the same shell on every system.
+SHELL := /bin/bash
+
+.PHONY: help run test lint clean setup lock deps
+
+help:
+	@echo "make run    make everything that params.yaml asks for; end with a table and a report"
+	@echo "make test   check the code and run all tests"
+	@echo "make clean  remove results and what was derived from downloads, but no download"
+	@echo "make lint   check the code only"
+	@echo "make lock   renew requirements.lock      make deps   renew what dvc.yaml lists"
+
+run: setup
+	@$(BIN)/python workflow/free_lock.py
+	@$(BIN)/snakemake --cores all
+	@echo "report: results/$$(sed -n 's/^name: //p' params.yaml)/report.html"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+clean:
+	rm -rf results data logs .snakemake
+
+# Installs only where requirements.lock is not the one that .venv was made from.
+setup:
+	@cmp -s requirements.lock .venv/installed.lock || $(MAKE) --no-print-directory .venv
+
+.PHONY: .venv
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or later is needed; give one with: make run PYTHON=..."; exit 2; }
+	@echo "setting up .venv (about 3 GB to download at the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@awk '/^[^ #]/ { wanted = /^uv==/ } wanted' requirements.lock > .venv/uv.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/uv.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes --requirement requirements.lock \
+	  || $(BIN)/python -m pip install --require-hashes --requirement requirements.lock
+	@cp requirements.lock .venv/installed.lock
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra setup --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	  --custom-compile-command "make lock" --output-file requirements.lock
+
+deps: setup
+	$(BIN)/python workflow/mirror.py

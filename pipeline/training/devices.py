@@ -1,0 +1,52 @@
+"""Where a process trains, and the kernels it uses there (docs/notes/speed.md has the numbers)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+LONG = 784  # tokens; from here on fused attention is the faster one under oneDNN too
+
+
+def choose_device() -> torch.device:
+    """Return the first accelerator, where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextlib.contextmanager
+def fast_fp32(device: torch.device, tokens: int) -> Iterator[bool]:
+    """Let oneDNN multiply float32 matrices on a CPU, while open; yield whether it does.
+
+    PyTorch gives them to MKL, which keeps to narrower vector instructions on processors other
+    than Intel's. Its one switch to oneDNN is named for what it permits: products rounded to
+    bfloat16. Only matrix units (AMX) make use of the permission; so a product is tried, and
+    where it is not as exact as float32 the switch is turned back.
+
+    oneDNN prepares each of fused attention's many small products anew, so sequences of up to
+    `LONG` `tokens` use plain attention meanwhile.
+    """
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    with contextlib.ExitStack() as stack:
+        stack.callback(setattr, matmul, "fp32_precision", before)
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if device.type == "cpu" and has_onednn:
+            matmul.fp32_precision = "bf16"
+            if not products_are_exact():
+                matmul.fp32_precision = before
+        is_fast = matmul.fp32_precision != before
+        if is_fast and tokens <= LONG:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield is_fast
+
+
+def products_are_exact() -> bool:
+    """Whether a float32 product is as float32 should be, and not as bfloat16: to 1e-5."""
+    left, right = (
+        torch.linspace(0.5, 1.5, size * 256).sin().reshape(size, 256) for size in (512, 128)
+    )
+    exact = left.double() @ right.double().T
+    return bool((left @ right.T - exact).abs().max() < 1e-5 * exact.abs().max())

@@ -1,0 +1,197 @@
+"""From groups to params.yaml."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from pipeline.configuration import composition
+from pipeline.configuration.schema import Params
+from pipeline.errors import UserError
+
+EXPERIMENTS = composition.choices()["experiment"]
+ABSTRACT = {("data", "base"), ("objective", "base")}  # completed by their group's other files
+CHOICES = [
+    (group, choice)
+    for group, choices in composition.choices().items()
+    for choice in choices
+    if group != "experiment" and (group, choice) not in ABSTRACT
+]
+FOLDER = ["data=folder", "data.manifest=clips.csv"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes(experiment: str) -> None:
+    """Catches an experiment file left behind by a change of the schema or of a group."""
+    text = composition.compose([f"experiment={experiment}"])
+    assert composition.validate(yaml.safe_load(text), place="").name
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes(group: str, choice: str) -> None:
+    """Catches a group file with a key too many or too few, though no experiment uses it."""
+    overrides = [f"{group}={choice}", *(["data.manifest=clips.csv"] if choice == "folder" else [])]
+    if group == "model" and choice != "demo":
+        overrides += ["data.clip.size=224"]  # tubes of 16 x 16
+    composition.compose(overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["experiment=tiny"], FOLDER, ["trainer.epochs=7", "objective.epsilon=1e-3", "name=x"]],
+    ids=" ".join,
+)
+def test_dvc_composes_the_same_bytes(overrides: list[str], tmp_path: Path) -> None:
+    """Catches a difference by which `dvc exp run -S` would rewrite params.yaml in vain."""
+    hydra = pytest.importorskip("dvc.utils.hydra")
+    out = tmp_path / "params.yaml"
+    hydra.compose_and_dump(out, str(composition.CONF), None, "config", "", overrides)
+    assert out.read_text(encoding="utf-8") == composition.compose(overrides)
+
+
+def test_committed_params_are_the_default(project: Path) -> None:
+    """Catches a change of the groups without `python -m pipeline compose`: both are committed."""
+    path = project / "params.yaml"
+    command = ["git", "diff", "--quiet", "HEAD", "--", path.name]
+    if subprocess.run(command, cwd=project, check=False).returncode:
+        pytest.skip("params.yaml is another experiment's now, or this is not a git checkout")
+    assert path.read_text(encoding="utf-8") == composition.compose([])
+
+
+def _sections(values: Any, model: Any, key: str = "") -> list[str]:
+    """Return the key of every section of `values`: mappings that the schema closes."""
+    found = [key] if isinstance(model, BaseModel) else []
+    if isinstance(values, dict):
+        for name, below in values.items():
+            inner = model[name] if isinstance(model, dict) else getattr(model, name)
+            found += _sections(below, inner, f"{key}.{name}".strip("."))
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo() -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(composition.compose([]))
+    return values
+
+
+def test_unknown_keys_are_refused_in_every_section(demo: dict[str, Any]) -> None:
+    """Catches a section that is open: a misspelt key in it would be ignored silently."""
+    sections = _sections(demo, Params.model_validate(demo))
+    assert {"", "data.clip", "runs.pixel.trainer.optimiser", "evaluation.knn"} <= set(sections)
+    for section in sections:
+        values = yaml.safe_load(yaml.safe_dump(demo))
+        inner = values
+        for part in section.split(".") if section else []:
+            inner = inner[part]
+        inner["no_such_key"] = 1
+        with pytest.raises(UserError, match=r"no_such_key: unknown key"):
+            composition.validate(values, place="params.yaml")
+
+
+def test_all_errors_come_together(demo: dict[str, Any]) -> None:
+    """Catches a check that stops at the first mistake, so that users meet them one by one."""
+    values = yaml.safe_load(yaml.safe_dump(demo))
+    values["data"]["chunks"] = 0
+    values["evaluation"]["knn"]["k"] = "many"
+    del values["name"]
+    values["trainer"]["epoch"] = 3
+    with pytest.raises(UserError) as caught:
+        composition.validate(values, place="params.yaml")
+    said = str(caught.value)
+    for part in ("4 error", "data.chunks", "evaluation.knn.k", "name: missing", "trainer.epoch"):
+        assert part in said
+    assert "where:  params.yaml" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("data=foldr", "synthetic"),  # names the choices that there are
+        ("dataset=folder", "dataset"),
+        ("trainer.epoch=3", "trainer.epoch"),
+        ("experiment", "experiment"),
+        ("data=folder", "data.manifest"),
+        ("trainer.epochs=-1", "trainer.epochs"),
+        ("data.clip.size=30", "data.clip"),  # no multiple of the tube
+        ("data.name='a/b'", "data.name"),
+    ],
+)
+def test_mistakes_are_named(override: str, named: str) -> None:
+    """Catches Hydra's own traceback, and messages without the thing, the place and the remedy."""
+    with pytest.raises(UserError) as caught:
+        composition.compose([override])
+    said = str(caught.value)
+    assert named in said
+    assert override.split("=")[0] in caught.value.place
+    assert caught.value.remedy
+    assert len(said.splitlines()) < 20
+    assert str(composition.CONF) not in said
+
+
+def test_run_names_are_keys_of_dvc() -> None:
+    """Catches a run's name with a dot, which DVC would take for two keys of params.yaml."""
+    overrides = ["+runs={a.b:{model:${model},objective:${objective},trainer:${trainer}}}"]
+    with pytest.raises(UserError, match=r"a\.b"):
+        composition.compose(overrides)
+
+
+def test_overrides_that_no_run_reads_are_told() -> None:
+    """Catches a silent `objective.epsilon=...` where all runs have an objective of their own."""
+    overrides = ["objective.epsilon=0.2", "trainer.epochs=7", "experiment=demo", *FOLDER]
+    idle = composition.without_effect(overrides)
+    assert idle == {"objective.epsilon=0.2": "runs.sigma_mlp.objective.epsilon=0.2"}
+    composition.compose(list(idle.values()))  # the advice can be followed
+
+
+def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
+    """Catches YAML 1.1's reading of 1e-3, which Hydra writes, as a string."""
+    path = tmp_path / "params.yaml"
+    text, changed = re.subn(r"warmup_lr: \S+", "warmup_lr: 1e-6", composition.compose([]))
+    assert changed
+    path.write_text(text, encoding="utf-8")
+    assert composition.load(path).trainer.optimiser.warmup_lr == 1e-6
+
+
+@pytest.mark.parametrize("text", [None, "a: [", "- a list", ""])
+def test_no_configuration_is_one_message(text: str | None, tmp_path: Path) -> None:
+    """Catches a traceback where params.yaml is missing, is not YAML or is not a mapping."""
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        composition.load(path)
+    assert str(path) in caught.value.place
+
+
+def test_the_reference_has_every_key(project: Path) -> None:
+    """Catches a setting that docs/configuration.md does not explain."""
+    documented = (project / "docs" / "configuration.md").read_text(encoding="utf-8")
+    lacking = [
+        f"{model.__name__}.{key}"
+        for model, key in _keys(Params)
+        if f"`{key}`" not in documented and f".{key}`" not in documented
+    ]
+    assert lacking == []
+
+
+def _keys(model: type[BaseModel]) -> set[tuple[type[BaseModel], str]]:
+    """Return every key that holds a value rather than a section."""
+    found = set()
+    for key, field in model.model_fields.items():
+        sections = _models(field.annotation)
+        found |= {each for section in sections for each in _keys(section)}
+        if not sections:
+            found.add((model, key))
+    return found
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models(part)]

@@ -1,0 +1,154 @@
+"""The one list of stages: what each reads and consists of."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.configuration import composition, stages
+from pipeline.configuration.schema import Params
+from pipeline.configuration.stages import STAGES
+
+
+@pytest.fixture(scope="module")
+def demo() -> Params:
+    return composition.validate(yaml.safe_load(composition.compose([])), place="")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_sources_hold_all_that_a_stage_imports(stage: str, project: Path) -> None:
+    """Catches a module whose change would not run the stage again. Oracle: a real import."""
+    program = (
+        f"import sys, {STAGES[stage].module}\n"
+        "for name, module in sys.modules.items():\n"
+        "    if name.split('.')[0] == 'pipeline': print(name, module.__file__)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    loaded = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert STAGES[stage].module in loaded
+    listed = {str(project / name) for name in stages.sources(stage)}
+    unlisted = {
+        name
+        for name, file in loaded.items()
+        if file not in listed and Path(file).stat().st_size and name != "pipeline"
+    }
+    shared = tuple(stages.SHARED)
+    assert {
+        n for n in unlisted if not any(n == s or n.startswith(f"{s}.") for s in shared)
+    } == set()
+
+
+def test_sources_are_those_of_the_stage_alone() -> None:
+    """Catches a closure so wide that every edit reruns everything."""
+    beyond = [f for f in stages.sources("decode") if not f.startswith("pipeline/videos/")]
+    assert beyond == ["pipeline/records.py"]
+    assert "pipeline/objectives/sinkhorn.py" in stages.sources("pretrain")
+    assert not any("/evaluation/" in file for file in stages.sources("pretrain"))
+    assert not any("/training/" in file for file in stages.sources("evaluate"))
+    assert any(file.endswith("report.html") for file in stages.sources("report"))
+
+
+def test_code_hash_changes_with_the_sources_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a hash that misses a module two imports away, or that sees other stages' code."""
+    files = {
+        "__init__.py": "",
+        "videos/__init__.py": "",
+        "videos/decode_stage.py": "from pipeline.videos import near\n",
+        "videos/near.py": "def late():\n    import pipeline.videos.far\n",
+        "videos/far.py": "x = 1\n",
+        "videos/other.py": "x = 1\n",
+        "errors.py": "x = 1\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "pipeline" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+
+    def renewed() -> str:
+        stages._closure.cache_clear()
+        stages._find.cache_clear()
+        return stages.code_sha256("decode")
+
+    try:
+        before = renewed()
+        for name in ("videos/other.py", "errors.py"):
+            (tmp_path / "pipeline" / name).write_text("x = 2\n", encoding="utf-8")
+        assert renewed() == before
+        (tmp_path / "pipeline" / "videos" / "far.py").write_text("x = 2\n", encoding="utf-8")
+        assert renewed() != before
+    finally:
+        stages._closure.cache_clear()
+        stages._find.cache_clear()
+
+
+def test_dvc_yaml_has_the_same_params_and_sources(project: Path) -> None:
+    """Catches a dvc.yaml that forgot a stage's setting or module: `make deps` renews it."""
+    command = [
+        sys.executable,
+        "-c",
+        "import mirror; print(mirror.mirrored(open('dvc.yaml').read()), end='')",
+    ]
+    environment = {"PYTHONPATH": str(project / "workflow"), "PATH": ""}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=True
+    )
+    text = (project / "dvc.yaml").read_text(encoding="utf-8")
+    assert done.stdout == text, "run: make deps"
+    written = yaml.safe_load(text)["stages"]
+    assert list(written) == list(STAGES)
+    for stage, body in written.items():  # what mirrored() is to have done, by another way
+        run = "${item.run}" if "run" in STAGES[stage].per else ""
+        assert body["params"] == [key.replace("RUN", run) for key in STAGES[stage].reads]
+        assert [d for d in body["deps"] if d.startswith("pipeline/")] == stages.sources(stage)
+        assert f"--allowed-rules {stage} " in body["cmd"]
+        assert f"--forcerun {stage} " in body["cmd"]
+        outs = [*body["outs"], *body.get("metrics", []), *body.get("plots", [])]
+        assert all(next(iter(out.values()))["persist"] for out in outs)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_settings_are_one_string_by_value(stage: str, demo: Params) -> None:
+    """Catches settings that Snakemake would compare without names, or by the order of keys."""
+    shown = stages.settings(demo, stage, "pixel")
+    assert list(json.loads(shown)) == sorted(
+        key.replace("RUN", "pixel") for key in STAGES[stage].reads
+    )
+    again = Params.model_validate(json.loads(json.dumps(demo.model_dump(mode="json"))))
+    assert stages.settings(again, stage, "pixel") == shown
+
+
+def test_settings_of_a_run_are_its_own(demo: Params) -> None:
+    """Catches runs that rerun each other: a change of one must leave the settings of another."""
+    changed = composition.validate(
+        yaml.safe_load(composition.compose(["runs.pixel.objective.mask.ratio=0.5"])), place=""
+    )
+    for stage in ("pretrain", "evaluate"):
+        assert stages.settings(changed, stage, "random") == stages.settings(demo, stage, "random")
+    assert stages.settings(changed, "pretrain", "pixel") != stages.settings(
+        demo, "pretrain", "pixel"
+    )
+
+
+def test_a_stage_gets_no_more_than_it_reads(demo: Params) -> None:
+    """Catches a stage that reads a setting whose change would not run it again."""
+    given = stages.restrict(demo, "pretrain", "pixel")
+    assert given.runs["pixel"] == demo.runs["pixel"]
+    assert given.data.clip == demo.data.clip
+    for read in (
+        lambda: given.evaluation,
+        lambda: given.data.decode,
+        lambda: given.runs["random"],
+        lambda: given.data.labels,
+    ):
+        with pytest.raises((AttributeError, KeyError)):
+            read()
+    assert demo.data.labels  # the original is as it was

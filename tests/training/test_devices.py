@@ -1,0 +1,62 @@
+"""Faster kernels may round differently, but not more coarsely than float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.training import devices
+
+CPU = torch.device("cpu")
+SIZE = st.integers(1, 300)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=SIZE, inner=SIZE, columns=SIZE, seed=st.integers(0, 2**31))
+def test_products_stay_float32(rows: int, inner: int, columns: int, seed: int) -> None:
+    """Catches a processor or a version of oneDNN that makes use of the permission to round.
+
+    Float32's error in a sum of `inner` products is at most inner * 2^-24 of the sum of their
+    sizes; bfloat16's would be about 2^-9.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.randn(rows, inner, generator=generator)
+    right = torch.randn(columns, inner, generator=generator)
+    bound = (inner + 2) * 2**-24 * (left.double().abs() @ right.double().abs().T) + 1e-12
+    with devices.fast_fp32(CPU, tokens=64):
+        forward = left @ right.T
+        linear = torch.nn.functional.linear(left, right)
+        transposed = (right @ left.T).T
+    exact = left.double() @ right.double().T
+    for measured in (forward, linear, transposed):
+        assert ((measured.double() - exact).abs() <= bound).all()
+
+
+def test_coarse_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a probe that bfloat16 would pass: it is shown bfloat16's own products."""
+    assert devices.products_are_exact()
+    exact = torch.Tensor.__matmul__
+
+    def coarse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if a.dtype is torch.float64:
+            return exact(a, b)
+        return exact(a.bfloat16(), b.bfloat16()).float()
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", coarse)
+    assert not devices.products_are_exact()
+    with devices.fast_fp32(CPU, tokens=64) as is_fast:
+        assert not is_fast
+
+
+def test_everything_is_put_back() -> None:
+    """Catches a setting that leaks into what runs after training in the same process."""
+
+    def current() -> tuple[object, ...]:
+        return torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cuda.flash_sdp_enabled()
+
+    before = current()
+    with pytest.raises(RuntimeError, match="stop"), devices.fast_fp32(CPU, tokens=64):
+        raise RuntimeError("stop")
+    assert current() == before

@@ -1,0 +1,86 @@
+"""Copies of the project in which the real commands run, on a configuration as small as can be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A copy of the project."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the folder; standard error is part of the output."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout
+        return done
+
+    def compose(self, *overrides: str) -> None:
+        self.run(sys.executable, "-m", "pipeline", "compose", "experiment=tiny", *overrides)
+
+    def snakemake(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *options, check=check)
+
+    def dvc(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *options, check=check)
+
+    def planned(self) -> dict[str, int]:
+        """Return how many jobs of each rule `snakemake -n` would run."""
+        said = self.snakemake("--dry-run", "--quiet", "rules", "host").stdout
+        if "Nothing to be done" in said:
+            return {}
+        table = said.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+        rows = dict(line.split() for line in table if line.strip())
+        return {rule: int(count) for rule, count in rows.items() if rule not in ("all", "total")}
+
+    def copy(self, folder: Path) -> Workspace:
+        """Copy everything, time stamps too, so that nothing is to be done in the copy either."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Workspace(folder)
+
+
+def environment() -> dict[str, str]:
+    """An environment in which `python`, `snakemake` and `dvc` are those that run the tests.
+
+    As on a machine without an activated environment, they are not on PATH.
+    """
+    variables = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    own = Path(sys.executable).parent
+    path = [p for p in os.environ.get("PATH", "").split(os.pathsep) if Path(p) != own]
+    return variables | {
+        "PATH": os.pathsep.join(path),
+        "OMP_NUM_THREADS": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+
+
+def checkout(project: Path, folder: Path) -> Workspace:
+    """Copy the files of the project that are or could be committed; nothing that was made."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("the project is not a git checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = project / name, folder / name
+        if source.is_symlink() or source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    return Workspace(folder)
