@@ -22,13 +22,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The temporary name keeps the suffix of `path` (ffmpeg chooses a container by it).
     On an exception the temporary file is removed and `path` is left as it was.
+    The file gets the permissions of any new file: safetensors would let its owner alone read it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary.touch()
+    mode = temporary.stat().st_mode & 0o777
+    temporary.unlink()
     try:
         yield temporary
         with temporary.open("rb") as handle:
+            os.fchmod(handle.fileno(), mode)
             os.fsync(handle.fileno())
         temporary.replace(path)
     finally:

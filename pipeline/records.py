@@ -53,7 +53,8 @@ class ClipRecord(BaseModel):
     split: str = "train"
     labels: dict[str, str] = Field(default_factory=dict)
     source: str = ""  # where the clip came from, as the manifest gives it
-    extra: dict[str, str] = Field(default_factory=dict)  # unknown manifest columns, kept
+    start: float | None = None  # seconds: the part of the source that is wanted
+    end: float | None = None
 
 
 class ChunkManifest(BaseModel):

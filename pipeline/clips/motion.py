@@ -48,9 +48,13 @@ def _cells(frames: Frames, grid: tuple[int, int, int]) -> tuple[npt.NDArray[np.i
     """Return four times the lightness summed over each cell, (T,y,x), and a cell's pixels."""
     length, height, width, _ = frames.shape
     down, across = _cell(height // grid[1]), _cell(width // grid[2])
-    parts = frames.reshape(length, height // down, down, width // across, across, 3)
-    sums = parts.sum(axis=(2, 4), dtype=np.int64)
-    return sums[..., 0] + 2 * sums[..., 1] + sums[..., 2], down * across
+    light = frames[..., 0].astype(np.uint16)
+    light += frames[..., 1]
+    light += frames[..., 1]
+    light += frames[..., 2]  # at most 1,020
+    rows = light.reshape(length, height // down, down, width).sum(axis=2, dtype=np.uint32)
+    cells = rows.reshape(length, height // down, width // across, across).sum(axis=3)
+    return cells.astype(np.int64), down * across
 
 
 def _cell(side: int) -> int:

@@ -122,16 +122,12 @@ def probe_all(
 
 def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
     """Return the split of every clip that the data set has lost, by id."""
-    if not index.lost:
-        return {}
     try:
-        with data.lost.open(encoding="utf-8", newline="") as handle:
-            splits = {row["id"]: row["split"] for row in csv.DictReader(handle)}
-        return {clip["id"]: splits[clip["id"]] for clip in index.lost}
-    except (OSError, KeyError) as error:
+        return {clip["id"]: clip["split"] for clip in index.lost}
+    except KeyError:
         raise UserError(
-            f"the list of lost clips does not go with the index: {error}",
-            place=str(data.lost),
+            "the index does not say of which splits the lost clips were",
+            place=str(data.index),
             remedy="python -m pipeline index",
         ) from None
 

@@ -44,7 +44,7 @@ def masked_video_loss(
     else:
         loss = functional.mse_loss(prediction.decoded.float(), prediction.targets.float())
         diagnostics = {}
-    return loss, diagnostics | norms(prediction, all_reduce)
+    return loss, diagnostics | feature_diagnostics(prediction, all_reduce)
 
 
 def sinkhorn_loss(
@@ -89,10 +89,25 @@ def assignment_diagnostics(counts: Tensor, agreeing: Tensor, all_reduce: AllRedu
 
 
 @torch.no_grad()
-def norms(prediction: Prediction, all_reduce: AllReduce) -> Diagnostics:
-    """Mean length of predictions and of targets, over the tubes of all processes."""
-    lengths = [part.float().norm(dim=-1).double() for part in prediction[:2]]
-    tubes = torch.full_like(lengths[0], 1.0)
-    totals = torch.stack([values.sum() for values in (*lengths, tubes)])
-    decoded, target, count = all_reduce(totals, "sum")
-    return {"feature_norm": decoded / count, "target_norm": target / count}
+def feature_diagnostics(prediction: Prediction, all_reduce: AllReduce) -> Diagnostics:
+    """Length and direction of predictions and of targets, over the tubes of all processes.
+
+    `feature_norm`, `target_norm`: mean length. `feature_alignment`, `target_alignment`: squared
+    length of the mean of the features scaled to length one, which is the mean cosine of two tubes
+    drawn at random (Wang and Isola 2020 call its opposite uniformity): 0 where they point all ways,
+    1 where they all point the same.
+    """
+    features = [part.detach().float().flatten(0, 1) for part in prediction[:2]]  # each B*M,O
+    lengths = [part.norm(dim=1).double().sum() for part in features]
+    directions = [functional.normalize(part, dim=1).double().sum(0) for part in features]
+    count = lengths[0].new_full((1,), len(features[0]))
+    local = torch.cat((torch.stack(lengths), count, *directions))
+    totals = all_reduce(local, "sum")
+    decoded, target, tubes = totals[:3]
+    means = (totals[3:] / tubes).chunk(2)
+    return {
+        "feature_norm": decoded / tubes,
+        "target_norm": target / tubes,
+        "feature_alignment": means[0].square().sum(),
+        "target_alignment": means[1].square().sum(),
+    }

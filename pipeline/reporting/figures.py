@@ -47,6 +47,18 @@ DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
         None,
     ),
     "target_norm": ("Length of the targets", "L2 norm", "Mean length of the targets.", None),
+    "target_alignment": (
+        "Alignment of the targets",
+        "mean cosine of two tubes",
+        "1 is a collapse: all targets point the same way (docs/diagnostics.md).",
+        (-0.05, 1.05),
+    ),
+    "feature_alignment": (
+        "Alignment of the predictions",
+        "mean cosine of two tubes",
+        "1 is a collapse: the decoder predicts the same direction for all masked tubes.",
+        (-0.05, 1.05),
+    ),
     "lr": ("Learning rate", "per step", "Warm-up, then a cosine.", None),
 }
 SPEED = {"clips_per_s": ("Speed", "clips/s", "Clips that a run trained on per second.")}

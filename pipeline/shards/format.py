@@ -74,10 +74,9 @@ def padding(size: int) -> bytes:
 
 def clip_json(record: ClipRecord) -> bytes:
     """Return the contents of `KEY.json`: what is known of the clip, and nothing of this machine."""
-    kept = ("id", "frames", "fps", "width", "height", "split", "labels", "source", "extra")
-    return json.dumps(
-        record.model_dump(mode="json", include=set(kept)), sort_keys=True, ensure_ascii=False
-    ).encode()
+    kept = {"id", "frames", "fps", "width", "height", "split", "labels", "source", "start", "end"}
+    body = record.model_dump(mode="json", include=kept)
+    return json.dumps(body, sort_keys=True, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class DatasetIndex:
     shards: tuple[ShardSummary, ...]
     census: dict[str, int]  # outcome -> clips
     splits: dict[str, int]  # split -> clips that are there
-    lost: tuple[dict[str, str], ...]  # id, outcome, reason, stage
+    lost: tuple[dict[str, str], ...]  # id, outcome, reason, stage, split
 
     @classmethod
     def load(cls, folder: Path | str) -> DatasetIndex:

@@ -110,6 +110,7 @@ def _loss(clip: ClipRecord) -> dict[str, str]:
         "outcome": clip.outcome.value,
         "reason": clip.reason,
         "stage": clip.stage,
+        "split": clip.split,
     }
 
 
@@ -119,7 +120,7 @@ def _write_lost(path: Path, lost: Sequence[ClipRecord]) -> None:
         text, ["id", "outcome", "reason", "stage", "split", "source"], lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows(_loss(clip) | {"split": clip.split, "source": clip.source} for clip in lost)
+    writer.writerows(_loss(clip) | {"source": clip.source} for clip in lost)
     write_text(path, text.getvalue())
 
 

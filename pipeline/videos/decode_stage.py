@@ -103,9 +103,8 @@ def _transcode(clip: ClipRecord, target: Path, settings: Decode) -> dict[str, An
 
 
 def segment_of(clip: ClipRecord) -> Segment:
-    """Return the part of the video that the list asks for (kept in `extra` by the download)."""
-    start, end = clip.extra.get("start"), clip.extra.get("end")
-    return Segment(float(start) if start else None, float(end) if end else None)
+    """Return the part of the video that the list asks for."""
+    return Segment(clip.start, clip.end)
 
 
 def _fingerprint(clip: ClipRecord, settings: Decode) -> str:
@@ -113,8 +112,8 @@ def _fingerprint(clip: ClipRecord, settings: Decode) -> str:
     parts = [
         transcode.VERSION,
         clip.sha256,
-        clip.extra.get("start"),
-        clip.extra.get("end"),
+        clip.start,
+        clip.end,
         settings.model_dump(mode="json", exclude=LIMITS),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -169,7 +169,6 @@ def _record(row: Row, fetched: Fetched) -> ClipRecord:
     # The shards keep this, and should be the same bytes on every machine.
     source = Path(os.path.relpath(value)).as_posix() if kind == "path" else value
     labels = {name: row.column(name) for name in ("label", *row.extra)}
-    segment = {name: row.column(name) for name in ("start", "end")}
     return ClipRecord(
         id=row.id,
         outcome=fetched.outcome,
@@ -181,5 +180,6 @@ def _record(row: Row, fetched: Fetched) -> ClipRecord:
         split=row.split,
         labels={name: value for name, value in labels.items() if value},
         source=source,
-        extra={name: value for name, value in segment.items() if value},
+        start=row.start,
+        end=row.end,
     )

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.clips import frames, order
 from pipeline.clips.loader import Batch, evaluation_batches, pretraining_batches
-from pipeline.configuration.schema import Clip, Mask, Views
+from pipeline.configuration.schema import Clip, Mask, Motion, Views
 from pipeline.errors import UserError
 from pipeline.shards.format import ClipEntry
 from pipeline.shards.index import read_bytes
@@ -97,6 +97,19 @@ def test_frames_are_those_asked_for(entries: list[ClipEntry]) -> None:
             expected = 20 + 3 * k + 12 * np.array(wanted)
             assert decoded.shape == (len(wanted), entry.height, entry.width, 3)
             assert np.abs(decoded.mean(axis=(1, 2, 3)) - expected).max() < 3
+
+
+def test_motion_masks_see_what_the_model_sees(entries: list[ClipEntry]) -> None:
+    """Catches masks drawn from other frames than the crop's, and ones that a worker changes."""
+    mask = Mask(kind="motion", ratio=0.5, motion=Motion(share=0.9, contrast=8.0))
+    settings = {"seed": 3, "batch_size": 4, "first_step": 0, "steps": 5}
+    batches = list(pretraining_batches(entries, CLIP, mask, TUBE, **settings))
+    assert_same(
+        batches, list(pretraining_batches(entries, CLIP, mask, TUBE, workers=2, **settings))
+    )
+    for plain, batch in zip(load(entries), batches, strict=True):
+        assert torch.equal(plain.videos, batch.videos)
+        assert batch.masks.reshape(4, 2, 4).sum(2).tolist() == [[2, 2]] * 4
 
 
 def test_order_is_the_pure_function(entries: list[ClipEntry]) -> None:

@@ -163,9 +163,12 @@ def test_a_run_that_does_not_exist_yet(params: Params, files: RunLayout) -> None
         evaluate(params, files)
 
 
-def test_a_list_of_lost_clips_that_is_missing(params: Params, files: RunLayout) -> None:
-    """Catches scores that quietly count fewer rows because the list of lost clips is not there."""
-    DataLayout(params.data.name).lost.unlink()
+def test_an_index_without_splits_of_lost_clips(params: Params, files: RunLayout) -> None:
+    """Catches scores that quietly count fewer rows because nothing says which split lost them."""
+    path = DataLayout(params.data.name).index
+    index = read_json(path)
+    assert {clip.pop("split") for clip in index["lost"]} >= {"test"}
+    write_json(path, index)
     with pytest.raises(UserError, match="lost clips") as caught:
         evaluate(params, files)
     assert caught.value.remedy == "python -m pipeline index"

@@ -19,6 +19,7 @@ from pipeline.models.sigma import Prediction, SigmaModel
 from pipeline.objectives.collectives import alone
 from pipeline.objectives.masked_video import (
     assignment_diagnostics,
+    feature_diagnostics,
     masked_video_loss,
     sinkhorn_loss,
 )
@@ -95,7 +96,9 @@ def test_pixel_loss_is_the_mean_squared_error() -> None:
     loss, diagnostics = masked_video_loss(model, videos, mask, PIXEL)
     prediction = model(videos, mask)
     torch.testing.assert_close(loss, (prediction.decoded - prediction.targets).square().mean())
-    assert diagnostics.keys() == {"feature_norm", "target_norm"}
+    assert diagnostics.keys() == {
+        f"{part}_{what}" for part in ("feature", "target") for what in ("norm", "alignment")
+    }
     expected = prediction.targets.norm(dim=-1).mean().double()
     torch.testing.assert_close(diagnostics["target_norm"], expected)
 
@@ -143,6 +146,22 @@ def test_diagnostics_tell_a_collapse_from_a_healthy_batch() -> None:
     values = {name: value.item() for name, value in diagnostics.items()}
     assert values["prototypes_used"] == 1 / 8
     assert values["assignment_entropy"] == pytest.approx(0, abs=1e-9)
+
+
+def test_alignment_is_the_mean_cosine() -> None:
+    """Against all pairs of tubes written out; one direction gives 1, opposite ones 0."""
+    generator = torch.Generator().manual_seed(0)
+    decoded = torch.randn(2, 5, 3, generator=generator) + torch.tensor([2.0, 0, 0])
+    direction = torch.tensor([3.0, -4.0, 0.0])
+    target = direction * torch.rand(2, 5, 1, generator=generator)
+    found = feature_diagnostics(Prediction(decoded, target, None, None), alone)
+    unit = functional.normalize(decoded.flatten(0, 1), dim=1).double()
+    assert found["feature_alignment"].item() == pytest.approx((unit @ unit.T).mean().item())
+    assert found["target_alignment"].item() == pytest.approx(1)
+    opposite = torch.stack((direction, -direction))[None]
+    found = feature_diagnostics(Prediction(opposite, opposite, None, None), alone)
+    assert found["target_alignment"].item() == pytest.approx(0, abs=1e-12)
+    assert found["target_norm"].item() == pytest.approx(5)
 
 
 def test_diagnostics_count_both_branches() -> None:

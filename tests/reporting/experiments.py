@@ -113,8 +113,11 @@ def write_data(params: Params) -> None:
     packed = pack(records, layout.shards, 0, params.data.shards, Path("decoded.json"))
     tars = sorted({layout.shards / Path(clip.file).name for clip in packed})
     shards = [ShardSummary(**json.loads(summary_file(tar).read_text())) for tar in tars]
-    lost = [(HOSTILE, "corrupt", REASON, "decode"), ("gone", "missing", "no such file", "download")]
-    keys = ("id", "outcome", "reason", "stage")
+    lost = [
+        (HOSTILE, "corrupt", REASON, "decode", "train"),
+        ("gone", "missing", "no such file", "download", "val"),
+    ]
+    keys = ("id", "outcome", "reason", "stage", "split")
     write_json(
         layout.index,
         {

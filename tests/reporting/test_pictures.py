@@ -134,7 +134,8 @@ def test_hidden_pixels_are_those_of_masked_tubes() -> None:
 def test_masks_hide_what_the_configuration_says() -> None:
     """Catches strips that show another ratio than training uses, or the same mask for each clip."""
     grid = TubeGrid(4, 4, 4, (2, 8, 8))
-    hidden = strips.draw_masks(Mask(kind="tube", ratio=0.75), grid, 4)
+    videos = np.zeros((4, 8, 32, 32, 3), dtype=np.uint8)
+    hidden = strips.draw_masks(Mask(kind="tube", ratio=0.75), grid, videos)
     assert hidden.sum(axis=1).tolist() == [48] * 4
     assert len({row.tobytes() for row in hidden}) > 1
 
@@ -153,7 +154,7 @@ def test_a_perfect_prediction_fills_in_the_input(experiment: Experiment) -> None
     model = Oracle(run.model, run.objective, clip)
     shape = (3, clip.frames, clip.size, clip.size, 3)
     videos = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    hidden = strips.draw_masks(run.objective.mask, model.grid, 3)
+    hidden = strips.draw_masks(run.objective.mask, model.grid, videos)
     filled = strips.reconstruct(model, videos, hidden)
     assert np.abs(filled.astype(int) - videos).max() <= 1
 
@@ -165,7 +166,7 @@ def test_what_is_visible_stays_as_it_is(experiment: Experiment) -> None:
     model = SigmaModel(run.model, run.objective, clip)
     shape = (2, clip.frames, clip.size, clip.size, 3)
     videos = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
-    hidden = strips.draw_masks(run.objective.mask, model.grid, 2)
+    hidden = strips.draw_masks(run.objective.mask, model.grid, videos)
     filled = strips.reconstruct(model, videos, hidden)
     seen = ~strips.hidden_pixels(hidden, model.grid)
     assert np.abs(filled[seen].astype(int) - videos[seen]).max() <= 1

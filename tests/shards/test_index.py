@@ -96,6 +96,7 @@ def test_whole(layout: DataLayout, capsys: pytest.CaptureFixture[str]) -> None:
             "outcome": "too_short",
             "reason": "1 frame, fewer than 8",
             "stage": "decode",
+            "split": "train",
         },
     )
     assert [shard.name for shard in dataset.shards] == [

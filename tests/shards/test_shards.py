@@ -55,7 +55,7 @@ def make_records(tmp_path: Path) -> MakeRecords:
                     width=32,
                     height=24,
                     labels={"what": f"label {i}"},
-                    extra={"note": "kept"},
+                    start=0.5,
                 )
             )
         return records
@@ -110,7 +110,8 @@ def test_webdataset_reads_it(make_records: MakeRecords, tmp_path: Path) -> None:
             "split": "train",
             "labels": {"what": f"label {i}"},
             "source": "",
-            "extra": {"note": "kept"},
+            "start": 0.5,
+            "end": None,
         }
 
 

@@ -69,7 +69,8 @@ def test_local_files_stay_where_they_are_and_bad_ones_are_named(params: Params) 
         split="val",
         labels={"label": "walk", "note": "by hand"},
         source="v/good.mp4",
-        extra={"start": "0.5", "end": "2.0"},
+        start=0.5,
+        end=2.0,
     )
     lost = {name: clip.outcome for name, clip in clips.items() if name != "good"}
     assert lost == {

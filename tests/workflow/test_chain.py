@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,8 +100,6 @@ def test_a_setting_reruns_what_reads_it(
         assert {"manifest", "download", "evaluate", "report"} <= planned.keys()
     else:
         assert planned == rerun
-    changed.compose()  # and back again: nothing was run in between
-    assert changed.planned() == {}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +155,7 @@ def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> 
     changed.snakemake()
     anew = finished.copy(tmp_path / "anew")
     for made in ("data", "results", "downloads", ".snakemake"):
-        subprocess.run(["rm", "-rf", made], cwd=anew.folder, check=True)
+        shutil.rmtree(anew.folder / made)
     anew.compose(*overrides)
     anew.snakemake()
     assert hashes(changed.folder) == hashes(anew.folder)
@@ -185,14 +184,26 @@ def _wait_for_a_checkpoint(workspace: Workspace, process: subprocess.Popen[str])
         time.sleep(0.05)
 
 
+LONGER = ("trainer.epochs=60", "trainer.checkpoint_every=5")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of what LONGER gives in one go."""
+    whole = finished.copy(tmp_path_factory.mktemp("uninterrupted") / "whole")
+    whole.compose(*LONGER)
+    whole.snakemake()
+    return hashes(whole.folder)
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on(
-    finished: Workspace, tmp_path: Path, kind: signal.Signals
+    finished: Workspace, uninterrupted: dict[str, str], tmp_path: Path, kind: signal.Signals
 ) -> None:
     """Catches a lock, a half-written file or a lost checkpoint after Ctrl-C or a kill."""
-    overrides = ("trainer.epochs=60", "trainer.checkpoint_every=5")
     stopped = finished.copy(tmp_path / "stopped")
-    stopped.compose(*overrides)
+    shutil.rmtree(stopped.folder / TINY_RESULTS.folder)
+    stopped.compose(*LONGER)
     process = _start(stopped)
     try:
         _wait_for_a_checkpoint(stopped, process)
@@ -201,15 +212,11 @@ def test_an_interrupted_run_goes_on(
         said = process.communicate(timeout=60)[0]
     assert process.returncode != 0
     assert "Traceback" not in said
-    time.sleep(1)
+    assert not (stopped.folder / TINY_RESULTS.run("pixel").pretrained).exists()
 
     stopped.run(sys.executable, "workflow/free_lock.py")
-    said = stopped.snakemake().stdout
-    assert "going on after step" in said
-    whole = finished.copy(tmp_path / "whole")
-    whole.compose(*overrides)
-    whole.snakemake()
-    assert hashes(stopped.folder) == hashes(whole.folder)
+    assert "going on after step" in stopped.snakemake().stdout
+    assert hashes(stopped.folder) == uninterrupted
 
 
 def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
@@ -235,6 +242,7 @@ def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
 def test_dvc_and_snakemake_agree(fresh: Workspace) -> None:
     """Catches a dvc.yaml that cannot be reproduced from a clean checkout, or disagrees after it."""
     subprocess.run(["git", "init", "-q"], cwd=fresh.folder, check=True)
+    (fresh.folder / ".venv").symlink_to(sys.prefix)  # where `make` would have put it
     said = fresh.dvc("repro").stdout
     assert "results/tiny/report.html" in said
     assert "up to date" in fresh.dvc("status").stdout
