@@ -1,7 +1,6 @@
 # make run, make test: each sets up what it needs in .venv. Needs Python >= 3.11, git and make.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# No output of two jobs at once, and the same shell on every system.
 SHELL := /bin/bash
 
 .PHONY: help run test lint clean setup lock deps
@@ -16,7 +15,8 @@ help:
 run: setup
 	@$(BIN)/python workflow/free_lock.py
 	@$(BIN)/snakemake --cores all
-	@echo "report: results/$$(sed -n 's/^name: //p' params.yaml)/report.html"
+	@name=$$(sed -n 's/^name: //p' params.yaml); \
+	  cat logs/$$name/report.log 2>/dev/null || echo "report: results/$$name/report.html"
 
 test: lint
 	$(BIN)/python -m pytest

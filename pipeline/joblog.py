@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 
 class _Copying:
     """A text stream that also writes to a second one; all else is asked of the first."""
@@ -17,7 +19,7 @@ class _Copying:
         self._first, self._second = first, second
 
     def write(self, text: str) -> int:
-        self._second.write(text)
+        self._second.write(COLOUR.sub("", text))
         return self._first.write(text)
 
     def writelines(self, lines: list[str]) -> None:
@@ -52,14 +54,14 @@ def copied_to(path: Path | None) -> Iterator[None]:
 def failures(folder: Path, since: float, most: int = 3) -> str:
     """Return what the jobs said that have failed since a time (seconds since 1970).
 
-    Each message is the end of a log in `folder` from the line that begins with `error:`, or from
-    the traceback of a defect. Equal messages, of two chunks say, count once.
+    Each message is the end of a log in `folder` from the line that begins with `error:` or
+    `interrupted:`, or from the traceback of a defect. Equal messages, of two chunks say, count once.
     """
     messages: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.log"), key=lambda path: path.stat().st_mtime):
         if path.stat().st_mtime >= since:
             text = path.read_text(encoding="utf-8", errors="replace")
-            if begin := re.search(r"^(error: |Traceback )", text, re.MULTILINE):
+            if begin := re.search(r"^(error: |interrupted: |Traceback )", text, re.MULTILINE):
                 messages.setdefault(text[begin.start() :].rstrip(), path)
     shown = [f"{text}\n  log:    {path}" for text, path in list(messages.items())[:most]]
     if len(messages) > most:

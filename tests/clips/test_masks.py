@@ -33,7 +33,7 @@ def test_tube_masks(grid: tuple[int, int, int], ratio: float, seed: int) -> None
     hidden = masks.draw(mask, grid, order.sample_key(seed, 0, 0)).reshape(grid)
     assert hidden.dtype == np.bool_
     assert (hidden == hidden[0]).all()
-    assert hidden[0].sum() == int(ratio * grid[1] * grid[2])
+    assert hidden[0].sum() == int(ratio * (grid[1] * grid[2]))
     assert hidden.sum() == masks.masked_count(mask, grid)
 
 
@@ -87,7 +87,7 @@ def test_motion_masks_hide_as_many_as_tube_masks(
     again = masks.draw(mask, grid, order.sample_key(seed, 0, 0), frames)
     assert hidden.dtype == np.bool_
     assert np.array_equal(hidden, again)
-    each = int(ratio * grid[1] * grid[2])
+    each = int(ratio * (grid[1] * grid[2]))
     assert hidden.reshape(grid[0], -1).sum(1).tolist() == [each] * grid[0]
     assert hidden.sum() == masks.masked_count(mask, grid)
 
@@ -103,7 +103,7 @@ def test_motion_masks_of_a_still_clip_are_tube_masks(
     hidden = masks.draw(following(ratio), grid, order.sample_key(seed, 0, 0), frames)
     hidden = hidden.reshape(grid)
     assert (hidden == hidden[0]).all()
-    assert hidden[0].sum() == int(ratio * grid[1] * grid[2])
+    assert hidden[0].sum() == int(ratio * (grid[1] * grid[2]))
 
 
 def test_visible_tubes_follow_the_motion() -> None:

@@ -62,7 +62,7 @@ def test_moving_digits_are_found() -> None:
     """Catches motion that is no more than texture: the digits' tubes must stand out.
 
     The share of pairs (a tube of the digit, a tube of the background) in which the digit's moves
-    more was 0.97 when this was written (docs/notes/motion-masking.md; a coin would give 0.5).
+    more was 0.88 when this was written (a coin would give 0.5; docs/notes/motion-masking.md).
     """
     text = yaml.safe_load(composition.compose(["experiment=demo"]))
     settings = composition.validate(text, place="demo").data.synthetic

@@ -42,4 +42,4 @@ wildcard_constraints:
 
 # Said once more at the end, where it is looked for: other jobs have gone on printing since.
 onerror:
-    print(f"\n{joblog.failures(layout.LOGS, STARTED)}\n", file=sys.stderr)
+    print("", joblog.failures(layout.LOGS, STARTED), "", sep="\n", file=sys.stderr)
