@@ -55,7 +55,7 @@ def failures(folder: Path, since: float, most: int = 3) -> str:
     """Return what the jobs said that have failed since a time (seconds since 1970).
 
     Each message is the end of a log in `folder` from the line that begins with `error:` or
-    `interrupted:`, or from the traceback of a defect. Equal messages, of two chunks say, count once.
+    `interrupted:`, or from the traceback of a defect. Equal ones, of two chunks say, count once.
     """
     messages: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.log"), key=lambda path: path.stat().st_mtime):

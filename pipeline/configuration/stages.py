@@ -65,7 +65,7 @@ STAGES = {
     "download": Stage(
         "pipeline.videos.download_stage",
         "fetch or make the videos",
-        ("data.name", "data.manifest", "data.synthetic", "data.labels", "data.download"),
+        ("data.name", "data.synthetic", "data.download"),
         ("chunk",),
     ),
     "decode": Stage(

@@ -31,8 +31,10 @@ def normalised_pixels(tubes: Tensor) -> Tensor:
     """
     values = tubes.float().reshape(*tubes.shape[:-1], -1, CHANNELS)
     deviation = torch.tensor(IMAGENET_DEFAULT_STD, device=values.device)
-    variance, mean = torch.var_mean(values, dim=-2, keepdim=True)
-    normalised = (values - mean) / (variance.sqrt() + STABILISER / deviation)
+    # Two passes by hand: `torch.var_mean` over a strided axis takes four times as long.
+    centred = values - values.mean(dim=-2, keepdim=True)
+    variance = centred.square().sum(dim=-2, keepdim=True) / (values.shape[-2] - 1)
+    normalised = centred / (variance.sqrt() + STABILISER / deviation)
     return normalised.flatten(-2)
 
 
