@@ -57,7 +57,6 @@ _DURATION = re.compile(r"^  Duration: (\d+):(\d+):(\d+(?:\.\d+)?)")
 _STREAM = re.compile(r"^  Stream #0:(\d+).*?: (Video|Audio|Subtitle|Data|Attachment): ")
 _MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0")
 _FPS = re.compile(rf", {_NUMBER}(k?) fps")
-_SIZE = re.compile(r", (\d+)x(\d+)[ ,\[]")
 _RATE = re.compile(r"\[Parsed_fps_\d+ @ \w+\] (?:\[\w+\] )?fps=(\d+)/(\d+)")
 _READ = re.compile(
     r"Input stream #0:\d+ \(video\): (\d+) packets read .*?; (\d+) frames decoded"
@@ -82,7 +81,6 @@ class Facts:
     cut_short: bool = False  # the file ends before its contents do
     written: int = 0  # frames, counted by the encoder
     rate: Fraction | None = None  # frames a second, of the output
-    size: tuple[int, int] = (0, 0)  # width, height of the output
     low_score: bool = False  # the container was guessed from the file's name
     estimated: bool = False  # the header promises no duration; ffmpeg guessed one
     errors: list[str] = field(default_factory=list)  # the first and the last few messages
@@ -120,8 +118,6 @@ class Facts:
         elif match := _STREAM.match(line):
             if not self._output:
                 self.streams[int(match[1])] = line
-            elif size := _SIZE.search(line):
-                self.size = int(size[1]), int(size[2])
         elif not self._output and not self.estimated and (match := _DURATION.match(line)):
             self.seconds = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.configuration.schema import Decode
 from pipeline.records import Outcome
-from pipeline.videos import ffmpeg, probe
+from pipeline.videos import ffmpeg, mp4, probe
 from pipeline.videos.probe import Facts
 
 VERSION = 1  # raised whenever the same source and settings give other clips
@@ -75,7 +75,7 @@ def transcode(source: Path, target: Path, segment: Segment, settings: Decode) ->
     outcome, reason = _judge(source, status, facts, segment, settings)
     if outcome is not Outcome.OK:
         return Transcoded(outcome, reason)
-    width, height = facts.size
+    width, height = mp4.picture_size(target)
     return Transcoded(outcome, reason, facts.written, float(facts.rate or 0), width, height)
 
 
@@ -216,7 +216,9 @@ def _begins_late(facts: Facts, segment: Segment) -> str:
 
 
 def _too_short(facts: Facts, settings: Decode) -> str:
-    count = f"{facts.written} frame{'s' if facts.written != 1 else ''}"
+    # Of a single frame the rate is unknown, and none is written.
+    frames = facts.decoded if facts.decoded < settings.min_frames else facts.written
+    count = f"{frames} frame{'s' if frames != 1 else ''}"
     if settings.fps is not None:
         count += f" at {settings.fps:g} a second ({facts.decoded} decoded)"
     return f"{count}, {settings.min_frames} are needed (decode.min_frames)"
