@@ -14,9 +14,11 @@ help:
 
 run: setup
 	@$(BIN)/python workflow/free_lock.py
+	@mkdir -p logs && touch logs/.started
 	@$(BIN)/snakemake --cores all
-	@name=$$(sed -n 's/^name: //p' params.yaml); \
-	  cat logs/$$name/report.log 2>/dev/null || echo "report: results/$$name/report.html"
+	@name=$$(sed -n 's/^name: //p' params.yaml); log=logs/$$name/report.log; \
+	  if [ $$log -nt logs/.started ] || [ ! -f $$log ]; \
+	  then echo "report: results/$$name/report.html"; else cat $$log; fi
 
 test: lint
 	$(BIN)/python -m pytest

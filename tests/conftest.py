@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from pipeline.configuration import stages
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
@@ -38,3 +42,26 @@ def golden_folder(request: pytest.FixtureRequest) -> Path:
 def project() -> Path:
     """The project folder."""
     return PROJECT
+
+
+@pytest.fixture
+def edit_source(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """A function that adds a remark to a source file, of a copy that the stages take for theirs."""
+    copy = tmp_path_factory.mktemp("sources")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PROJECT / "pipeline", copy / "pipeline", ignore=ignored)
+
+    def forget() -> None:
+        stages._closure.cache_clear()
+        stages._find.cache_clear()
+
+    def edit(name: str) -> None:
+        with (copy / name).open("a", encoding="utf-8") as file:
+            file.write("# a remark\n")
+
+    monkeypatch.setattr(stages, "PROJECT", copy)
+    forget()
+    yield edit
+    forget()

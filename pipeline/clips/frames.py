@@ -62,12 +62,13 @@ def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> F
 
 def _by_ffmpeg(video: bytes, shape: tuple[int, int, int]) -> Frames:
     """Decode all frames with the ffmpeg program: tens of milliseconds, but any width."""
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+    # A file without a name: nothing is left over where this process is killed meanwhile.
+    with tempfile.TemporaryFile() as file:
         file.write(video)
-        file.flush()
-        command = [ffmpeg.executable(), "-v", "error", "-threads", "1", "-i", file.name]
-        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        file.seek(0)
+        command = [ffmpeg.executable(), "-v", "error", "-nostdin", "-threads", "1"]
+        command += ["-i", "/dev/stdin", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        done = subprocess.run(command, capture_output=True, stdin=file, check=False)
     size = shape[0] * shape[1] * shape[2] * 3
     if done.returncode or len(done.stdout) != size:
         said = done.stderr.decode(errors="replace").strip().splitlines()

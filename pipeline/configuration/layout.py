@@ -132,6 +132,10 @@ class ExperimentLayout:
         return self.folder / "evaluation.json"
 
     @property
+    def metrics(self) -> Path:  # the scores alone, for `dvc metrics show`
+        return self.folder / "metrics.json"
+
+    @property
     def report(self) -> Path:
         return self.folder / "report.html"
 

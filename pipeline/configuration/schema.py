@@ -240,7 +240,10 @@ class Trainer(Section):
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be a multiple of accumulation")
         if self.warmup_epochs > self.epochs:
-            raise ValueError("warmup_epochs must not be more than epochs")
+            raise ValueError(
+                f"{self.warmup_epochs} warmup_epochs are more than {self.epochs} epochs: set "
+                f"trainer.warmup_epochs, too, to {self.epochs} or less"
+            )
         return self
 
 

@@ -58,7 +58,6 @@ STAGES = {
             "data.manifest",
             "data.rows_from",
             "data.synthetic",
-            "data.labels",
             "data.chunks",
         ),
     ),

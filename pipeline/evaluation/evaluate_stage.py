@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, Evaluation, Params
 from pipeline.errors import UserError
@@ -155,6 +156,7 @@ def _features(
         path=layout.features,
         key={
             **inputs,
+            "code": stages.code_sha256("evaluate"),
             "clip": params.data.clip.model_dump(mode="json"),
             "views": evaluation.views.model_dump(mode="json"),
             "pooling": "mean over tubes, then over views",

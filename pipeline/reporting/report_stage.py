@@ -21,7 +21,9 @@ PICTURES = 8 * 10**6  # bytes of all pictures in the page: with plotly.js it sta
 
 
 def run(params: Params) -> None:
-    """Write `report.html` and, last, `evaluation.json`; print the table and the page's path.
+    """Write `report.html`, `metrics.json` and, last, `evaluation.json`; print the table.
+
+    The last line that it prints is the page's path.
 
     Raises:
         UserError: where a run has not been scored, or its scores are not of this data set.
@@ -35,6 +37,7 @@ def run(params: Params) -> None:
     room = PICTURES - sum(group.size for group in strips)
     galleries = within(_galleries(found, split, clips, failures), room)
     write_text(found.layout.report, page.render(found, galleries, strips, failures))
+    write_json(found.layout.metrics, summary.metrics(found))
     write_json(found.layout.evaluation, summary.evaluation(found))
     # A log file has no width of its own, and a row must not be broken in two there.
     console = Console(highlight=False, width=None if os.isatty(1) else 110)

@@ -1,4 +1,4 @@
-"""`results/EXPERIMENT/evaluation.json`, and the paragraph that begins the page."""
+"""`evaluation.json` and `metrics.json` of an experiment, and the paragraph that begins the page."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ from pipeline.reporting.tables import ScoreTable, probe_name, score_tables
 def evaluation(results: Results) -> dict[str, Any]:
     """Return all runs' scores together, as JSON values.
 
-    Holds nothing that differs between equal runs (no times): equal results, equal bytes. `top1`
-    repeats the scores as a tree of numbers, which DVC shows as metrics.
+    Holds nothing that differs between equal runs (no times): equal results, equal bytes.
     """
     runs = results.runs
-    top1: dict[str, dict[str, dict[str, float]]] = {}
-    for run in runs:
-        for score in run.scores:
-            top1.setdefault(run.name, {}).setdefault(score.label, {})[score.probe] = score.top1
     return {
         "experiment": results.params.name,
         "scores": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.scores],
         "skipped": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.skipped],
-        "top1": top1,
         "data": {
             "name": results.index.name,
             "census": results.index.census,
@@ -40,6 +34,15 @@ def evaluation(results: Results) -> dict[str, Any]:
         "settings": results.params.model_dump(mode="json"),
         "code": code_version(),
     }
+
+
+def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    """Return run -> label -> probe -> top-1, a share from 0 to 1: few enough for DVC's tables."""
+    top1: dict[str, dict[str, dict[str, float]]] = {}
+    for run in results.runs:
+        for score in run.scores:
+            top1.setdefault(run.name, {}).setdefault(score.label, {})[score.probe] = score.top1
+    return top1
 
 
 def paragraph(results: Results) -> str:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from pipeline.clips.order import steps_of
+from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Data, Params, Run
 from pipeline.errors import UserError
@@ -29,7 +30,7 @@ FREE = {"name", "keep_checkpoints"} | LOADING | WRITING
 def run(params: Params, run: str) -> None:
     """Pretrain `params.runs[run]`; with no epochs, write the model as it was initialised.
 
-    Goes on from the newest checkpoint of the same settings and data. After SIGTERM or SIGUSR1
+    Goes on from the newest checkpoint of the same settings, data and code. After SIGTERM or SIGUSR1
     it saves and exits with status 75.
     """
     chosen, data = params.runs[run], params.data
@@ -78,13 +79,15 @@ def run(params: Params, run: str) -> None:
 def resumable_settings(run: Run, data: Data, index: DatasetIndex) -> dict[str, Any]:
     """Return all that decides what a run learns: a checkpoint is resumed under equal ones only.
 
-    The data are the hashes of the shards that are trained on, so a change to other splits, or
-    to the reasons for which clips were lost, invalidates nothing.
+    The code counts, too: what was made by other code is no result of this one. The data are the
+    hashes of the shards that are trained on, so a change to other splits, or to the reasons for
+    which clips were lost, invalidates nothing.
     """
     shards = sorted(s.sha256 for s in index.shards if s.split in data.pretrain_splits)
     sections = {name: getattr(run, name).model_dump(mode="json") for name in Run.model_fields}
     return {
         **{name: {k: v for k, v in s.items() if k not in FREE} for name, s in sections.items()},
+        "code": stages.code_sha256("pretrain"),
         "data": {
             "clip": data.clip.model_dump(mode="json"),
             "shards": hashlib.sha256("\n".join(shards).encode()).hexdigest(),

@@ -17,6 +17,8 @@ from pipeline.files import sha256_file, write_json, write_text
 from pipeline.videos import manifest
 from pipeline.videos.manifest import COLUMNS, Row
 
+CLASSES = 1000  # a column of more values (captions, numbers) is not counted by value
+
 
 def run(params: Params) -> None:
     """Write `chunks/K.csv` for each chunk, then the census of the list, `manifest.json`.
@@ -29,14 +31,14 @@ def run(params: Params) -> None:
     chunks: list[list[Row]] = [[] for _ in range(data.chunks)]
     extra: dict[str, None] = {}  # names of further columns, in the order of the list
     splits: Counter[str] = Counter()
-    labels: dict[str, Counter[str]] = {name: Counter() for name in data.labels}
+    labels: dict[str, Counter[str]] = {}
     for row in _rows(data):
         chunks[manifest.chunk_of(row.id, data.chunks)].append(row)
         extra.update(dict.fromkeys(row.extra))
         splits[row.split] += 1
-        for name, counts in labels.items():
+        for name in ("label", *row.extra):
             if value := row.column(name):
-                counts[value] += 1
+                _count(labels.setdefault(name, Counter()), value)
     for chunk, rows in enumerate(chunks):
         _write_if_changed(layout.chunk_list(chunk), manifest.to_csv(rows, list(extra)))
     _remove_others(layout, data.chunks)
@@ -49,9 +51,15 @@ def run(params: Params) -> None:
             "chunks": [len(rows) for rows in chunks],
             "columns": [*COLUMNS, *extra],
             "splits": dict(splits),
-            "labels": labels,
+            "labels": {name: found for name, found in labels.items() if len(found) <= CLASSES},
         },
     )
+
+
+def _count(found: Counter[str], value: str) -> None:
+    """Count one value of a column; no further than it takes to see that there are too many."""
+    if len(found) <= CLASSES:
+        found[value] += 1
 
 
 def _rows(data: Data) -> Iterator[Row]:

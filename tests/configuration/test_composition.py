@@ -118,6 +118,8 @@ def test_all_errors_come_together(demo: dict[str, Any]) -> None:
         ("experiment", "experiment"),
         ("data=folder", "data.manifest"),
         ("trainer.epochs=-1", "trainer.epochs"),
+        ("trainer.warmup_epochs=9999", "9999 warmup_epochs are more than"),
+        ("trainer.warmup_epochs=9999", "set trainer.warmup_epochs, too, to"),
         ("data.clip.size=30", "data.clip"),  # no multiple of the tube
         ("data.name='a/b'", "data.name"),
     ],

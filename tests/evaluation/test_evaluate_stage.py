@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,23 @@ def test_a_changed_data_set_is_noticed(params: Params, files: RunLayout) -> None
     body = evaluate(params, files)
     assert {score["scored"] for score in body["scores"]} == {SIZES["test"] - 2}
     assert "test-01" not in {row["id"] for row in read_predictions(files.predictions)}
+
+
+def test_features_of_other_code_are_computed_anew(
+    params: Params,
+    files: RunLayout,
+    capsys: pytest.CaptureFixture[str],
+    edit_source: Callable[[str], None],
+) -> None:
+    """Catches features of older code in the scores of the present one."""
+    evaluate(params, files)
+    edit_source("pipeline/training/loop.py")  # not of this stage
+    capsys.readouterr()
+    evaluate(params, files)
+    assert "reusing" in capsys.readouterr().out
+    edit_source("pipeline/models/vit.py")
+    evaluate(params, files)
+    assert "reusing" not in capsys.readouterr().out
 
 
 def test_weights_that_nobody_vouches_for(params: Params, files: RunLayout) -> None:

@@ -25,7 +25,7 @@ def copy(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_evaluation_json_holds_all_runs(experiment: Experiment) -> None:
-    """Catches scores that lose their run, and a tree for DVC that differs from the rows."""
+    """Catches scores that lose their run, and hashes or counts that are not of the files."""
     body = experiment.evaluation
     rows = {(row["run"], row["probe"]): row["top1"] for row in body["scores"]}
     assert rows == {
@@ -33,13 +33,20 @@ def test_evaluation_json_holds_all_runs(experiment: Experiment) -> None:
         for run, both in TOP1.items()
         for probe, top1 in zip(("linear", "knn"), both, strict=True)
     }
-    assert all(body["top1"][run]["motion"][probe] == top1 for (run, probe), top1 in rows.items())
     assert len(body["skipped"]) == 6
     assert {row["reason"] for row in body["skipped"]} == {SKIPPED}
     assert body["data"]["census"] == {"ok": 10, "missing": 1, "corrupt": 1}
     assert all(len(digest) == 64 for digest in body["data"]["shards"].values())
     assert set(body["inputs"]["weights"]) == set(TOP1)
     assert body["settings"]["name"] == experiment.params.name
+
+
+def test_metrics_json_is_what_dvc_shows(experiment: Experiment) -> None:
+    """Catches a metric that differs from the score, and columns in which nobody finds one."""
+    body = json.loads((experiment.folder / experiment.layout.metrics).read_text(encoding="utf-8"))
+    assert body == {
+        run: {"motion": {"linear": linear, "knn": knn}} for run, (linear, knn) in TOP1.items()
+    }
 
 
 def test_equal_results_give_equal_bytes(copy: Experiment) -> None:

@@ -119,6 +119,35 @@ def test_other_settings_begin_anew(
     assert outcome(RunLayout(params.name, "pixel")) == resumed
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_code_begins_anew(
+    compose: Compose,
+    capsys: pytest.CaptureFixture[str],
+    edit_source: Callable[[str], None],
+    finished: bool,
+) -> None:
+    """Catches weights of older code, finished or half trained, that pass for those of this code."""
+    params = compose()
+    layout = RunLayout(params.name, "pixel")
+    pretrain_stage.run(params, "pixel")
+    if not finished:
+        (layout.checkpoints / "step-00000003.pt").unlink()
+    first = read_json(layout.pretrained)
+    edit_source("pipeline/evaluation/knn.py")  # not of this stage
+    capsys.readouterr()
+    pretrain_stage.run(params, "pixel")
+    assert "going on after step" in capsys.readouterr().err
+    edit_source("pipeline/objectives/masked_video.py")
+    pretrain_stage.run(params, "pixel")
+    said = capsys.readouterr().err
+    assert "starting anew: code was" in said
+    assert "going on after step" not in said
+    again = read_json(layout.pretrained)
+    assert again["fingerprint"] != first["fingerprint"]
+    assert [(s["first_step"], s["last_step"]) for s in again["sessions"]] == [(0, 3)]
+    assert list((layout.checkpoints / "set-aside").glob("*.pt"))
+
+
 def test_a_damaged_checkpoint_changes_nothing_but_time(
     compose: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
+from pipeline.configuration.stages import restrict
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_file
 from pipeline.videos import manifest, manifest_stage
@@ -19,7 +20,7 @@ CHUNKS = 16
 @pytest.fixture
 def params(composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.chdir(tmp_path)
-    return with_data(composed, chunks=CHUNKS, labels=("label", "who"))
+    return with_data(composed, chunks=CHUNKS)
 
 
 def with_data(params: Params, **changes: object) -> Params:
@@ -51,6 +52,30 @@ def test_every_clip_is_in_the_chunk_of_its_id_and_nowhere_else(params: Params) -
     assert census["splits"] == {"test": 50, "train": 150}
     assert census["labels"] == {"label": {"0": 67, "1": 67, "2": 66}, "who": {"me": 200}}
     assert census["source"] == {"file": "list.csv", "sha256": sha256_file("list.csv")}
+
+
+def test_what_is_probed_is_no_matter_of_this_stage(params: Params) -> None:
+    """Would catch a census that depends on data.labels: a change of it would redo all videos."""
+    write(20)
+    counted = []
+    for labels in (("label",), ("who", "gone")):
+        asked = with_data(params, labels=labels)
+        manifest_stage.run(restrict(asked, "manifest"))
+        counted.append(DataLayout(params.data.name).manifest.read_bytes())
+        assert not hasattr(restrict(asked, "manifest").data, "labels")
+    assert counted[0] == counted[1]
+
+
+def test_columns_of_too_many_values_are_not_counted(params: Params) -> None:
+    """Would catch a census as large as the list, of captions, and one that leaves out classes."""
+    most = manifest_stage.CLASSES
+    lines = [f"c{n},{n}.mp4,{n % 3},{n % most},{n % (most + 1)}" for n in range(most + 1)]
+    Path("list.csv").write_text("\n".join(["id,path,label,class,caption", *lines]) + "\n")
+    manifest_stage.run(params)
+    labels = read_json(DataLayout(params.data.name).manifest)["labels"]
+    assert labels.keys() == {"label", "class"}
+    assert sum(labels["label"].values()) == sum(labels["class"].values()) == most + 1
+    assert len(labels["class"]) == most
 
 
 def test_one_more_clip_changes_one_chunk(params: Params) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,3 +35,41 @@ def test_the_lock_holds_exact_versions_with_hashes_and_no_host(project: Path) ->
         versions = locked[canonicalize_name(wanted.name)]
         assert versions, f"{wanted.name} is not locked: make lock"
         assert all(wanted.specifier.contains(version) for version in versions), line
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"), [(("pipeline", "workflow"), ()), (("tests", "benchmarks"), ("test",))]
+)
+def test_what_is_imported_is_declared(
+    project: Path, folders: tuple[str, ...], extras: tuple[str, ...]
+) -> None:
+    """Catches a package that is there only because another one happens to need it."""
+    package = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = package["dependencies"] + [
+        line for extra in extras for line in package["optional-dependencies"][extra]
+    ]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    distributions = packages_distributions()
+    own = {"pipeline", "tests", *(path.stem for path in project.glob("workflow/*.py"))}
+    found = {
+        name
+        for folder in folders
+        for path in (project / folder).rglob("*.py")
+        for name in _imported(path)
+    } - own
+    assert {"torch"} <= found
+    undeclared = {
+        name
+        for name in found - sys.stdlib_module_names
+        if not declared & {canonicalize_name(each) for each in distributions.get(name, [name])}
+    }
+    assert undeclared == set()
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Yield the top-level names that a file imports from elsewhere."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]

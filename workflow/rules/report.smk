@@ -6,6 +6,7 @@ rule report:
         code=stages.sources("report"),
     output:
         evaluation=EXPERIMENT.evaluation,
+        metrics=EXPERIMENT.metrics,
         page=EXPERIMENT.report,
     log:
         layout.log(EXPERIMENT.name, "report"),
