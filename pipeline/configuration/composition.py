@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,9 @@ def compose(overrides: Sequence[str]) -> str:
         OmegaConf.resolve(config)
         text = OmegaConf.to_yaml(config)
     except (HydraException, OmegaConfBaseException) as error:
+        said = _explain(error)
         raise UserError(
-            f"the configuration cannot be composed: {_explain(error)}",
-            place=place,
-            remedy="python -m pipeline compose --list shows every group and its choices",
+            f"the configuration cannot be composed: {said}", place=place, remedy=_remedy(said)
         ) from None
     validate(yaml.safe_load(text), place=place)
     return text
@@ -95,7 +95,16 @@ def _explain(error: Exception) -> str:
     lines = said.split("\nConfig search path:")[0].split("\n\nSet the environment")[0].splitlines()
     idle = ("    full_key:", "    object_type=", "To append to your config", "See https:")
     kept = [line.replace("\t", "    ") for line in lines if line and not line.startswith(idle)]
-    return "\n  ".join(kept)
+    return re.sub(r"Key (\S+) is not in struct", r"there is no key \1", "\n  ".join(kept))
+
+
+def _remedy(said: str) -> str:
+    """Return what helps against what Hydra said: a wrong spelling, a wrong key, a wrong choice."""
+    if "missing EQUAL" in said:
+        return "write KEY=VALUE, such as trainer.epochs=4 or model=vit_small"
+    if "there is no key" in said:
+        return "docs/configuration.md lists every key"
+    return "python -m pipeline compose --list shows every group and its choices"
 
 
 def choices() -> dict[str, list[str]]:

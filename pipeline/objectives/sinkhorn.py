@@ -13,7 +13,8 @@ out: it is made again block by block, and only the K column sums are shared betw
 
 All exponents are at most zero, so any epsilon and any scores are safe. The only sum that can
 underflow is the first one, of columns before any row is scaled, which is taken with its maximum
-set aside; afterwards every column sum is at least 1 / K of an average one.
+set aside; afterwards every column sum is at least 1 / K of an average one. Exponents grow as
+1 / epsilon, and their rounding with them: below an epsilon of 0.02 they are added in float64.
 
 With fewer tubes than prototypes the same holds: each column gets N / K < 1, so no prototype can be
 filled by whole tubes. The argmax then is the prototype of a tube's largest share, at most N
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from pipeline.objectives.collectives import AllReduce, alone
 
+FLOAT32_SUFFICES = 0.02  # epsilon from which q comes out within 1e-6 of float64's
 BLOCK = 1 << 18  # entries of scores in work at a time: fits into a core's cache
 BLOCK_ON_ACCELERATOR = 1 << 26
 
@@ -63,8 +65,9 @@ def column_scaling(
     if epsilon <= 0 or iterations < 1:
         raise ValueError(f"epsilon {epsilon} and iterations {iterations} must be positive")
     log_u = -_log_column_sums(scores, epsilon, all_reduce)
+    dtype = torch.float32 if epsilon >= FLOAT32_SUFFICES else torch.float64
     for _ in range(iterations - 1):
-        log_u = (log_u - log_u.mean()).float()
+        log_u = (log_u - log_u.mean()).to(dtype)
         sums = torch.zeros_like(log_u, dtype=torch.float64)
         for z in _exponents(scores, epsilon, log_u):
             sums += z.softmax(1).sum(0)

@@ -34,11 +34,14 @@ from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
 from pipeline.training.state import Session, TrainingState
 
+SHOWN = 64  # clips in one error message
+
 
 class Gradients(NamedTuple):
     """What the forward and backward passes of one step found."""
 
     loss: float  # mean over the micro-batches
+    losses: list[float]  # of each micro-batch
     norm: float  # length of all gradients together, before clipping
     diagnostics: dict[str, Tensor]  # scalars on the device, of the last micro-batch
 
@@ -158,6 +161,7 @@ def gradients(model: SigmaModel, batch: Batch, run: Run, device: torch.device) -
     trainer = run.trainer
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=device)
+    losses: list[Tensor] = []
     diagnostics: dict[str, Tensor] = {}
     for videos, masks in _micro_batches(batch, trainer.accumulation):
         pixels = normalise(videos.to(device, non_blocking=True))
@@ -167,12 +171,13 @@ def gradients(model: SigmaModel, batch: Batch, run: Run, device: torch.device) -
             )
         (loss / trainer.accumulation).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() / trainer.accumulation
+        losses.append(loss.detach())
     with_gradient = [p for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient if p.grad is not None])
     if trainer.optimiser.clip_grad is not None:
         torch.nn.utils.clip_grads_with_norm_(with_gradient, trainer.optimiser.clip_grad, norm)
-    loss, length = torch.stack((total, norm)).tolist()  # one wait for the device
-    return Gradients(loss, length, diagnostics)
+    loss, length, *each = torch.stack((total, norm, *losses)).tolist()  # one wait for the device
+    return Gradients(loss, each, length, diagnostics)
 
 
 def _batches(
@@ -199,13 +204,19 @@ def _micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _not_finite(found: Gradients, batch: Batch, checkpoints: Checkpoints) -> UserError:
+    """The error of a step: it names the clips of the first micro-batch with such a loss, or all."""
     what = f"the loss is {found.loss}"
     if math.isfinite(found.loss):
         what = f"the length of the gradient is {found.norm}"
-    ids = ", ".join(batch.ids[:8]) + (", ..." if len(batch.ids) > 8 else "")
+    ids = list(batch.ids)
+    size = len(ids) // len(found.losses)
+    bad = next((i for i, loss in enumerate(found.losses) if not math.isfinite(loss)), None)
+    if bad is not None:
+        ids = ids[bad * size : (bad + 1) * size]
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     return UserError(
         f"{what} in step {batch.step + 1:,}: stopped before it could spoil the weights",
-        place=f"{checkpoints.label}, clips {ids}",
+        place=f"{checkpoints.label}, rank 0 of 1, clips {', '.join(ids[:SHOWN])}{more}",
         remedy="lower trainer.optimiser.base_lr, set trainer.optimiser.clip_grad or use "
         f"trainer.precision=fp32; {checkpoints.last_good()}",
     )

@@ -113,6 +113,7 @@ def _manifest(params: Params, run: str, layout: RunLayout, state: TrainingState)
         else None,
         "parameters": sum(p.numel() for p in trained),
         "encoder_parameters": sum(p.numel() for p in state.model.encoder.parameters()),
+        "teacher_sha256": state.teacher_sha256,  # of the frozen network's weights; null: has none
         "model_sha256": sha256_file(layout.weights),
         "metrics_sha256": sha256_file(layout.metrics),
         "sessions": state.sessions,

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import UserError
 from pipeline.models.sigma import SigmaModel
+from pipeline.models.teacher import FrozenTarget
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.logs import MetricsLog
 
@@ -25,12 +27,28 @@ class TrainingState:
     done: int = 0
     sessions: list[Session] = field(default_factory=list)  # one per process that did a step
 
+    @property
+    def teacher_sha256(self) -> str | None:
+        """Digest of the frozen network's weights; None for a target without one."""
+        target = self.model.target
+        return target.digest if isinstance(target, FrozenTarget) else None
+
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Become what the newest checkpoint says; without one, begin with an empty log."""
+        """Become what the newest checkpoint says; without one, begin with an empty log.
+
+        Raises UserError where its targets are of another frozen network than this model's.
+        """
         body = checkpoints.latest()
         self.log.rewind(body["log"] if body else None)
         if body is None:
             return
+        if body["teacher_sha256"] != self.teacher_sha256:
+            raise UserError(
+                "the weights of the frozen network are not those that this run began with: their "
+                f"digest is {self.teacher_sha256}, was {body['teacher_sha256']}",
+                place="objective.target.weights",
+                remedy=f"give those weights again, or delete {checkpoints.folder} to begin anew",
+            )
         self.model.load_state_dict(body["model"])
         self.optimiser.load_state_dict(body["optimiser"])
         self.done, self.sessions = body["step"], body["sessions"]
@@ -42,6 +60,7 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "log": self.log.state(),
             "sessions": self.sessions,
+            "teacher_sha256": self.teacher_sha256,
         }
         return checkpoints.save(self.done, body)
 

@@ -175,6 +175,10 @@ class _Checker:
 
 
 def _header_problems(names: list[str]) -> list[str]:
+    if len(names) == 1:  # what a spreadsheet writes in countries with a decimal comma
+        for mark, called in ((";", "semicolons"), ("\t", "tabs")):
+            if mark in names[0]:
+                return [f"the columns are separated by {called}; commas are needed"]
     problems = []
     if "id" not in names:
         problems.append(f"there is no column 'id'; the columns are: {', '.join(names)[:200]}")

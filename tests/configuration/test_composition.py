@@ -136,6 +136,23 @@ def test_mistakes_are_named(override: str, named: str) -> None:
     assert str(composition.CONF) not in said
 
 
+@pytest.mark.parametrize(
+    ("override", "remedy"),
+    [
+        ("data=foldr", "--list"),
+        ("trainer.epoch=3", "docs/configuration.md"),  # a key: --list does not show it
+        ("runs.sigma.trainer.epochs=3", "docs/configuration.md"),
+        ("trainer.epochs", "KEY=VALUE"),
+    ],
+)
+def test_the_remedy_is_for_this_mistake(override: str, remedy: str) -> None:
+    """Catches a remedy that sends the user to a list without the thing, and Hydra's jargon."""
+    with pytest.raises(UserError) as caught:
+        composition.compose([override])
+    assert remedy in caught.value.remedy
+    assert "struct" not in str(caught.value)
+
+
 def test_run_names_are_keys_of_dvc() -> None:
     """Catches a run's name with a dot, which DVC would take for two keys of params.yaml."""
     overrides = ["+runs={a.b:{model:${model},objective:${objective},trainer:${trainer}}}"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +18,16 @@ from pipeline.clips.order import steps_of
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Optimiser, Params, Trainer
 from pipeline.shards.index import DatasetIndex
-from pipeline.training.loop import adamw, gradients, initial_model, learning_rates, step_seed
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.loop import (
+    Gradients,
+    _not_finite,
+    adamw,
+    gradients,
+    initial_model,
+    learning_rates,
+    step_seed,
+)
 
 Compose = Callable[..., Params]
 CPU = torch.device("cpu")
@@ -130,6 +142,19 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(compose: Compose, pa
         assert a is not None
         assert b is not None
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-7)
+
+
+def test_the_clips_of_a_loss_that_is_not_finite_are_named(compose: Compose, tmp_path: Path) -> None:
+    """Catches clips that are named although they are in another micro-batch, and a long list."""
+    batch = replace(batch_of(compose(), 16), ids=[f"clip-{i}" for i in range(200)])
+    checkpoints = Checkpoints(tmp_path, {}, 1, "pretrain x")
+    found = Gradients(math.nan, [1.0, math.nan, 1.0, math.nan], 1.0, {})
+    place = _not_finite(found, batch, checkpoints).place
+    assert (
+        place == f"pretrain x, rank 0 of 1, clips {', '.join(f'clip-{i}' for i in range(50, 100))}"
+    )
+    everything = _not_finite(Gradients(1.0, [1.0] * 4, math.inf, {}), batch, checkpoints).place
+    assert everything.endswith("clip-63 and 136 more")
 
 
 def test_gradients_are_clipped_and_the_norm_is_of_before(compose: Compose) -> None:

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Params
+from pipeline.configuration.schema import DinoTarget, Params
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_file
 from pipeline.models import hub
+from pipeline.models.teacher import tensors_digest
 from pipeline.training import pretrain_stage
 from pipeline.training.interruption import GO_ON_LATER
 from pipeline.training.loop import initial_model
@@ -172,6 +175,7 @@ def test_what_is_not_finite_stops_the_run(compose: Compose) -> None:
     layout = RunLayout(params.name, "sigma_mlp")
     with pytest.raises(UserError, match="in step") as caught:
         pretrain_stage.run(params, "sigma_mlp")
+    assert "rank 0" in caught.value.place
     assert "train-000" in caught.value.place
     assert "step-000000" in caught.value.remedy
     assert not layout.pretrained.exists()
@@ -179,6 +183,34 @@ def test_what_is_not_finite_stops_the_run(compose: Compose) -> None:
     for path in layout.checkpoints.glob("*.pt"):
         for value in torch.load(path, weights_only=True)["model"].values():
             assert torch.isfinite(value).all()
+
+
+def test_the_frozen_network_is_recorded_and_must_stay(compose: Compose, tmp_path: Path) -> None:
+    """Catches weights of a teacher that nobody can tell afterwards, that are stored with the model,
+    or that are another's after an interruption."""
+    name, file = "test_vit.r160_in1k", tmp_path / "teacher.safetensors"
+    teacher = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
+    save_file(teacher.state_dict(), file)
+    params = compose("trainer.epochs=1")
+    target = DinoTarget(kind="dino", model=name, weights=str(file))
+    chosen = params.runs["sigma_mlp"]
+    objective = chosen.objective.model_copy(update={"target": target})
+    runs = {"dino": chosen.model_copy(update={"objective": objective})}
+    params = params.model_copy(update={"runs": runs})
+    pretrain_stage.run(params, "dino")
+    layout = RunLayout(params.name, "dino")
+    digest = tensors_digest(teacher.state_dict())
+    assert read_json(layout.pretrained)["teacher_sha256"] == digest
+    (path,) = layout.checkpoints.glob("*.pt")
+    for names in (torch.load(path, weights_only=True)["model"], load_file(layout.weights)):
+        assert not any("patch_embed" in n for n in names if not n.startswith("encoder."))
+
+    with torch.no_grad():
+        teacher.norm.bias.add_(1)
+    save_file(teacher.state_dict(), file)
+    with pytest.raises(UserError, match=digest):
+        pretrain_stage.run(params, "dino")
+    assert not layout.pretrained.exists()
 
 
 def test_without_a_clip_there_is_a_clear_error(compose: Compose) -> None:

@@ -127,6 +127,8 @@ def test_a_long_list_of_errors_fits_on_one_screen(tmp_path: Path) -> None:
         (b"id,path\n", "holds no clip"),
         (b"name,path\na,b\n", "line 1: there is no column 'id'"),
         (b"id,label\na,b\n", "there is no source"),
+        (b"id;path\r\na;b\r\n", "line 1: the columns are separated by semicolons"),
+        (b"id\tpath\na\tb\n", "line 1: the columns are separated by tabs"),
         (b"id,path,,x\na,b,,\n", "column 3 has no name"),
         (b"id,path,note,note\na,b,,\n", "the column 'note' is there twice"),
         (b'id,path\na,"b\nc,d\n', "not CSV"),

@@ -60,9 +60,11 @@ class Workspace:
 def environment() -> dict[str, str]:
     """An environment in which `python`, `snakemake` and `dvc` are those that run the tests.
 
-    As on a machine without an activated environment, they are not on PATH.
+    As on a machine without an activated environment, they are not on PATH; and as from a terminal,
+    a `make` in it is not one that `make test` called, which prints more.
     """
-    variables = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    inherited = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    variables = {k: v for k, v in os.environ.items() if k not in inherited}
     own = Path(sys.executable).parent
     path = [p for p in os.environ.get("PATH", "").split(os.pathsep) if Path(p) != own]
     return variables | {
