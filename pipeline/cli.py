@@ -84,6 +84,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:
         raise UserError(f"there is no chunk {options.chunk}", remedy="see data.chunks")
     if "run" in wildcards and wildcards["run"] not in params.runs:
-        raise UserError(f"there is no run {options.run!r}", remedy=f"one of {list(params.runs)}")
+        raise UserError(
+            f"there is no run {options.run!r}", remedy=f"one of {', '.join(params.runs)}"
+        )
     given = stages.restrict(params, options.command, wildcards.get("run", ""))
     importlib.import_module(stage.module).run(given, **wildcards)
