@@ -271,6 +271,7 @@ from pipeline.configuration.schema import Clip, Mask
 from pipeline.shards.format import ClipEntry
 
 noted = []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs with `&`
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda *_: noted.append("signal"))
 lines = [line.split("\t") for line in Path(sys.argv[1]).read_text().splitlines()]

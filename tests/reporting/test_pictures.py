@@ -78,7 +78,8 @@ def test_nearest_tubes_are_the_nearest_of_all(
 
 def test_counts_of_the_gallery_add_up(found: Results, drawn: Gallery) -> None:
     """Catches a census of prototypes over other clips or tubes than it says."""
-    assert (drawn.split, drawn.clips, drawn.of) == ("val", 6, 64)
+    prototypes = found.params.runs["sigma_mlp"].objective.prototypes
+    assert (drawn.split, drawn.clips, drawn.of) == ("val", 6, prototypes)
     assert drawn.tubes == 6 * 64
     assert drawn.nearest <= drawn.of
     assert drawn.assigned <= drawn.of

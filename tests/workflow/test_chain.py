@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 
-from .workspace import Workspace, environment
+from .workspace import Workspace, environment, heed_interrupts
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +181,7 @@ def _start(workspace: Workspace) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 

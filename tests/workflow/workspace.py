@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class Workspace:
         """Copy everything, time stamps too, so that nothing is to be done in the copy either."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workspace(folder)
+
+
+def heed_interrupts() -> None:
+    """Undo, in a new process, that Ctrl-C is ignored: what a shell runs with `&` inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:
