@@ -33,6 +33,19 @@ class Window:
     height: int
     width: int
 
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.left + self.width)
+
+    @property
+    def whole(self) -> Window:
+        """This window in frames of which nothing but the window is left."""
+        return Window(0, 0, self.height, self.width)
+
 
 def multi_scale(
     height: int, width: int, scales: Sequence[float], rng: np.random.Generator
@@ -69,11 +82,11 @@ def cut(frames: Frames, window: Window, size: int, *, flip: bool = False) -> Fra
 
     `flip` mirrors left and right. Where the window has that size already, no pixel changes.
     """
-    rows = slice(window.top, window.top + window.height)
-    columns = slice(window.left, window.left + window.width)
-    part = frames[:, rows, columns]
-    if part.shape[1:3] != (size, size):
-        pixels = torch.from_numpy(part).permute(0, 3, 1, 2)  # (T,3,h,w), channels last in memory
-        scaled = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-        part = scaled.permute(0, 2, 3, 1).numpy()
-    return np.ascontiguousarray(part[:, :, ::-1] if flip else part)
+    pixels = torch.from_numpy(frames[:, window.rows, window.columns])
+    if pixels.shape[1:3] != (size, size):
+        channels = pixels.permute(0, 3, 1, 2)  # (T,3,h,w), channels last in memory
+        scaled = functional.interpolate(channels, (size, size), mode="bilinear", antialias=True)
+        pixels = scaled.permute(0, 2, 3, 1)
+    if flip:
+        pixels = pixels.flip(2)  # numpy takes 15 times as long to copy it mirrored
+    return pixels.contiguous().numpy()

@@ -19,7 +19,8 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-_ORDER, _SAMPLE = 0, 1  # first part of every key: streams that serve different ends never meet
+# First part of every key: streams that serve different ends never meet.
+_ORDER, _SAMPLE, _AUGMENT = 0, 1, 2
 
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
@@ -31,6 +32,11 @@ def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
 def sample_key(seed: int, epoch: int, index: int) -> np.random.Generator:
     """Return the source of all random numbers of clip `index` in one epoch."""
     return np.random.Generator(np.random.Philox(_key(seed, _SAMPLE, epoch, index)))
+
+
+def augmentation_seed(seed: int, epoch: int, index: int) -> int:
+    """Return the seed, below 2^63, of what `clips.augment` does to clip `index` in one epoch."""
+    return int(_key(seed, _AUGMENT, epoch, index).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def below(rng: np.random.Generator, n: int) -> int:

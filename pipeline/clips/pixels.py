@@ -10,14 +10,24 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 
 def normalise(videos: Tensor) -> Tensor:
-    """Return (x / 255 - mean) / deviation: uint8 (B,T,H,W,3) to float32 (B,3,T,H,W)."""
-    scaled = videos.permute(0, 4, 1, 2, 3).to(torch.float32, memory_format=torch.contiguous_format)
-    return scaled.div_(255).sub_(_column(MEAN, scaled)).div_(_column(DEVIATION, scaled))
+    """Return (x / 255 - mean) / deviation: uint8 (B,T,H,W,3) to float32 (B,3,T,H,W).
+
+    In memory a pixel's channels still adjoin.
+    """
+    width = videos.shape[-2]
+    rows = videos.flatten(-2).to(torch.float32)  # whole rows of pixels: quicker than threes
+    mean, deviation = (by_channel(v, rows.device).repeat(width) for v in (MEAN, DEVIATION))
+    return rows.div_(255).sub_(mean).div_(deviation).view(videos.shape).permute(0, 4, 1, 2, 3)
 
 
 def denormalise(videos: Tensor) -> Tensor:
     """Return the pixels in [0, 1] that `normalise` was given: float (B,3,T,H,W), R G B."""
     return videos * _column(DEVIATION, videos) + _column(MEAN, videos)
+
+
+def by_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Three constants as a tensor (3,), written by the device itself: it is not waited for."""
+    return torch.stack([torch.full((), value, device=device) for value in values])
 
 
 def _column(values: tuple[float, float, float], like: Tensor) -> Tensor:

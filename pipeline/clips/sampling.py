@@ -2,7 +2,8 @@
 
 A dense view is `length` frames, `stride` source frames apart; it spans (length-1) stride + 1
 frames. What happens where the clip is shorter than that is one policy, `hold`: the last frame is
-repeated, as if the video stood still at its end.
+repeated, as if the video stood still at its end. A view per segment has one frame of each of
+`length` equal parts of the clip, however long it is.
 """
 
 from __future__ import annotations
@@ -41,11 +42,25 @@ def dense_centred(frames: int, length: int, stride: int, segments: int) -> Indic
     return np.stack([dense(frames, length, stride, start) for start in middles])
 
 
-def per_segment(frames: int, length: int, rng: np.random.Generator | None = None) -> Indices:
-    """Return one frame from each of `length` equal segments of the clip, int64 (length,).
+def per_segment(frames: int, length: int, rng: np.random.Generator) -> Indices:
+    """Return one frame, uniform, from each of `length` equal segments of the clip: int64 (length,).
 
-    (TSN, Wang et al. 2016, section 3.1; the sampling of Something-Something fine-tuning.) With
-    `rng` uniform in each segment, without it the middle. A clip of fewer frames repeats some.
+    (TSN, Wang et al. 2016, section 3.1; the sampling of Something-Something.) A clip of fewer
+    frames repeats some.
     """
-    within = np.full(length, 0.5) if rng is None else rng.random(length)
-    return np.minimum(((np.arange(length) + within) * frames / length).astype(np.int64), frames - 1)
+    return _within(frames, length, rng.random(length))
+
+
+def per_segment_centred(frames: int, length: int, views: int) -> Indices:
+    """Return `views` views of one frame from each segment, int64 (views, length).
+
+    View k takes the frame in the middle of the k-th of `views` equal parts of each segment. One
+    view is the middles of the segments.
+    """
+    middles = [(2 * k + 1) / (2 * views) for k in range(views)]
+    return np.stack([_within(frames, length, np.full(length, middle)) for middle in middles])
+
+
+def _within(frames: int, length: int, shares: npt.NDArray[np.float64]) -> Indices:
+    """Return the frame at a share, in [0, 1), of each segment."""
+    return np.minimum(((np.arange(length) + shares) * frames / length).astype(np.int64), frames - 1)

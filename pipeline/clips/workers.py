@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -42,11 +44,20 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
     The parent may have a step to finish (`training.interruption`). A worker ends when the parent
     says so: by the loader's own means, or, where the parent ends in another way, by SIGTERM.
     """
+    sys.excepthook = _say_but_for_lost_connections
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # or each prints a traceback
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
+
+
+def _say_but_for_lost_connections(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """The thread that hands batches over may lose a parent that ends while it takes one."""
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_when_the_parent_says_so() -> None:

@@ -1,8 +1,9 @@
 """What a tube shard looks like on disk: names, keys, tar blocks, and the line kept of each clip.
 
-A shard is a plain WebDataset tar. Per clip it holds two members, `KEY.mp4` and `KEY.json`,
-clips in the order of their ids. All that could differ between two writings of the same clips
-(time stamps, owners, permissions) is fixed, so that equal clips give equal bytes.
+A shard is a plain WebDataset tar. Per clip it holds the members of its codec (`shards.encode`),
+such as `KEY.mp4`, and `KEY.json`, clips in the order of their ids. All that could differ between
+two writings of the same clips (time stamps, owners, permissions) is fixed, so that equal clips
+give equal bytes.
 
 WebDataset takes everything up to the first dot of a name as the key, and tar takes slashes for
 folders. A KEY is therefore the clip's id with every character other than ASCII letters, digits,
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tarfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -24,7 +26,7 @@ from pipeline.records import ClipRecord
 
 BLOCK = tarfile.BLOCKSIZE  # bytes; every header and every member's data fill whole blocks
 END = b"\0" * (2 * BLOCK)  # two empty blocks close an archive
-EXTENSIONS = {"h264": "mp4"}  # codec -> extension of the clip's member
+EXTENSIONS = {"h264": "mp4", "jpeg": "mjpeg", "raw": "npy"}  # codec -> that of its pictures
 
 _SHARD_NAME = re.compile(r"(?P<split>[A-Za-z0-9_]+)-(?P<chunk>\d{5,})-(?P<part>\d{3,})\.tar")
 
@@ -81,11 +83,11 @@ def clip_json(record: ClipRecord) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ClipEntry:
-    """One clip in a shard: where its bytes are, and what is needed to sample from it."""
+    """One clip in a shard: where its pictures are, and what is needed to sample from them."""
 
     id: str
     shard: Path
-    offset: int  # of the video's first byte in the tar
+    offset: int  # of the pictures' first byte in the tar
     size: int  # bytes
     frames: int
     fps: float
@@ -93,19 +95,26 @@ class ClipEntry:
     height: int
     split: str
     labels: dict[str, str] = field(default_factory=dict)
+    codec: str = "h264"
+    table: int = 0  # jpeg: offset in the tar of KEY.offsets.npy
 
     def line(self) -> str:
         """Return the clip's line in `.clips.jsonl`, without the shard that it lies beside."""
         body = asdict(self)
         del body["shard"]
+        if not self.table:
+            del body["table"]
         return json.dumps(body, ensure_ascii=False) + "\n"
 
     @classmethod
     def parse(cls, line: str, shard: Path) -> Self:
         """Read what `line` wrote. Raises ValueError where the line is something else."""
         body = json.loads(line)
-        if not isinstance(body, dict) or set(body) != _LINE_KEYS:
-            raise ValueError(f"expected an object with {', '.join(sorted(_LINE_KEYS))}")
+        if not isinstance(body, dict) or set(body) | {"table"} != _LINE_KEYS:
+            raise ValueError(f"expected an object with {', '.join(sorted(_LINE_KEYS - {'table'}))}")
+        if body["codec"] not in EXTENSIONS:
+            raise ValueError(f"no codec is called {body['codec']!r}")
+        body["codec"] = sys.intern(body["codec"])  # millions of entries share it
         return cls(shard=shard, **body)
 
 
@@ -123,3 +132,4 @@ class ShardSummary:
     frames: int
     split: str
     chunk: int
+    made_from: str = ""  # hash of clips, settings and code (`shards.parts`)

@@ -6,15 +6,17 @@ where its clips are. A file of the folder that the index does not name is never 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256_file
+from pipeline.files import read_json
 from pipeline.shards.format import ClipEntry, ShardSummary, clips_file
 
 OPEN_SHARDS = 64  # file handles kept by one process
@@ -61,23 +63,11 @@ class DatasetIndex:
         The order depends on the ids alone, not on how they are spread over chunks and shards.
         """
         wanted = [shard for shard in self.shards if shard.split in splits]
-        entries = [entry for shard in wanted for entry in self._clips_of(shard)]
+        entries = [entry for shard in wanted for entry in self.clips_of(shard)]
         return sorted(entries, key=lambda entry: entry.id)
 
-    def verify(self) -> list[str]:
-        """Hash every shard; return one line per shard that is not what the index says."""
-        problems = []
-        for shard in self.shards:
-            path = self.folder / shard.name
-            if not path.is_file():
-                problems.append(f"{shard.name}: missing")
-            elif path.stat().st_size != shard.bytes:
-                problems.append(f"{shard.name}: {path.stat().st_size} bytes, not {shard.bytes}")
-            elif sha256_file(path) != shard.sha256:
-                problems.append(f"{shard.name}: other bytes than when it was written")
-        return problems
-
-    def _clips_of(self, shard: ShardSummary) -> list[ClipEntry]:
+    def clips_of(self, shard: ShardSummary) -> list[ClipEntry]:
+        """Return the clips of one shard, in its order."""
         path = clips_file(self.folder / shard.name)
         try:
             with path.open(encoding="utf-8") as lines:
@@ -92,21 +82,54 @@ class DatasetIndex:
 
 
 def read_bytes(entry: ClipEntry) -> bytes:
-    """Return the encoded bytes of a clip's video: one positioned read.
+    """Return all bytes of a clip's pictures: one positioned read."""
+    return read_at(entry, entry.offset, entry.size)
+
+
+def read_at(entry: ClipEntry, offset: int, size: int) -> bytes:
+    """Return `size` bytes of the clip's shard from `offset`: one positioned read.
 
     Each process keeps up to `OPEN_SHARDS` shards open. A handle inherited over a fork is safe to
     share, since `pread` neither uses nor moves the handle's position.
     """
     try:
         handle = _open(entry.shard)  # held, or another thread's eviction might close it
-        data = os.pread(handle.number, entry.size, entry.offset)
+        data = os.pread(handle.number, size, offset)
     except OSError as error:
-        problem = f"clip {entry.id!r} cannot be read: {error.strerror}"
-        raise UserError(problem, place=str(entry.shard), remedy=_AGAIN) from None
-    if len(data) != entry.size:
-        problem = f"the shard ends before the end of clip {entry.id!r}"
-        raise UserError(problem, place=str(entry.shard), remedy=_AGAIN)
+        raise _unreadable(entry, error) from None
+    if len(data) != size:
+        raise _cut_short(entry)
     return data
+
+
+@contextlib.contextmanager
+def mapped(entry: ClipEntry) -> Iterator[memoryview]:
+    """Map a clip's pictures into memory: a view of its bytes, of which what is touched is read.
+
+    It must not be used after the block. Only this clip is mapped, and only so long, or a process
+    would seem to own every page of the data set that it ever read.
+    """
+    start = entry.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    end = entry.offset + entry.size
+    try:
+        handle = _open(entry.shard)
+        if os.fstat(handle.number).st_size < end:  # touching what is not there ends the process
+            raise _cut_short(entry)
+        pages = mmap.mmap(handle.number, end - start, access=mmap.ACCESS_READ, offset=start)
+    except OSError as error:
+        raise _unreadable(entry, error) from None
+    with pages, memoryview(pages) as whole, whole[entry.offset - start :] as view:
+        yield view
+
+
+def _unreadable(entry: ClipEntry, error: OSError) -> UserError:
+    problem = f"clip {entry.id!r} cannot be read: {error.strerror}"
+    return UserError(problem, place=str(entry.shard), remedy=_AGAIN)
+
+
+def _cut_short(entry: ClipEntry) -> UserError:
+    problem = f"the shard ends before the end of clip {entry.id!r}"
+    return UserError(problem, place=str(entry.shard), remedy=_AGAIN)
 
 
 class _Handle:

@@ -45,13 +45,20 @@ def run(params: Params) -> None:
         {
             "name": data.name,
             "codec": data.shards.codec,
-            "shards": [asdict(shard) for shard in sorted(shards, key=lambda each: each.name)],
+            "shards": [_entry(shard) for shard in sorted(shards, key=lambda each: each.name)],
             "census": census(clips),
             "splits": splits,
             "lost": [_loss(clip) for clip in lost],
         },
     )
     print(_summary_line(data.name, clips, splits, len(shards)))
+
+
+def _entry(shard: format.ShardSummary) -> dict[str, object]:
+    """Return a shard's entry: what it holds, not by which code, which may change no byte of it."""
+    body = asdict(shard)
+    del body["made_from"]
+    return body
 
 
 def _summaries(folder: Path, manifest: ChunkManifest) -> list[format.ShardSummary]:

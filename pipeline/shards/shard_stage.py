@@ -1,12 +1,12 @@
 """`python -m pipeline shard --chunk K`: pack a chunk's decoded clips into tar shards.
 
-A chunk packs in seconds, so an interrupted job packs all of it again; the bytes are the same.
+A shard that is there already, of the same clips and settings, is left as it is: what an interrupted
+job has finished, and most of a chunk that a few clips were added to (`shards.parts`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
@@ -14,7 +14,9 @@ from pipeline.configuration.schema import Params, Shards
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.shards import format
+from pipeline.shards import format, parts
+from pipeline.shards.encode import encode
+from pipeline.shards.parts import Part
 from pipeline.shards.writer import open_shard
 
 
@@ -32,28 +34,42 @@ def pack(
 ) -> list[ClipRecord]:
     """Write the shards of one chunk; return its records, with `file` the shard of each clip.
 
-    Lost clips are passed on as they are. Shards of an earlier run of this chunk that are not
-    written again are removed. `place` is the manifest that errors point to.
+    `clips` are in the order of the list; lost ones are passed on as they are. Shards of an earlier
+    run of this chunk that are none of its parts any more are removed. `place` is the manifest that
+    errors point to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    splits: dict[str, list[ClipRecord]] = defaultdict(list)
-    for clip in sorted(clips, key=lambda clip: clip.id):
-        if clip.outcome is Outcome.OK:
-            splits[clip.split].append(clip)
     packed: dict[str, ClipRecord] = {}
-    written: set[str] = set()
-    total = sum(map(len, splits.values()))
+    present: set[str] = set()
+    total = sum(clip.outcome is Outcome.OK for clip in clips)
     with Progress(f"shard {chunk}", total=total, unit="clips") as progress:
-        for split, members in sorted(splits.items()):
-            for part, start in enumerate(range(0, len(members), settings.clips_per_shard)):
-                with open_shard(folder, split, chunk, part, settings.codec) as writer:
-                    for clip in members[start : start + settings.clips_per_shard]:
-                        writer.add(clip, _decoded_bytes(clip, place))
-                        packed[clip.id] = clip.model_copy(update={"file": writer.path.as_posix()})
-                        progress.advance()
-                written.add(writer.path.name)
-    remove_shards(folder, {name for name in shards_of_chunk(folder, chunk) if name not in written})
+        for part in parts.of_chunk(clips, settings.clips_per_shard):
+            path = folder / format.shard_name(part.split, chunk, part.number)
+            made_from = part.made_from(settings)
+            if parts.is_made(path, made_from):
+                progress.advance(len(part.clips))
+            else:
+                _write(part, folder, chunk, made_from, settings, place, progress)
+            present.add(path.name)
+            for clip in part.clips:
+                packed[clip.id] = clip.model_copy(update={"file": path.as_posix()})
+    remove_shards(folder, {name for name in shards_of_chunk(folder, chunk) if name not in present})
     return [packed.get(clip.id, clip) for clip in clips]
+
+
+def _write(
+    part: Part,
+    folder: Path,
+    chunk: int,
+    made_from: str,
+    settings: Shards,
+    place: Path,
+    progress: Progress,
+) -> None:
+    with open_shard(folder, part.split, chunk, part.number, settings.codec, made_from) as writer:
+        for clip in part.clips:
+            writer.add(clip, encode(_decoded_bytes(clip, place), clip, settings))
+            progress.advance()
 
 
 def shards_of_chunk(folder: Path, chunk: int) -> list[str]:

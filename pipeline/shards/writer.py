@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.files import atomic_path, write_json, write_text
 from pipeline.records import ClipRecord
 from pipeline.shards import format
+from pipeline.shards.encode import Member
 
 
 class ShardWriter:
@@ -21,28 +22,33 @@ class ShardWriter:
         self.path = path
         self.entries: list[format.ClipEntry] = []
         self._handle = handle
-        self._extension = format.EXTENSIONS[codec]
+        self._codec = codec
         self._hash = hashlib.sha256()
         self._position = 0
 
-    def add(self, record: ClipRecord, video: bytes) -> format.ClipEntry:
-        """Append a clip's two members. Raises ValueError where the ids do not ascend."""
+    def add(self, record: ClipRecord, members: Iterable[Member]) -> format.ClipEntry:
+        """Append a clip: the members of its codec, the pictures last, and what is known of it.
+
+        Raises ValueError where the ids do not ascend.
+        """
         if self.entries and record.id <= self.entries[-1].id:
             raise ValueError(f"clip {record.id!r} comes after {self.entries[-1].id!r}")
         key = format.key_of(record.id)
-        offset = self._member(f"{key}.{self._extension}", video)
-        self._member(f"{key}.json", format.clip_json(record))
+        *tables, pictures = ((each, self._member(key, each)) for each in members)
+        self._member(key, Member.of("json", format.clip_json(record)))
         entry = format.ClipEntry(
             id=record.id,
             shard=self.path,
-            offset=offset,
-            size=len(video),
+            offset=pictures[1],
+            size=pictures[0].size,
             frames=record.frames,
             fps=record.fps,
             width=record.width,
             height=record.height,
             split=record.split,
             labels=dict(record.labels),
+            codec=self._codec,
+            table=tables[0][1] if tables else 0,
         )
         self.entries.append(entry)
         return entry
@@ -60,12 +66,15 @@ class ShardWriter:
             chunk=chunk,
         )
 
-    def _member(self, name: str, data: bytes) -> int:
+    def _member(self, key: str, member: Member) -> int:
         """Write one file of the archive; return the offset of its data."""
-        self._write(format.member_header(name, len(data)))
+        self._write(format.member_header(f"{key}.{member.extension}", member.size))
         offset = self._position
-        self._write(data)
-        self._write(format.padding(len(data)))
+        for part in member.parts:
+            self._write(part)
+        if self._position != offset + member.size:
+            raise ValueError(f"{key}.{member.extension} has other than its {member.size} bytes")
+        self._write(format.padding(member.size))
         return offset
 
     def _write(self, data: bytes) -> None:
@@ -76,7 +85,7 @@ class ShardWriter:
 
 @contextlib.contextmanager
 def open_shard(
-    folder: Path, split: str, chunk: int, part: int, codec: str = "h264"
+    folder: Path, split: str, chunk: int, part: int, codec: str = "h264", made_from: str = ""
 ) -> Iterator[ShardWriter]:
     """Write a shard and, when the block ends well, put it and its two companions in place.
 
@@ -86,6 +95,6 @@ def open_shard(
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         writer = ShardWriter(path, handle, codec)
         yield writer
-        summary = writer.close(split, chunk)
+        summary = replace(writer.close(split, chunk), made_from=made_from)
     write_text(format.clips_file(path), "".join(entry.line() for entry in writer.entries))
     write_json(format.summary_file(path), asdict(summary))

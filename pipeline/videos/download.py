@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class Fetched:
     file: str = ""
     sha256: str = ""
     bytes: int = 0
+    cut: bool = False  # the file is the wanted part alone, not the whole source
 
 
 def local(path: Path) -> Fetched:
@@ -46,6 +48,29 @@ def inspect(path: Path) -> Fetched:
     return Fetched(
         Outcome.OK, file=path.as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size
     )
+
+
+def anything(path: Path) -> Fetched:
+    """Accept any file, such as an archive, unless it is empty; it is not hashed."""
+    size = path.stat().st_size
+    if not size:
+        return Fetched(Outcome.CORRUPT, "an empty file")
+    return Fetched(Outcome.OK, file=path.as_posix(), bytes=size)
+
+
+def present(
+    path: Path, sha256s: Collection[str], look: Callable[[Path], Fetched]
+) -> Fetched | None:
+    """Return the file that another job, or an earlier one, has put there; None to fetch it.
+
+    One whose hash is none of `sha256s`, where some are promised, is to be fetched again.
+    """
+    try:
+        fetched = look(path)
+    except FileNotFoundError:
+        return None
+    good = fetched.outcome is Outcome.OK and (not sha256s or fetched.sha256 in sha256s)
+    return fetched if good else None
 
 
 def promised(fetched: Fetched, sha256: str) -> Fetched:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
+from pipeline.videos import watchdog
+
 
 @cache
 def executable() -> str:
@@ -51,7 +53,7 @@ def run(
     """Run a command to its end and return its exit status (negative: the signal that ended it).
 
     `hear` is called with each line of its standard error. Whatever happens here, the process and
-    its children are gone afterwards.
+    its children are gone afterwards, also where this process is killed.
 
     Args:
         time_limit_s: wall clock.
@@ -68,6 +70,7 @@ def run(
         stderr=subprocess.PIPE,
         start_new_session=True,  # a group of its own, to be killed as one
     ) as process:
+        watch = watchdog.started(process.pid)
         try:
             _limit(process.pid, time_limit_s, memory_limit_mib)
             for line in _lines(process, deadline):
@@ -80,6 +83,7 @@ def run(
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+            watch.ended(process.pid)
 
 
 def _limit(pid: int, time_limit_s: float, memory_limit_mib: int) -> None:
@@ -88,8 +92,8 @@ def _limit(pid: int, time_limit_s: float, memory_limit_mib: int) -> None:
     if not hasattr(resource, "prlimit"):
         return
     memory = memory_limit_mib * 2**20
-    # For the case that this process is killed and cannot end the other. Four threads at most do
-    # any work: reading, decoding, filtering, encoding.
+    # A second line behind the time limit and the watchdog. Four threads at most do any work:
+    # reading, decoding, filtering, encoding.
     seconds = math.ceil(4 * time_limit_s) + 1
     with contextlib.suppress(ProcessLookupError):  # it has ended already
         resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))

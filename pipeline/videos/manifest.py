@@ -3,57 +3,22 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
-import math
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.videos.rows import COLUMNS as COLUMNS
+from pipeline.videos.rows import SOURCES, Unusable, check
+from pipeline.videos.rows import SPLITS as SPLITS
+from pipeline.videos.rows import Row as Row
+from pipeline.videos.rows import chunk_of as chunk_of
+from pipeline.videos.rows import hash_of as hash_of
 
-SOURCES = ("path", "url", "youtube_id", "synthetic")
-COLUMNS = ("id", *SOURCES, "start", "end", "label", "split", "sha256")
-SPLITS = ("train", "val", "test")
 SHOWN = 15  # errors that are printed; the rest are counted
-
-ID_RULE = "an id is a file name: 1 to 160 of A-Z a-z 0-9 _ - and ., the first not a ."
-_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,159}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class Row(NamedTuple):
-    """One clip of the list, with exactly one of the four sources; the others are empty."""
-
-    id: str
-    path: str  # of a local file: relative to the working directory, or absolute
-    url: str
-    youtube_id: str
-    synthetic: str
-    start: float | None  # seconds; None: from the beginning
-    end: float | None  # seconds; None: to the end
-    label: str
-    split: str  # train, val or test
-    sha256: str  # of the whole source file, in lower case; empty: not promised
-    extra: Mapping[str, str]  # the columns that this project does not know
-
-    @property
-    def source(self) -> tuple[str, str]:
-        """The kind of source and its value: `("url", "https://...")`."""
-        kind = next(name for name in SOURCES if getattr(self, name))
-        return kind, getattr(self, kind)
-
-    def column(self, name: str) -> str:
-        """Return the text of any column, known or not; empty where there is none."""
-        value = getattr(self, name) if name in COLUMNS else self.extra.get(name, "")
-        return "" if value is None else str(value)
-
-
-def chunk_of(clip_id: str, chunks: int) -> int:
-    """Return the chunk of a clip, 0 to `chunks` - 1: the same on every machine, in every run."""
-    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % chunks
 
 
 def read(path: Path | str, folder: Path | str | None = None) -> list[Row]:
@@ -67,21 +32,37 @@ def read(path: Path | str, folder: Path | str | None = None) -> list[Row]:
 
 def scan(path: Path | str, folder: Path | str | None = None) -> Iterator[Row]:
     """Yield the rows as `read` does, one at a time; the errors are raised after the last one."""
+    return (row for _, row in scan_hashed(path, folder))
+
+
+def scan_hashed(path: Path | str, folder: Path | str | None = None) -> Iterator[tuple[int, Row]]:
+    """Yield `hash_of` each row's id, and the row, as `scan` does.
+
+    A list of 10 million rows fits in memory as 64 bits a row, and no better: so it is read as a
+    stream, and an id that occurs twice is noticed by its hash. Only then is the list read once
+    more, to say where.
+    """
     path = Path(path)
-    text = _text(path)
-    checker = _Checker(str(path.parent if folder is None else folder))
-    errors: list[str] = []
-    count = 0
-    for line, outcome in checker.rows(text):
-        if isinstance(outcome, Row):
-            yield outcome
-            continue
-        count += len(outcome)
-        errors += [f"line {line}: {problem}" for problem in outcome][: SHOWN - len(errors)]
-    if not count and not checker.first_lines:
-        count, errors = 1, ["the list holds no clip"]
-    if count:
-        raise _refusal(path, errors, count)
+    errors = _Errors()
+    hashes = array("Q")
+    try:
+        for line, checked in _checked(path, str(path.parent if folder is None else folder)):
+            if isinstance(checked, Row):
+                number = hash_of(checked.id)
+                hashes.append(number)
+                yield number, checked
+            else:
+                errors.add(line, checked.problems)
+                if checked.id:
+                    hashes.append(hash_of(checked.id))
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+    for line, problem in _duplicates(path, hashes):
+        errors.add(line, [problem])
+    if not hashes and not errors.count:
+        errors.count, errors.first = 1, [(0, "the list holds no clip")]
+    if errors.count:
+        raise errors.refusal(path)
 
 
 def from_mappings(rows: Iterable[Mapping[str, str]], place: str) -> Iterator[Row]:
@@ -90,88 +71,168 @@ def from_mappings(rows: Iterable[Mapping[str, str]], place: str) -> Iterator[Row
     Raises:
         UserError: for a row that `read` would refuse.
     """
-    checker = _Checker("")
+    seen: set[str] = set()
     for number, values in enumerate(rows, 1):
-        outcome = checker.row(number, values)
-        if not isinstance(outcome, Row):
-            raise _refusal(place, [f"row {number}: {problem}" for problem in outcome], len(outcome))
-        yield outcome
+        given = {name: value.strip() for name, value in values.items()}
+        checked = check([given.pop(name, "") for name in COLUMNS], given, "")
+        if checked.id in seen:
+            checked = Unusable([f"id {checked.id!r} is there already"])
+        if not isinstance(checked, Row):
+            errors = _Errors()
+            errors.add(number, checked.problems)
+            raise errors.refusal(place, "row")
+        seen.add(checked.id)
+        yield checked
 
 
-def to_csv(rows: Sequence[Row], extra: Sequence[str]) -> str:
+def to_csv(rows: Iterable[Row], extra: Sequence[str]) -> str:
     """Return a list that `read` gives back; `extra` names its further columns."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    names = (*COLUMNS, *extra)
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([row.column(name) for name in names])
-    return buffer.getvalue()
+    line = line_writer(extra)
+    return header_line(extra) + "".join(map(line, rows))
 
 
-class _Checker:
-    """Checks rows one by one; remembers the ids that it has seen."""
+def header_line(extra: Sequence[str]) -> str:
+    """Return the first line of a list with these further columns."""
+    return _csv_line((*COLUMNS, *extra))
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.first_lines: dict[str, int] = {}  # id -> the line that has it first
 
-    def rows(self, text: str) -> Iterator[tuple[int, Row | list[str]]]:
-        """Yield each line's number with its row, or with what is wrong with it."""
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        names: list[str] | None = None
+def line_writer(extra: Sequence[str]) -> Callable[[Row], str]:
+    """Return the function from a row to its line in a list with these further columns."""
+    extra = tuple(extra)
+
+    def line(row: Row) -> str:
+        return _csv_line((*row[:-1], *(row.extra.get(name, "") for name in extra)))
+
+    return line
+
+
+class _Echo:
+    """A file that hands back what is written to it, and `csv` passes that on."""
+
+    @staticmethod
+    def write(text: str) -> str:
+        return text
+
+
+# None is written as an empty field, a float by `repr`, which is exact.
+_csv_line: Callable[[Iterable[object]], str] = csv.writer(_Echo(), lineterminator="\n").writerow
+
+
+class _Errors:
+    """The first few errors of a list by line, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[tuple[int, str]] = []
+
+    def add(self, line: int, problems: Sequence[str]) -> None:
+        if not problems:
+            return
+        self.count += len(problems)
+        if len(self.first) < SHOWN or line < self.first[-1][0]:
+            self.first += [(line, problem) for problem in problems]
+            self.first.sort(key=lambda error: error[0])
+            del self.first[SHOWN:]
+
+    def refusal(self, place: Path | str, unit: str = "line") -> UserError:
+        said = [f"{unit} {line}: {problem}" if line else problem for line, problem in self.first]
+        plural = "s" if self.count > 1 else ""
+        lines = [f"{self.count:,} error{plural} in the list of videos:", *said]
+        if self.count > len(said):
+            lines.append(f"and {self.count - len(said):,} more")
+        return UserError(
+            "\n  ".join(lines),
+            place=str(place),
+            remedy="put these lines right and start again; nothing was fetched yet",
+        )
+
+
+class _NotCsv(Exception):  # noqa: N818 - an error of the list, found with its others
+    """The list cannot be read from this line on: (line, problem)."""
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV file, those that hold something, with the line they begin on.
+
+    Raises:
+        _NotCsv, UnicodeDecodeError, and UserError where there is no such file.
+    """
+    try:
+        handle = path.open(encoding="utf-8-sig", newline="")  # without the mark of spreadsheets
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            "there is no such list of videos",
+            place=str(path),
+            remedy="data.manifest names a CSV, relative to the project's folder",
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"the list of videos cannot be read: {error.strerror}", place=str(path)
+        ) from None
+    with handle:
+        reader = csv.reader(handle, strict=True)
         line = 1
         try:
             for fields in reader:
-                first, line = line, reader.line_num + 1  # a quoted field may span several lines
-                if not fields or fields == [""]:
-                    continue
-                if names is None:
-                    names = [name.strip() for name in fields]
-                    if problems := _header_problems(names):
-                        self.first_lines[""] = first  # so that the list does not count as empty
-                        yield first, problems
-                        return
-                elif len(fields) != len(names):
-                    yield first, [f"has {len(fields)} fields where the header has {len(names)}"]
-                else:
-                    yield first, self.row(first, dict(zip(names, fields, strict=True)))
+                if fields and fields != [""]:
+                    yield line, fields
+                line = reader.line_num + 1  # a quoted field may span several lines
         except csv.Error as error:
-            yield line, [f"not CSV: {error} (is a quotation mark left open?)"]
+            raise _NotCsv(line, f"not CSV: {error} (is a quotation mark left open?)") from None
 
-    def row(self, line: int, values: Mapping[str, str]) -> Row | list[str]:
-        """Return the checked row, or everything that is wrong with it."""
-        given = {name: value.strip() for name, value in values.items()}
-        known = [given.pop(name, "") for name in COLUMNS]
-        clip_id, path, url, youtube_id, synthetic, start, end, label, split, sha256 = known
-        problems = [
-            *self._id_problems(clip_id, line),
-            *_source_problems(path, url, youtube_id, synthetic),
-        ]
-        first, last = _seconds("start", start, problems), _seconds("end", end, problems)
-        if last is not None and (first or 0.0) >= last:
-            problems.append(f"start {first or 0.0:g} is not before end {last:g}")
-        if split and split not in SPLITS:
-            problems.append(f"split {split!r} is none of {', '.join(SPLITS)}")
-        sha256 = sha256.lower()
-        if sha256 and not _SHA256.fullmatch(sha256):
-            problems.append(f"sha256 {sha256[:20]!r}... is not 64 hexadecimal digits")
-        if problems:
-            return problems
-        if path:
-            path = os.path.normpath(os.path.join(self.folder, path))  # noqa: PTH118 - 5 x faster
-        split = split or "train"
-        return Row(
-            clip_id, path, url, youtube_id, synthetic, first, last, label, split, sha256, given
-        )
 
-    def _id_problems(self, clip_id: str, line: int) -> Iterator[str]:
-        if not _ID.fullmatch(clip_id):
-            yield f"id {clip_id[:60]!r} cannot be used: {ID_RULE}" if clip_id else "has no id"
+def _checked(path: Path, folder: str) -> Iterator[tuple[int, Row | Unusable]]:
+    """Yield each line's number with its row, or with what is wrong with it."""
+    # Path's own joining takes five times as long, for ten million rows.
+    prefix = f"{folder}/" if folder else ""
+    try:
+        records = _records(path)
+        line, header = next(records, (1, []))
+        names = [name.strip() for name in header]
+        if names and (problems := _header_problems(names)):
+            yield line, Unusable(problems)
             return
-        first = self.first_lines.setdefault(clip_id, line)
-        if first != line:
-            yield f"id {clip_id!r} is already on line {first}"
+        columns = _Columns(names)
+        for line, fields in records:
+            if len(fields) != len(names):
+                has = f"has {len(fields)} fields where the header has {len(names)}"
+                yield line, Unusable([has])
+            else:
+                yield line, check(*columns.split(fields), prefix)
+    except _NotCsv as error:
+        line, problem = error.args
+        yield line, Unusable([problem])
+
+
+class _Columns:
+    """Where in a record of a list the known columns stand, and the others."""
+
+    def __init__(self, names: list[str]) -> None:
+        # A column that is not there is read from an empty field that is put after the last one.
+        self.known = itemgetter(
+            *(names.index(name) if name in names else len(names) for name in COLUMNS)
+        )
+        self.extra = [(n, index) for index, n in enumerate(names) if n not in COLUMNS]
+
+    def split(self, fields: list[str]) -> tuple[Sequence[str], dict[str, str]]:
+        """Return the known columns, and the others by name."""
+        fields = [*map(str.strip, fields), ""]
+        extra = {name: fields[index] for name, index in self.extra}
+        return self.known(fields), extra
+
+
+def _duplicates(path: Path, hashes: array[int]) -> Iterator[tuple[int, str]]:
+    """Yield the line of every id that an earlier line has, and says so; `hashes` are all ids'."""
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64))
+    twice = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    if not twice:
+        return
+    first_lines: dict[str, int] = {}
+    for line, checked in _checked(path, ""):
+        if checked.id and hash_of(checked.id) in twice:
+            first = first_lines.setdefault(checked.id, line)
+            if first != line:
+                yield line, f"id {checked.id!r} is already on line {first}"
 
 
 def _header_problems(names: list[str]) -> list[str]:
@@ -191,63 +252,15 @@ def _header_problems(names: list[str]) -> list[str]:
     return problems
 
 
-def _source_problems(path: str, url: str, youtube_id: str, synthetic: str) -> Iterator[str]:
-    values = (path, url, youtube_id, synthetic)
-    given = [name for name, value in zip(SOURCES, values, strict=True) if value]
-    if not given:
-        yield f"has no source: fill one of {', '.join(SOURCES)}"
-    elif len(given) > 1:
-        yield f"has {len(given)} sources ({', '.join(given)}) where one is needed"
-    elif url and not url.lower().startswith(("http://", "https://")):
-        yield f"url {url[:60]!r} does not begin with http:// or https://"
-    elif "\0" in path or "\n" in path:
-        yield "path holds a character that no path can have"
-
-
-def _seconds(name: str, text: str, problems: list[str]) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isfinite(value) and value >= 0:
-        return value
-    problems.append(f"{name} {text[:30]!r} is not a number of seconds")
-    return None
-
-
-def _text(path: Path) -> str:
-    """Return the text of the list, without the mark that spreadsheets put before it."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            "there is no such list of videos",
-            place=str(path),
-            remedy="data.manifest names a CSV, relative to the project's folder",
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"the list of videos cannot be read: {error.strerror}", place=str(path)
-        ) from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            "the list of videos is not UTF-8 text",
-            place=f"{path}, line {line}",
-            remedy="save it as 'CSV UTF-8'",
-        ) from None
-
-
-def _refusal(place: Path | str, errors: Sequence[str], count: int) -> UserError:
-    lines = [f"{count:,} error{'s' if count > 1 else ''} in the list of videos:", *errors[:SHOWN]]
-    if count > len(lines) - 1:
-        lines.append(f"and {count - len(lines) + 1:,} more")
+def _not_utf8(path: Path) -> UserError:
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, 1):  # noqa: B007 - counts to the bad line
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                break
     return UserError(
-        "\n  ".join(lines),
-        place=str(place),
-        remedy="put these lines right and start again; nothing was fetched yet",
+        "the list of videos is not UTF-8 text",
+        place=f"{path}, line {number}",
+        remedy="save it as 'CSV UTF-8'",
     )

@@ -42,6 +42,18 @@ def not_a_video(path: Path) -> str:
     return ""
 
 
+def riff_cut_short(path: Path) -> bool:
+    """Whether an AVI ends before its first RIFF list does.
+
+    ffmpeg says nothing of it: it takes the share of the file that is there for the whole.
+    """
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    size = int.from_bytes(start[4:8], "little")
+    unknown = size in (0, 0xFFFFFFFF)  # written as a stream
+    return start[:4] == b"RIFF" and not unknown and size + 8 > path.stat().st_size
+
+
 def _is_text(start: bytes) -> bool:
     if start.translate(None, _PRINTABLE):
         return False
@@ -53,7 +65,7 @@ def _is_text(start: bytes) -> bool:
 
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(r"^  Duration: (\d+):(\d+):(\d+(?:\.\d+)?)")
+_DURATION = re.compile(rf"^  Duration: (\d+):(\d+):{_NUMBER}(?:, start: {_NUMBER})?")
 _STREAM = re.compile(r"^  Stream #0:(\d+).*?: (Video|Audio|Subtitle|Data|Attachment): ")
 _MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0")
 _FPS = re.compile(rf", {_NUMBER}(k?) fps")
@@ -63,7 +75,29 @@ _READ = re.compile(
     r"(?:; (\d+) decode errors)?"
 )
 _WRITTEN = re.compile(r"Output stream #0:0 \(video\): (\d+) frames encoded")
-_DAMAGED = ("[warning] corrupt decoded frame", "[error] corrupt decoded frame")
+# Up to ffmpeg 6 `FILE: corrupt decoded frame in stream 0`, since then without file and stream.
+_DAMAGED = re.compile(
+    r"(?:\[[^\]]+ @ \w+\] )*\[(?:warning|error)\] "
+    r"(?:.*: )?corrupt (?:decoded frame|input packet)(?: in stream \d+)?$"
+)
+# A complaint of the reader, the parser or the decoder, by the name in front of it. What filters,
+# encoder and writer complain of (a full disk) is no fault of the video.
+_FAULT = re.compile(
+    r"\[(?!libx264 |mp4 |out#|vost#|Parsed_|AVFilterGraph|swscaler|fc#|vf#)[^\]]+ @ \w+\] "
+    r"(?:\[[^\]]+ @ \w+\] )*\[(?:error|fatal|panic)\] "
+    r"|\[error\] Error while decoding stream "
+)
+# While the file is opened, its sound is looked at, too: then only what its reader says counts.
+_READER_FAULT = re.compile(
+    r"\[(?:in#0|mov,|matroska|flv|avi|asf|mpegts|mpeg|NULL)[^\]]* @ \w+\] "
+    r"\[(?:error|fatal|panic)\] "
+)
+# Of frames that refer to others before the first one read: so begins what was cut between two
+# keyframes, and every segment of a video with open groups of pictures. No picture is lost by it.
+_REFERENCE = re.compile(
+    r"mmco: |co located POCs unavailable|Could not find ref with POC|"
+    r"[Rr]eference (?:picture|frames?)\b|[Ff]irst frame is no keyframe"
+)
 _CUT_SHORT = re.compile(r"(offset 0x[0-9a-f]+: partial file|\] File ended prematurely)")
 _LEVEL = re.compile(r"\[(error|fatal|panic)\] (.*)")
 
@@ -73,11 +107,13 @@ class Facts:
     """What one ffmpeg process said of its input and its output; give it to `ffmpeg.run`."""
 
     opened: bool = False  # a container was recognised and its header read
+    container: str = ""  # ffmpeg's names of its format
     seconds: float | None = None  # that the header promises
     streams: dict[int, str] = field(default_factory=dict)  # number -> its line in the log
     mapped: int | None = None  # the stream that was decoded
     decoded: int = 0  # frames
-    damaged: int = 0  # frames or packets that were damaged, as far as the decoder noticed
+    packets: int = 0  # read of the decoded stream
+    damaged: int = 0  # complaints of damage, by reader and decoder, once the file was opened
     cut_short: bool = False  # the file ends before its contents do
     written: int = 0  # frames, counted by the encoder
     rate: Fraction | None = None  # frames a second, of the output
@@ -90,12 +126,14 @@ class Facts:
         """Take in one line of the log."""
         if line.startswith("  ") or line.startswith("[info]   "):
             self._hear_header(line.removeprefix("[info] "))
-        elif line.endswith(_DAMAGED):
-            self.damaged += 1
         elif _CUT_SHORT.search(line):
             self.cut_short = True
+        elif _DAMAGED.match(line):
+            self.damaged += 1
+        elif (_FAULT if self.opened else _READER_FAULT).match(line):
+            self.damaged += not _REFERENCE.search(line)
         elif match := _READ.search(line):
-            self.decoded = int(match[2])
+            self.packets, self.decoded = int(match[1]), int(match[2])
             self.damaged += int(match[3] or 0)
         elif match := _WRITTEN.search(line):
             self.written = int(match[1])
@@ -105,8 +143,9 @@ class Facts:
             self.low_score = True
         elif "Estimating duration from bitrate" in line:
             self.estimated = True
-        elif line.startswith("[info] Input #0"):
+        elif line.startswith("[info] Input #0, "):
             self.opened = True
+            self.container = line.removeprefix("[info] Input #0, ").split(", from ")[0]
         elif line.startswith("[info] Output #0"):
             self._output = True
         if match := _LEVEL.search(line):
@@ -120,6 +159,10 @@ class Facts:
                 self.streams[int(match[1])] = line
         elif not self._output and not self.estimated and (match := _DURATION.match(line)):
             self.seconds = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+            start = float(match[4] or 0)
+            # Older versions of ffmpeg count an mp4's duration from 0, not from its first picture.
+            if self.container.startswith("mov") and 0 < start < self.seconds:
+                self.seconds -= start
 
     def _keep(self, message: str) -> None:
         self.errors.append(re.sub(r"0x[0-9a-f]+", "", message).strip())

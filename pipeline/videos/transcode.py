@@ -33,7 +33,7 @@ READ_ON_S = 1.0  # of the source, beyond the segment
 # How much of the promised time may be missing before a file counts as cut short, when the reader
 # noticed nothing: seconds and share, whichever is longer. Sound is often longer than the pictures,
 # and the promise is for both.
-SHORTFALL_S, SHORTFALL, SHORTFALL_WITH_SOUND = 0.25, 0.02, 0.5
+SHORTFALL_S, SHORTFALL, SHORTFALL_WITH_SOUND = 0.1, 0.02, 0.5
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def command(source: Path, target: Path, segment: Segment, settings: Decode) -> l
         reading["ss"] = f"{max(0.0, start - SEEK_SLACK_S):.6f}"
     if wanted is not None:
         reading["t"] = f"{wanted + READ_ON_S:.6f}"
+    tune = {"tune": settings.tune} if settings.tune else {}
     stream = builder.input(f"file:{source}", **reading).output(
         f"file:{target}",
         vf=_filters(wanted, settings),
@@ -106,6 +107,7 @@ def command(source: Path, target: Path, segment: Segment, settings: Decode) -> l
         threads=1,
         vcodec="libx264",
         preset=settings.preset,
+        **tune,
         crf=settings.crf,
         g=settings.gop,
         keyint_min=settings.gop,
@@ -162,6 +164,8 @@ def _judge(
         return Outcome.FAILED, "this ffmpeg has no decoder for its video codec"
     if _out_of_memory(facts):
         return Outcome.FAILED, _memory_reason(settings)
+    if facts.container == "avi" and probe.riff_cut_short(source):
+        facts.cut_short = True
     if damage := _damage(facts):
         return Outcome.CORRUPT, damage
     if status < 0:
@@ -231,12 +235,15 @@ def _compare_with_promise(facts: Facts, segment: Segment, settings: Decode) -> t
     got, start = float(facts.written / facts.rate), segment.start or 0.0
     wanted = seconds_wanted(segment, settings)
     if facts.seconds is not None:
-        promised = facts.seconds - start
-        promised = promised if wanted is None else min(promised, wanted)
+        whole = facts.seconds - start
+        promised = whole if wanted is None else min(whole, wanted)
         share = SHORTFALL if facts.kinds == ["video"] else SHORTFALL_WITH_SOUND
         if promised - got > max(SHORTFALL_S + 2 / float(facts.rate), share * promised):
             there = f"{facts.written} frames ({got:.2f} s) can be decoded"
             return Outcome.CORRUPT, f"its header promises {promised:.2f} s, {there}"
+        if got > 2 * whole + 1 and facts.written > 2 * facts.decoded:
+            spread = f"its {facts.decoded} frames are spread over {got:.0f} s by their time stamps"
+            return Outcome.CORRUPT, f"its header promises {whole:.2f} s, {spread}"
     if wanted is not None and segment.end is not None and wanted - got > 1.5 / float(facts.rate):
         return Outcome.OK, f"the video ends {wanted - got:.2f} s before the segment does"
     return Outcome.OK, ""
@@ -245,7 +252,8 @@ def _compare_with_promise(facts: Facts, segment: Segment, settings: Decode) -> t
 def _out_of_memory(facts: Facts) -> bool:
     # x264 does not say why it fails; with settings that the schema allows, memory is what is left.
     said = ("Cannot allocate memory", "malloc of size", "pthread_create() failed")
-    return any(map(facts.said, (*said, "Generic error in an external library")))
+    encoder = ("Generic error in an external library", "Error while opening encoder")
+    return any(map(facts.said, (*said, *encoder)))
 
 
 def _memory_reason(settings: Decode) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import json
+import errno
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,9 +17,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipeline.configuration.schema import Download
-from pipeline.files import read_json, write_json
+from pipeline.errors import UserError
 from pipeline.records import Outcome
-from pipeline.videos.download import Fetched, inspect
+from pipeline.videos import claims
+from pipeline.videos.claims import Claim
+from pipeline.videos.download import Fetched, inspect, present
+from pipeline.videos.partial import Partial
 
 SLOWEST = 1024  # bytes a second; slower than this over `timeout_s` counts as no answer
 FIRST_WAIT_S = 1.0  # before the second attempt; doubled before each further one
@@ -36,6 +39,8 @@ class Request:
 
     url: str
     target: Path
+    sha256s: Collection[str] = ()  # a file with another hash is fetched again; none: with any
+    inspect: Callable[[Path], Fetched] = inspect  # looks at what came
 
 
 class _Again(Exception):  # noqa: N818 - not an error: another attempt may succeed
@@ -89,30 +94,45 @@ class _Fetcher:
         )
 
     async def fetch(self, request: Request) -> tuple[Request, Fetched]:
-        """Try until the file is there, the retries are used up, or there is no hope."""
+        """Fetch the file, unless another job does; then wait for that one."""
         host = urlsplit(request.url).netloc
+        claim = Claim(request.target)
+        while True:
+            async with self.per_host[host]:
+                if await asyncio.to_thread(claim.take):
+                    try:
+                        found = await asyncio.to_thread(
+                            present, request.target, request.sha256s, request.inspect
+                        )
+                        return request, found or await self._try(request, claim.token)
+                    finally:
+                        claim.release()
+            await asyncio.sleep(claims.POLL_S)
+
+    async def _try(self, request: Request, token: str) -> Fetched:
+        """Try until the file is there, the retries are used up, or there is no hope."""
         attempts = self.settings.retries + 1
-        async with self.per_host[host]:
-            for attempt in range(1, attempts + 1):
-                try:
-                    async with self.everywhere:
-                        return request, await self._attempt(request)
-                except _Lost as lost:
-                    return request, Fetched(lost.outcome, lost.reason)
-                except _Again as again:
-                    wait = _wait(again, attempt)
-                    if attempt == attempts or wait > LONGEST_WAIT_S:
-                        tried = f"{attempt} attempt{'s' if attempt > 1 else ''}"
-                        return request, Fetched(again.outcome, f"{again.reason} ({tried})")
-                await asyncio.sleep(wait)
+        for attempt in range(1, attempts + 1):
+            try:
+                async with self.everywhere:
+                    return await self._attempt(request, token)
+            except _Lost as lost:
+                return Fetched(lost.outcome, lost.reason)
+            except _Again as again:
+                wait = _wait(again, attempt)
+                if attempt == attempts or wait > LONGEST_WAIT_S:
+                    tried = f"{attempt} attempt{'s' if attempt > 1 else ''}"
+                    return Fetched(again.outcome, f"{again.reason} ({tried})")
+            await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
-    async def _attempt(self, request: Request) -> Fetched:
+    async def _attempt(self, request: Request, token: str) -> Fetched:
         """Fetch the file, or the rest of it, once."""
-        part = _Part(request)
+        part = _Part(request.url, request.target, token)
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                sent = self.client.build_request("GET", request.url, headers=part.headers())
+                headers = await asyncio.to_thread(part.headers)  # copying would keep others waiting
+                sent = self.client.build_request("GET", request.url, headers=headers)
                 response = await self.client.send(sent, stream=True)
             try:
                 part.check(response)
@@ -130,8 +150,12 @@ class _Fetcher:
         except httpx.TransportError as error:
             raise _Again(Outcome.UNREACHABLE, _said(error)) from None
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_is_full(request.target) from None
             raise _Lost(Outcome.FAILED, f"cannot be written: {error.strerror}") from None
-        return await asyncio.to_thread(part.finish)  # hashing would keep the others waiting
+        return await asyncio.to_thread(
+            part.finish, request.inspect
+        )  # hashing would keep the others waiting
 
     async def _copy(self, response: httpx.Response, handle: IO[bytes]) -> None:
         """Write the answer to the file while it comes; give up on a trickle."""
@@ -147,27 +171,15 @@ class _Fetcher:
                 began, count = time.monotonic(), 0
 
 
-class _Part:
-    """The part of a file that is here already, beside a note that tells which file it is of."""
+class _Part(Partial):
+    """The part of a file that is here already, and what a server's answer adds to it."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.target = request.target
-        self.path = self.target.with_name(f"{self.target.name}.part")
-        self.note = self.target.with_name(f"{self.target.name}.part.json")
-        self.total: int | None = None
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+    total: int | None = None  # bytes of the whole file, where the server says so
 
     def headers(self) -> dict[str, str]:
         """Ask for the rest only, if the file is still the one that the part is of."""
-        try:
-            note = read_json(self.note)
-            size = self.path.stat().st_size
-        except (OSError, json.JSONDecodeError):
-            return {}
-        if not size or note.get("url") != self.request.url or not note.get("validator"):
-            return {}
-        return {"Range": f"bytes={size}-", "If-Range": note["validator"]}
+        size, validator = self.begun()
+        return {"Range": f"bytes={size}-", "If-Range": validator} if size else {}
 
     def check(self, response: httpx.Response) -> None:
         """Raise unless the answer is the file, or the rest of it."""
@@ -199,15 +211,13 @@ class _Part:
             if first != (self.path.stat().st_size if self.path.exists() else 0):
                 self.discard()
                 raise _Again(Outcome.FAILED, "the server sends another range than asked", 0.0)
-            return self.path.open("ab")
+            return self.resume()
         length = response.headers.get("content-length", "")
         self.total = int(length) if length.isdecimal() else None
-        self.path.unlink(missing_ok=True)
         validator = response.headers.get("etag", "")
         if not validator or validator.startswith("W/"):
             validator = response.headers.get("last-modified", "")
-        write_json(self.note, {"url": self.request.url, "validator": validator})
-        return self.path.open("wb")
+        return self.restart(validator)
 
     def check_length(self) -> None:
         """Raise unless the part is the whole file, as far as the server said its length."""
@@ -218,20 +228,14 @@ class _Part:
             reason = f"the server promised {self.total:,} bytes and sent {size:,}"
             raise _Again(Outcome.UNREACHABLE, reason)
 
-    def finish(self) -> Fetched:
-        """Give the file its name, unless it is no video."""
-        fetched = inspect(self.path)
-        if fetched.outcome is not Outcome.OK:
-            self.discard()
-            return fetched
-        self.path.replace(self.target)
-        self.note.unlink(missing_ok=True)
-        file = self.target.as_posix()
-        return Fetched(Outcome.OK, file=file, sha256=fetched.sha256, bytes=fetched.bytes)
 
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
+def disk_is_full(target: Path) -> UserError:
+    """Return the error that stops a job whose every further video would be lost."""
+    return UserError(
+        "the disk is full, or a quota is used up",
+        place=str(target.parent),
+        remedy="make room and run the same command again: it goes on where it was",
+    )
 
 
 def _content_range(response: httpx.Response) -> tuple[int, int | None]:

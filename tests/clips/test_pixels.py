@@ -13,7 +13,7 @@ def test_normalise_is_torchvisions() -> None:
     videos = torch.randint(0, 256, (2, 3, 4, 5, 3), dtype=torch.uint8)
     ours = normalise(videos)
     assert ours.shape == (2, 3, 3, 4, 5)
-    assert ours.is_contiguous()
+    assert ours.is_contiguous(memory_format=torch.channels_last_3d)
     for b in range(2):
         for t in range(3):
             frame = functional.to_dtype(videos[b, t].permute(2, 0, 1), torch.float32, scale=True)

@@ -62,9 +62,24 @@ def test_centres_of_single_frames(frames: int, segments: int, expected: list[int
 @given(frames, lengths, st.one_of(st.none(), st.integers(0, 1000)))
 def test_one_frame_per_segment(frames: int, length: int, seed: int | None) -> None:
     """Catches a frame from another segment than its own."""
-    rng = None if seed is None else order.sample_key(seed, 0, 0)
-    drawn = sampling.per_segment(frames, length, rng)
+    if seed is None:
+        drawn = sampling.per_segment_centred(frames, length, 1)[0]
+    else:
+        drawn = sampling.per_segment(frames, length, order.sample_key(seed, 0, 0))
     assert drawn.shape == (length,)
     edges = np.arange(length + 1) * frames / length
     assert (drawn >= np.floor(edges[:-1])).all()
     assert (drawn < np.maximum(edges[1:], np.floor(edges[:-1]) + 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("frames", "length", "views", "expected"),
+    [
+        (16, 4, 1, [[2, 6, 10, 14]]),
+        (16, 4, 2, [[1, 5, 9, 13], [3, 7, 11, 15]]),
+        (3, 4, 1, [[0, 1, 1, 2]]),
+    ],
+)
+def test_views_of_segments(frames: int, length: int, views: int, expected: list[list[int]]) -> None:
+    """Catches views that are all alike, or not in the middle; the numbers are counted by hand."""
+    assert sampling.per_segment_centred(frames, length, views).tolist() == expected

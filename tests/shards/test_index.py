@@ -19,6 +19,7 @@ from pipeline.files import read_json
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.shards import index, index_stage, shard_stage
 from pipeline.shards.index import DatasetIndex, read_bytes
+from pipeline.shards.verify import problems
 
 NAME = "little"
 
@@ -110,7 +111,7 @@ def test_whole(layout: DataLayout, capsys: pytest.CaptureFixture[str]) -> None:
     assert [read_bytes(clip) for clip in clips] == [f"video of {c.id}".encode() for c in clips]
     assert [clip.id for clip in dataset.clips(["test", "train"])] == ["a", "b", "c", "d", "e"]
     assert dataset.clips(["val"]) == []
-    assert dataset.verify() == []
+    assert list(problems(dataset)) == []
     sharded = ChunkManifest.read(layout.sharded(0))
     assert sharded.stage == "shard"
     assert sharded.counts == {"ok": 3, "too_short": 1}
@@ -195,7 +196,7 @@ def test_verify_finds_damage(layout: DataLayout) -> None:
     changed[700] ^= 1
     third.write_bytes(changed)
     size = fourth.stat().st_size
-    assert dataset.verify() == [
+    assert list(problems(dataset)) == [
         f"{first.name}: missing",
         f"{second.name}: {second.stat().st_size} bytes, not {second.stat().st_size + 1}",
         f"{third.name}: other bytes than when it was written",

@@ -20,11 +20,15 @@ from pipeline.errors import UserError
 from pipeline.files import sha256_file
 from pipeline.records import ClipRecord, Outcome
 from pipeline.shards import format
+from pipeline.shards.encode import Member
 from pipeline.shards.index import read_bytes
 from pipeline.shards.shard_stage import pack
 from pipeline.shards.writer import open_shard
 
 IDS = ["plain", "with.dots.mp4", "folder/clip 1", "ünïcode", "100%", "x" * 150, ".hidden", "a-b_c~"]
+
+
+EMPTY = [Member.of("mp4", b"")]
 
 
 def contents(clip_id: str) -> bytes:
@@ -153,6 +157,7 @@ def test_summary_is_that_of_the_file(make_records: MakeRecords, tmp_path: Path) 
         "frames": sum(range(8, 8 + len(IDS))),
         "split": "train",
         "chunk": 3,
+        "made_from": summary["made_from"],
     }
 
 
@@ -192,7 +197,7 @@ def test_no_half_shard(tmp_path: Path) -> None:
 
     def fail() -> None:
         with open_shard(tmp_path, "train", 0, 0) as writer:
-            writer.add(record, b"video")
+            writer.add(record, [Member.of("mp4", b"video")])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -203,10 +208,10 @@ def test_no_half_shard(tmp_path: Path) -> None:
 def test_order_is_enforced(tmp_path: Path) -> None:
     """Catches shards whose bytes depend on the caller's order, and an id that comes twice."""
     with open_shard(tmp_path, "train", 0, 0) as writer:
-        writer.add(ClipRecord(id="b", outcome=Outcome.OK), b"")
+        writer.add(ClipRecord(id="b", outcome=Outcome.OK), EMPTY)
         for clip_id in ("a", "b"):
             with pytest.raises(ValueError, match="comes after"):
-                writer.add(ClipRecord(id=clip_id, outcome=Outcome.OK), b"")
+                writer.add(ClipRecord(id=clip_id, outcome=Outcome.OK), EMPTY)
 
 
 def test_decoded_file_is_gone(make_records: MakeRecords, tmp_path: Path) -> None:

@@ -10,6 +10,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
+from pipeline.configuration.schema import Download, YouTube
+
+# A client in a hurry, which asks this server where it would ask YouTube: a test gives the address.
+YOUTUBE = YouTube(
+    format="b/bv*",
+    whole=False,
+    connections=1,
+    pause_s=(0, 0),
+    refusals=3,
+    rest_s=60,
+    address="http://127.0.0.1/",
+)
+SETTINGS = Download(
+    retries=2,
+    timeout_s=1.0,
+    connections=6,
+    per_host=3,
+    unpack_ratio=10,
+    storage={},
+    youtube=YOUTUBE,
+)
+
 Answer = Callable[["Handler", int], None]  # gets the number of the request for this path, from 1
 
 
@@ -33,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.busy -= 1
 
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
@@ -45,23 +69,32 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in ({"Content-Length": str(len(body))} | named).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[:send])
+        if self.command != "HEAD":
+            self.wfile.write(body[:send])
         if send is not None and send < len(body):
             self.close_connection = True
 
-    def file(self, body: bytes, *, send: int | None = None, etag: str = '"v1"') -> None:
+    def file(
+        self,
+        body: bytes,
+        *,
+        send: int | None = None,
+        etag: str = '"v1"',
+        kind: str = "video/mp4",
+    ) -> None:
         """Answer as a good server does: with the asked range, if the file is still the same."""
         asked, same = self.headers.get("Range"), self.headers.get("If-Range", etag) == etag
-        kind = {"content_type": "video/mp4", "etag": etag, "accept_ranges": "bytes"}
+        headers = {"content_type": kind, "etag": etag, "accept_ranges": "bytes"}
         if not asked or not same:
-            self.reply(200, body, send=send, **kind)
+            self.reply(200, body, send=send, **headers)
             return
-        first = int(asked.removeprefix("bytes=").rstrip("-"))
-        if first >= len(body):
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        rest = body[int(first) : int(last) + 1 if last else None]
+        if not rest:
             self.reply(416, content_range=f"bytes */{len(body)}")
             return
-        span = f"bytes {first}-{len(body) - 1}/{len(body)}"
-        self.reply(206, body[first:], send=send, content_range=span, **kind)
+        span = f"bytes {first}-{int(first) + len(rest) - 1}/{len(body)}"
+        self.reply(206, rest, send=send, content_range=span, **headers)
 
 
 class BadServer(ThreadingHTTPServer):

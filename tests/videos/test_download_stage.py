@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,8 +19,9 @@ from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.videos import download_stage, manifest_stage, web
-from tests.videos.server import BadServer
+from pipeline.videos import claims, download_stage, manifest_stage, web
+from tests.videos.conftest import MakeVideo
+from tests.videos.server import SETTINGS, YOUTUBE, BadServer, Handler
 
 BODY = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(range(256)) * 50
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -25,6 +32,7 @@ def params(composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(web, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(claims, "POLL_S", 0.05)
     data = composed.data.model_copy(update={"chunks": 1})
     return composed.model_copy(update={"data": data})
 
@@ -158,3 +166,141 @@ def test_a_chunk_without_a_list_is_the_user_s_to_put_right(params: Params) -> No
     """Would catch a traceback when the stages are called by hand in the wrong order."""
     with pytest.raises(UserError, match="no list of this chunk"):
         download_stage.run(params, 0)
+
+
+def chunked(params: Params, chunks: int, *lines: str) -> Params:
+    """Split a list into chunks; return the settings with which its chunks are downloaded."""
+    Path("list.csv").write_text("\n".join(lines) + "\n")
+    many = params.model_copy(update={"data": params.data.model_copy(update={"chunks": chunks})})
+    manifest_stage.run(many)
+    return many
+
+
+def download_all(params: Params, jobs: int) -> dict[str, ClipRecord]:
+    """Run the chunks in processes of their own, `jobs` at a time; return all records by id."""
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        chunks = range(params.data.chunks)
+        list(pool.map(download_stage.run, [params] * len(chunks), chunks))
+    layout = DataLayout(params.data.name)
+    records = [ChunkManifest.read(layout.downloaded(chunk)).clips for chunk in chunks]
+    return {clip.id: clip for clips in records for clip in clips}
+
+
+def test_one_address_in_many_chunks_is_one_download(params: Params, server: BadServer) -> None:
+    """Would catch a video fetched once for each chunk that has a segment of it, by any job."""
+
+    def slow(handler: Handler, number: int) -> None:
+        time.sleep(0.5)
+        handler.file(BODY)
+
+    server.answers["/talk.mp4"] = slow
+    lines = [f"s{n},{server.url('/talk.mp4')},{n},{n + 1}" for n in range(24)]
+    many = chunked(params, 6, "id,url,start,end", *lines)
+    clips = download_all(many, jobs=6)
+    assert {clip.outcome for clip in clips.values()} == {Outcome.OK}
+    assert len({clip.file for clip in clips.values()}) == 1
+    assert len(clips) == 24
+    assert server.requests == {"/talk.mp4": 1}
+    # Another number of chunks is no reason to fetch anything again.
+    clips = download_all(chunked(params, 3, "id,url,start,end", *lines), jobs=1)
+    assert {clip.sha256 for clip in clips.values()} == {SHA256}
+    assert server.requests == {"/talk.mp4": 1}
+    assert not [path for path in Path("downloads").rglob("*") if "claim" in path.name]
+
+
+def test_a_killed_job_s_download_is_taken_over_by_another(
+    params: Params, server: BadServer
+) -> None:
+    """Would catch waiting for a dead job, starting from nothing, and a file glued wrongly."""
+
+    def answer(handler: Handler, number: int) -> None:
+        if number > 1:
+            handler.file(BODY)
+            return
+        handler.reply(200, BODY, send=10_000, etag='"v1"')  # more than is kept in memory
+        time.sleep(3)
+
+    server.answers["/a.mp4"] = answer
+    lines = [f"s{n},{server.url('/a.mp4')},{n},{n + 1}" for n in range(8)]
+    many = chunked(params, 2, "id,url,start,end", *lines)
+    job = multiprocessing.get_context("fork").Process(target=download_stage.run, args=(many, 0))
+    job.start()
+    deadline = time.monotonic() + 20
+    while not [path for path in Path("downloads").rglob("*.part") if path.stat().st_size > 500]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(job.pid, signal.SIGKILL)
+    job.join()
+    clips = download_all(many, jobs=2)
+    assert {clip.sha256 for clip in clips.values()} == {SHA256}
+    assert server.requests["/a.mp4"] == 2
+    assert int(server.ranges["/a.mp4"][1].removeprefix("bytes=").rstrip("-")) > 0
+    assert [path.name for path in Path("downloads").rglob("*.part*")] == []
+
+
+def test_an_archive_from_the_web_is_fetched_and_unpacked_once_for_all_chunks(
+    params: Params, server: BadServer
+) -> None:
+    """Would catch an archive fetched by each job, and members that come from another place."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for number in range(12):
+            entry = tarfile.TarInfo(f"v/{number}.mp4")
+            body = BODY + bytes([number])
+            entry.size = len(body)
+            tar.addfile(entry, io.BytesIO(body))
+    half = len(buffer.getvalue()) // 2
+    server.answers["/a-0"] = lambda handler, n: handler.file(buffer.getvalue()[:half])
+    server.answers["/a-1"] = lambda handler, n: handler.file(buffer.getvalue()[half:])
+    server.answers["/no.zip"] = lambda handler, n: handler.reply(404)
+    lines = [f"c{n},{server.url('/a-')}{{0..1}}!/v/{n}.mp4" for n in range(13)]
+    lines.append(f"gone,{server.url('/no.zip')}!/x.mp4")
+    many = chunked(params, 4, "id,url", *lines)
+    for _ in range(2):
+        clips = download_all(many, jobs=4)
+        for number in range(12):
+            clip = clips[f"c{number}"]
+            assert clip.sha256 == hashlib.sha256(BODY + bytes([number])).hexdigest()
+            assert clip.source.endswith(f"{{0..1}}!/v/{number}.mp4")
+        assert clips["c12"].outcome is clips["gone"].outcome is Outcome.MISSING
+        assert clips["c12"].reason == "the archive has no such member"
+        assert clips["gone"].reason.startswith("its archive (no.zip): the server has no such file")
+        assert (server.requests["/a-0"], server.requests["/a-1"]) == (1, 1)
+    left = {path.name for path in Path("downloads").rglob("*") if path.is_file()}
+    assert left.isdisjoint({"a-0", "a-1", "no.zip"})
+
+
+def test_parts_of_youtube_videos_are_clips_of_their_own(
+    params: Params, server: BadServer, make_video: MakeVideo
+) -> None:
+    """Would catch a part that is cut twice, the same file for two parts, and final losses asked
+    for again."""
+    options = ["-c:v", "libx264", "-g", "30", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+    body = make_video("yt.mp4", 150, *options).read_bytes()
+    server.answers["/good"] = lambda handler, n: handler.file(body)
+    server.answers["/gone"] = lambda handler, n: handler.reply(404)
+    server.answers["/busy"] = lambda handler, n: handler.reply(429)
+    address = YOUTUBE.model_copy(update={"address": server.url("/"), "refusals": 9})
+    fetch = SETTINGS.model_copy(update={"youtube": address, "retries": 0, "timeout_s": 9})
+    data = params.data.model_copy(update={"download": fetch})
+    asked = params.model_copy(update={"data": data})
+    lines = ("id,youtube_id,start,end", "a,good,1,3", "b,good,2.5,4", "c,good,,", "d,gone,1,2",
+             "e,busy,1,2")  # fmt: skip
+    for run in range(2):
+        clips = stage(asked, *lines)
+        assert [clips[n].outcome.value for n in "abcde"] == [
+            "ok", "ok", "ok", "missing", "throttled",
+        ]  # fmt: skip
+        assert [(clips[n].start, clips[n].end) for n in "abc"] == [
+            (None, 2),
+            (None, 1.5),
+            (None,) * 2,
+        ]
+        assert [clips[n].source for n in "abc"] == ["good@1-3", "good@2.5-4", "good"]
+        assert len({clips[n].file for n in "abc"}) == 3
+        if run == 0:
+            first = server.requests.copy()
+    assert server.requests["/good"] == first["/good"]
+    assert server.requests["/gone"] == first["/gone"]
+    assert server.requests["/busy"] > first["/busy"]

@@ -97,3 +97,39 @@ def test_an_ffmpeg_that_cannot_write_h264_is_passed_over(
         subprocess.run([ffmpeg.executable(), "-version"], check=True, capture_output=True)
     finally:
         ffmpeg.executable.cache_clear()
+
+
+def test_what_runs_is_gone_when_the_job_is_killed() -> None:
+    """Would catch an ffmpeg that goes on for hours after its job ran out of memory.
+
+    The job is killed while its second command runs: a watchdog that remembers the first would
+    kill whatever has got its number since.
+    """
+    code = (
+        "from pipeline.videos import ffmpeg\n"
+        "limits = {'time_limit_s': 60, 'memory_limit_mib': 4096}\n"
+        # One that says nothing: a word on standard error, which nobody reads any more, ends it.
+        "command = [ffmpeg.executable(), '-v', 'quiet', '-f', 'lavfi', '-i', 'testsrc']\n"
+        "ffmpeg.run([*command, '-t', '1', '-f', 'null', '-'], lambda line: None, **limits)\n"
+        "print('first', flush=True)\n"
+        "ffmpeg.run([*command, '-f', 'null', '-'], lambda line: None, **limits)\n"
+    )
+    started: list[psutil.Process] = []
+    job = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+    try:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "first\n"
+        deadline = time.monotonic() + 20
+        while not any("testsrc" in each.cmdline() for each in started):
+            assert time.monotonic() < deadline, "nothing was started"
+            started = psutil.Process(job.pid).children(recursive=True)
+        time.sleep(0.3)  # until the watchdog has its number: a kill within that moment is not met
+        job.kill()
+        job.wait()
+        _, alive = psutil.wait_procs(started, timeout=5)
+        assert not alive, [each.cmdline() for each in alive]
+    finally:
+        job.kill()
+        job.communicate()
+        for process in filter(psutil.Process.is_running, started):
+            process.kill()

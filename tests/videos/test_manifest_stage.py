@@ -120,7 +120,7 @@ def test_paths_start_from_the_list_and_end_up_relative_to_the_project(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("id,youtube_id\na,abc\n", "youtube_id sources are not supported yet"),
+        ("id,url\na,htp://x/a.mp4\n", "'htp://x/a.mp4' does not begin with http"),
         ("id,synthetic\na,train:0\n", "the configuration has no data.synthetic"),
         ("id,path\n", "no clip"),
     ],

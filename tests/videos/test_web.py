@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import hashlib
 import time
 from collections.abc import Iterator
@@ -10,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.configuration.schema import Download
 from pipeline.records import Outcome
 from pipeline.videos import web
 from pipeline.videos.download import Fetched
-from tests.videos.server import BadServer, Handler, trickle
+from tests.videos.server import SETTINGS, BadServer, Handler, trickle
 
 # Looks like a video to whoever reads its first bytes.
 BODY = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(range(256)) * 800
-SETTINGS = Download(retries=2, timeout_s=1.0, connections=6, per_host=3)
 
 
 @pytest.fixture
@@ -138,14 +137,17 @@ def test_each_refusal_has_its_outcome(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_retry_after_is_waited_for(server: BadServer, tmp_path: Path) -> None:
-    """Would catch a client that knocks again before it may."""
+@pytest.mark.parametrize("dated", [False, True])
+def test_retry_after_is_waited_for(dated: bool, server: BadServer, tmp_path: Path) -> None:
+    """Would catch a client that knocks again before it may; servers give seconds, or a date."""
     asked: list[float] = []
 
     def answer(handler: Handler, number: int) -> None:
         asked.append(time.monotonic())
         if number == 1:
-            handler.reply(429, retry_after="1")
+            # Whole seconds: two from now is more than one.
+            later = email.utils.formatdate(time.time() + 2, usegmt=True) if dated else "1"
+            handler.reply(429, retry_after=later)
         else:
             handler.file(BODY)
 

@@ -8,6 +8,7 @@ from pipeline.videos.synthetic.dataset import (
     Rendered,
     labels_of,
     parse,
+    parse_id,
     render,
     rows,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "labels_of",
     "masks_path",
     "parse",
+    "parse_id",
     "render",
     "rows",
     "write_videos",

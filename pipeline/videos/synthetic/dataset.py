@@ -72,6 +72,12 @@ def render(settings: Synthetic, split: str, index: int) -> Rendered:
     return Rendered(frames, masks, labels)
 
 
+def parse_id(clip: str) -> tuple[str, int]:
+    """Return split and number of a clip from the id that `rows` gave it."""
+    split, _, number = clip.rpartition("-")
+    return parse(f"{split}:{number}")
+
+
 def parse(spec: str) -> tuple[str, int]:
     """Read the `synthetic` column of a manifest: `train:17` is clip 17 of the split train.
 

@@ -18,6 +18,8 @@ class Stream(IntEnum):
     LABELS = 0
     SCENE = 1
     DIGITS = 2
+    TASKS = 3  # of Benchmark III
+    TASK_LABELS = 4
 
 
 class Uniform:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from pipeline.configuration.schema import Synthetic
 from pipeline.videos.synthetic import digits, textures
 from pipeline.videos.synthetic.motions import MOTIONS, Path, Start, progress
 from pipeline.videos.synthetic.randomness import Uniform
+
+Frames = NDArray[np.uint8]
 
 DIGIT_TEXTURE = 32  # pixels across the texture that a digit carries, whatever its size
 BACKGROUND_TEXTURE = 2  # frame sizes across the background's texture
@@ -63,20 +66,31 @@ def draw(settings: Synthetic, image: int, uniform: Uniform) -> Scene:
     )
 
 
-def picture(scene: Scene, motion: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def picture(scene: Scene, motion: str) -> tuple[Frames, Frames]:
     """Return the frames (T, H, W, 3) and masks (T, H, W; 1 is digit) of a scene under a motion."""
     kind = MOTIONS[motion]
-    opacity, texture = _digit(scene, kind.path(scene.start))
-    ground = textures.panned(scene.background.spectrum, scene.pan_x, scene.pan_y)
-    ground = ground[:, : scene.size, : scene.size]
-    below = scene.background.colour + ground[..., None] * scene.background.swing
-    above = scene.digit.colour + texture[..., None] * scene.digit.swing
-    mixed = below + opacity[..., None] * (above - below)
-    frames = np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8)
-    masks = (opacity > 0.5).astype(np.uint8)
+    frames, masks = painted(scene, [(scene, kind.path(scene.start))])
     if kind.backwards:
         frames, masks = frames[::-1], masks[::-1]
     return np.ascontiguousarray(frames), np.ascontiguousarray(masks)
+
+
+def painted(scene: Scene, objects: Sequence[tuple[Scene, Path]]) -> tuple[Frames, Frames]:
+    """Lay the digits of some scenes, each on its path, over the background of `scene`.
+
+    Returns the frames (T, H, W, 3) and the masks (T, H, W): 0 is background, n the n-th object,
+    which hides those before it.
+    """
+    ground = textures.panned(scene.background.spectrum, scene.pan_x, scene.pan_y)
+    ground = ground[:, : scene.size, : scene.size]
+    mixed = scene.background.colour + ground[..., None] * scene.background.swing
+    masks = np.zeros(ground.shape, dtype=np.uint8)
+    for number, (each, path) in enumerate(objects, start=1):
+        opacity, texture = _digit(each, path)
+        above = each.digit.colour + texture[..., None] * each.digit.swing
+        mixed = mixed + opacity[..., None] * (above - mixed)
+        masks[opacity > 0.5] = number
+    return np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8), masks
 
 
 def _start(settings: Synthetic, uniform: Uniform) -> Start:

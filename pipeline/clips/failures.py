@@ -1,0 +1,69 @@
+"""Clips that the index has but that can no longer be read: counted and named, never replaced."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import UserError
+
+SHOWN = 20  # clips in one error message
+REMEDY = "the shard has changed since it was made: run the shard and index stages again"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A clip that is missing from a batch, and why."""
+
+    id: str
+    reason: str
+
+
+class ClipError(UserError):
+    """One clip cannot be read."""
+
+    def __init__(self, problem: str, *, failed: Failed | None = None, place: str = "") -> None:
+        super().__init__(problem, place=place, remedy=REMEDY)
+        self.failed = failed or Failed("", problem)  # the default is for unpickling alone
+
+
+class FailedClips:
+    """The clips of one process's training that failed so far.
+
+    Each is said once, on standard error. `add` raises UserError once more than `max_share` of the
+    data set's `clips` have failed.
+    """
+
+    def __init__(self, clips: int, max_share: float) -> None:
+        self.clips, self.max_share = clips, max_share
+        self.failed: dict[str, Failed] = {}
+
+    def add(self, failed: Iterable[Failed], step: int) -> None:
+        """Take note of the clips that are missing from the batch of a step."""
+        for each in failed:
+            if each.id not in self.failed:
+                self.failed[each.id] = each
+                message = f"clip {each.id!r} is left out of step {step + 1:,}: {each.reason}"
+                print(message, file=sys.stderr, flush=True)
+        if len(self.failed) > self.max_share * self.clips:
+            raise self.error(f"more than trainer.max_failed_share = {self.max_share:g}")
+
+    def error(self, why: str) -> UserError:
+        """Return the error that stops the run; it lists the clips."""
+        some = list(self.failed.values())
+        more = [f"and {len(some) - SHOWN} more"] if len(some) > SHOWN else []
+        return UserError(
+            f"{len(some)} of {self.clips} clips cannot be read, {why}",
+            place="\n          ".join(
+                [*(f"clip {each.id!r}: {each.reason}" for each in some[:SHOWN]), *more]
+            ),
+            remedy="`python -m pipeline shards verify DIR` finds damaged shards, and the shard and "
+            "index stages make them anew; or accept the loss with trainer.max_failed_share",
+        )
+
+
+def scored(total: int, failed: Sequence[Failed]) -> str:
+    """Return `scored 998/1000, missing: a, b`, or `scored 1000/1000`."""
+    missing = f", missing: {', '.join(each.id for each in failed)}" if failed else ""
+    return f"scored {total - len(failed)}/{total}{missing}"

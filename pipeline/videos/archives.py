@@ -1,0 +1,236 @@
+"""Videos inside archives: `ARCHIVE!/MEMBER` in place of a path or an address.
+
+ARCHIVE is a tar (in any compression that Python reads), zip or rar file, or its parts as
+`name-{00..19}`, which are joined. An archive is unpacked once, whole, by one job; the others wait.
+What is inside is not trusted: members that are no plain files, or whose names lead out of the
+folder, are refused one by one, and an archive that grows beyond reason as a whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from braceexpand import braceexpand
+
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
+from pipeline.records import Outcome
+from pipeline.videos import archive_formats
+from pipeline.videos.archive_formats import Damaged, Member
+from pipeline.videos.download import Fetched, local
+
+MARK = "!/"
+SUFFIXES = (
+    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".zip", ".rar",
+)  # fmt: skip
+SLACK = 2**28  # bytes that any archive may grow to, however small it is
+BLOCK = 2**20
+PER_MEMBER = 512  # bytes that an empty member counts for: a million of them is no small thing
+
+
+class _Bomb(Exception):  # noqa: N818 - of the archive, not of ours
+    """The archive grows to more than it may."""
+
+
+def split(source: str) -> tuple[str, str] | None:
+    """Return archive and member of `ARCHIVE!/MEMBER`; None for the path or address of a file.
+
+    MEMBER may have a `!/` of its own, where an archive lies in an archive. A folder may be called
+    `name!`: so what is before `!/` must be called as archives are, or be a pattern of parts.
+    """
+    archive, mark, member = source.partition(MARK)
+    if not mark or not member:
+        return None
+    name = urlsplit(archive).path if "://" in archive else archive
+    is_archive = name.lower().endswith(SUFFIXES) or ("{" in archive and "}" in archive)
+    return (archive, member) if is_archive else None
+
+
+def parts(archive: str) -> list[str]:
+    """Return the paths or addresses that an archive consists of: one, or those of its pattern."""
+    try:
+        return list(braceexpand(archive)) if "{" in archive else [archive]
+    except ValueError:  # braces that do not match are part of the name
+        return [archive]
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """An archive that lies unpacked in `folder`."""
+
+    folder: Path
+    refused: dict[str, list[str]]  # member -> outcome and reason
+    outcome: Outcome = Outcome.OK  # or why members are not there
+    reason: str = ""
+
+    def path(self, member: str) -> Path:
+        """Return where a member lies, if it is there."""
+        return self.folder / FILES / os.path.normpath(member)
+
+    def problem(self, member: str) -> Fetched | None:
+        """Return why a member is not there; None where it is."""
+        if why := _name_problem(member):
+            return Fetched(Outcome.FAILED, f"the archive's member {why}")
+        if name := self.refused.get(os.path.normpath(member)):
+            return Fetched(Outcome(name[0]), f"the archive's member {name[1]}")
+        if self.path(member).exists():
+            return None
+        if self.outcome is not Outcome.OK:
+            return Fetched(self.outcome, self.reason)
+        return Fetched(Outcome.MISSING, "the archive has no such member")
+
+    def fetched(self, member: str) -> Fetched:
+        """Return what became of a member that is a video."""
+        return self.problem(member) or local(self.path(member))
+
+
+FILES, INDEX = "files", "unpacked.json"
+
+
+def unpacked(folder: Path, stamp: Any) -> Unpacked | None:
+    """Return what an earlier job has unpacked into `folder` from an archive of the same `stamp`."""
+    try:
+        index = read_json(folder / INDEX)
+        if index["stamp"] != stamp:
+            return None
+        return Unpacked(folder, index["refused"], Outcome(index["outcome"]), index["reason"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def unpack(archive: Sequence[Path], folder: Path, stamp: Any, ratio: float) -> Unpacked:
+    """Unpack an archive, given as its parts, into `folder`; go on where a killed job stopped.
+
+    `stamp` is what `unpacked` compares; `ratio` is how many times its size it may grow to. The
+    caller has the claim on the folder.
+
+    Raises:
+        UserError: the disk is full, or a program that reads such archives is missing.
+    """
+    begun = folder / "begun.json"
+    try:
+        same = read_json(begun) == stamp
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        shutil.rmtree(folder / FILES, ignore_errors=True)
+        write_json(begun, stamp)
+    refused: dict[str, list[str]] = {}
+    outcome, reason = Outcome.OK, ""
+    try:
+        archive = archive_formats.volumes(archive)
+        limit = max(ratio * sum(part.stat().st_size for part in archive), SLACK)
+        _write_all(archive_formats.members(archive), folder / FILES, limit, refused)
+    except _Bomb:
+        shutil.rmtree(folder / FILES, ignore_errors=True)
+        outcome = Outcome.FAILED
+        reason = f"the archive grows to more than {ratio:g} times its size (unpack_ratio): refused"
+    except Damaged as error:
+        if error.whole:
+            shutil.rmtree(folder / FILES, ignore_errors=True)
+        outcome, reason = Outcome.CORRUPT, f"the archive is damaged: {error}"[:200]
+    except FileNotFoundError:
+        return Unpacked(folder, {}, Outcome.MISSING, "there is no such archive")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                "the disk is full, or a quota is used up",
+                place=str(folder),
+                remedy="make room and run the same command again: it goes on where it was",
+            ) from None
+        return Unpacked(folder, {}, Outcome.FAILED, f"the archive cannot be read: {error.strerror}")
+    index = {"stamp": stamp, "refused": refused, "outcome": outcome.value, "reason": reason}
+    write_json(folder / INDEX, index)
+    return Unpacked(folder, refused, outcome, reason)
+
+
+def _write_all(
+    members: Iterable[Member], files: Path, limit: float, refused: dict[str, list[str]]
+) -> None:
+    """Write each member to its place, but for those that are there or may not be."""
+    written: set[str] = set()
+    total = 0
+    for member in members:
+        name = os.path.normpath(member.name)
+        if why := member.refusal or _name_problem(member.name):
+            refused[name] = [Outcome.FAILED, why]
+            continue
+        total += PER_MEMBER
+        target = files / name
+        # A second member of the same name counts, as for tar; of a killed job, equal size does.
+        if name not in written and _size(target) == member.size:
+            total += member.size
+        else:
+            try:
+                with member.open() as handle:
+                    total += _write(handle, target, limit - total)
+            except archive_formats.BROKEN as error:  # after it, others may be whole
+                refused[name] = [Outcome.CORRUPT, f"is damaged: {error}"[:150]]
+            except OSError as error:
+                if (refusal := _refusal(error)) is None:
+                    raise
+                refused[name] = refusal
+        written.add(name)
+        if total > limit:
+            raise _Bomb
+
+
+def _refusal(error: OSError) -> list[str] | None:
+    """Say why a member cannot be written, where that is the archive's doing."""
+    if error.errno is None:
+        return [Outcome.CORRUPT, f"is damaged: {error}"[:150]]
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+        return [Outcome.FAILED, "has the name of a folder, or lies in a file: refused"]
+    if error.errno == errno.ENAMETOOLONG:
+        return [Outcome.FAILED, "has too long a name: refused"]
+    return None
+
+
+def _write(handle: IO[bytes], target: Path, limit: float) -> int:
+    """Write one file, whole or not at all; return its bytes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"  # never longer than a name may be
+    size = 0
+    try:
+        with temporary.open("wb") as file:
+            while block := handle.read(BLOCK):
+                size += len(block)
+                if size > limit:
+                    raise _Bomb
+                file.write(block)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return size
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else -1
+    except OSError:
+        return -1
+
+
+def _name_problem(name: str) -> str:
+    """Say why a member may not be called so; empty where it may."""
+    pieces = name.split("/")
+    if not name or name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+        return "has an absolute path: refused"
+    if ".." in pieces:
+        return "has a path that leads out of the archive: refused"
+    if "\\" in name or any(ord(letter) < 32 for letter in name):
+        return "has a name with a character that is not allowed: refused"
+    return ""
+
+
+def files_in(done: Unpacked) -> Iterator[Path]:
+    """Yield the files of an unpacked archive, in the order of their names."""
+    return iter(sorted(path for path in (done.folder / FILES).rglob("*") if path.is_file()))

@@ -1,0 +1,43 @@
+"""Fetching from addresses of all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.configuration.schema import Download
+from pipeline.videos.addresses import WEB, scheme_of
+from pipeline.videos.download import Fetched
+
+if TYPE_CHECKING:
+    from pipeline.videos.web import Request
+
+
+def fetch(
+    requests: Sequence[Request], settings: Download, take: Callable[[Path, Fetched], None]
+) -> None:
+    """Fetch files from the web and from stores; call `take(target, what became of it)` as they end.
+
+    Raises:
+        UserError: the package for a scheme is not installed, or the disk is full.
+    """
+    web = [request for request in requests if scheme_of(request.url) in WEB]
+    if web:
+        asyncio.run(_from_web(web, settings, take))
+    stored = [request for request in requests if scheme_of(request.url) not in WEB]
+    if stored:
+        from pipeline.videos import remote
+
+        for request, fetched in remote.fetch_all(stored, settings):
+            take(request.target, fetched)
+
+
+async def _from_web(
+    requests: Sequence[Request], settings: Download, take: Callable[[Path, Fetched], None]
+) -> None:
+    from pipeline.videos import web  # httpx takes a while to import
+
+    async for request, fetched in web.fetch_all(requests, settings):
+        take(request.target, fetched)
