@@ -1,15 +1,20 @@
 """Training states on disk: written whole, hashed, and never resumed under other settings.
 
 A checkpoint is `step-00000100.pt` (tensors and primitives alone, loaded with
-`weights_only=True`) beside `step-00000100.pt.sha256` (as `sha256sum --check` reads it). The hash
-is written first, so that a checkpoint without one was never finished, and one whose bytes differ
-from it is damaged: it is passed over, with a warning, for the one before it.
+`weights_only=True`) beside `step-00000100.pt.sha256` (as `sha256sum --check` reads it). Both are
+written under temporary names and reach the disk, the hash first, before they are renamed: a
+checkpoint without a hash was never finished, and one whose bytes differ from it is damaged. It is
+passed over, with a warning, for the one before it.
+
+What is in one: docs/resuming.md.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -23,7 +28,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.files import atomic_path, sha256_file, write_text
 
-FORMAT = 1
+FORMAT = 2
 Settings = Mapping[str, Any]  # nested, of JSON values
 
 
@@ -35,15 +40,21 @@ def fingerprint(settings: Settings) -> str:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run in `folder`, all of the same `settings`; the last `keep` stay."""
+    """The checkpoints of one run in `folder`, all of the same `settings`.
+
+    The last `keep` stay, and those of every `keep_every`-th step.
+    """
 
     folder: Path
     settings: Settings
     keep: int
     label: str  # begins the messages
+    keep_every: int | None = None  # steps
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write the state after `step` steps, then drop the oldest beyond `keep`.
+        """Write the state after `step` steps, then drop those that need not stay.
+
+        When it returns, the checkpoint outlasts a power failure.
 
         Raises:
             UserError: where the disk is full or the folder cannot be written; the last good
@@ -59,18 +70,32 @@ class Checkpoints:
         }
         try:
             with atomic_path(path) as temporary:
-                torch.save(body, temporary)
+                _write(body, temporary)
                 write_text(_hash_file(path), f"{sha256_file(temporary)}  {path.name}\n")
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            _sync(self.folder)
+            self._drop(path)
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UserError(
-                f"the checkpoint of step {step:,} cannot be written: {error}",
+                f"the checkpoint of step {step:,} cannot be written: {why}",
                 place=str(path),
-                remedy=f"make room or allow writing, then run again; {self.last_good()}",
+                remedy="make room or allow writing, then run the same command again and it goes "
+                f"on; {self.last_good()}",
             ) from error
-        for old in self._paths()[: -self.keep]:
-            _hash_file(old).unlink(missing_ok=True)
-            old.unlink()
         return path
+
+    def _drop(self, newest: Path) -> None:
+        """Delete the checkpoints before `newest` that need not stay, and all after it.
+
+        The latter are damaged ones: training went back behind them.
+        """
+        paths = self._paths()
+        last = [path for path in paths if path <= newest][-self.keep :]
+        for path in paths:
+            is_nth = self.keep_every is not None and _step(path) % self.keep_every == 0
+            if path > newest or (path not in last and not is_nth):
+                _hash_file(path).unlink(missing_ok=True)
+                path.unlink()
 
     def latest(self) -> dict[str, Any] | None:
         """Return the newest sound state of these settings, or None where there is none.
@@ -145,6 +170,28 @@ def differences(before: Settings, after: Settings, prefix: str = "") -> list[str
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 20 else f"{text[:17]}..."
+
+
+def _write(body: Mapping[str, Any], path: Path) -> None:
+    try:
+        torch.save(body, path)
+    except RuntimeError as error:  # so torch reports a full disk, without the word
+        if shutil.disk_usage(path.parent).free < 2**20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk, as renaming alone does not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _hash_file(path: Path) -> Path:

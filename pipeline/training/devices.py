@@ -8,12 +8,32 @@ from collections.abc import Iterator
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pipeline.errors import UserError
+
 LONG = 784  # tokens; from here on fused attention is the faster one under oneDNN too
 
 
-def choose_device() -> torch.device:
-    """Return the first accelerator, where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def choose_device(local_rank: int = 0, local_world: int = 1) -> torch.device:
+    """Return this process's accelerator, where there are any, else the CPU.
+
+    It is the `local_rank`-th of this node's `local_world` processes. Where a launcher shows each
+    process one accelerator, it is that one.
+
+    Raises:
+        UserError: where there are fewer accelerators than processes of this node.
+    """
+    count = torch.cuda.device_count()
+    if not count:
+        return torch.device("cpu")
+    if 1 < count < local_world:
+        raise UserError(
+            f"there are {count} accelerators for {local_world} processes on this machine",
+            place="trainer.devices",
+            remedy=f"set trainer.devices to {count} or less",
+        )
+    index = local_rank if count > 1 else 0
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 @contextlib.contextmanager

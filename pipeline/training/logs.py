@@ -1,10 +1,10 @@
 """The two logs of a run, a JSON object per line.
 
 `metrics.jsonl` holds only what equal runs have in common and is, byte for byte, the same for a
-run that was killed and resumed as for one that was not. Whatever differs from run to run (time,
-memory) goes to `speed.jsonl`.
+run that was killed and resumed as for one that was not; `metrics.csv` is the same as a table, for
+DVC's plots. Whatever differs from run to run (time, memory) goes to `speed.jsonl`.
 
-Both are written anew when a process starts, and only then appended to: the file of before may be
+All are written anew when a process starts, and only then appended to: the file of before may be
 a link into a DVC cache.
 """
 
@@ -18,10 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from pipeline.files import write_text
 
 Item = TypeVar("Item")
-MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB on Linux
+COLUMNS = ("step", "epoch", "loss", "lr")  # of the table where no step was logged
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 class MetricsLog:
@@ -29,6 +32,8 @@ class MetricsLog:
 
     def __init__(self, path: Path, *, every: int, steps: int) -> None:
         self.path, self.every, self.steps = path, every, steps
+        self.table = path.with_suffix(".csv")
+        self._columns: list[str] = []  # of the table
         self.losses: list[float] = []  # since the last line
         self.last: dict[str, Any] = {}  # the last line
 
@@ -40,6 +45,7 @@ class MetricsLog:
         if self.last and (not lines or json.loads(lines[-1])["step"] != self.last["step"]):
             print(f"warning: {self.path} lacks lines from before the checkpoint", file=sys.stderr)
         write_text(self.path, "".join(lines))
+        self._write_table([json.loads(line) for line in lines])
 
     def state(self) -> dict[str, Any]:
         """Return what `rewind` needs, as primitives."""
@@ -58,14 +64,30 @@ class MetricsLog:
         mean = sum(self.losses) / len(self.losses)
         self.last = {"step": step, "epoch": epoch, "loss": mean, **fields}
         self.losses = []
-        _append(self.path, self.last)
+        _append(self.path, json.dumps(self.last))
+        if list(self.last) != self._columns:  # the first line, or one of a kind not seen before
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            self._write_table([json.loads(line) for line in lines])
+        else:
+            _append(self.table, _row(self.last.values()))
+
+    def _write_table(self, lines: list[dict[str, Any]]) -> None:
+        self._columns = list(dict.fromkeys(key for line in lines for key in line))
+        rows = [_row(line.get(name) for name in self._columns) for line in lines]
+        text = "\n".join([",".join(self._columns or COLUMNS), *rows])
+        write_text(self.table, f"{text}\n")
 
 
 class SpeedLog:
-    """Where the time goes: clips per second, and the share of it spent waiting for data."""
+    """Where the time goes: clips per second, and the share of it spent waiting for data.
+
+    `utilisation` turns clips per second into MFU; without it there is none.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.utilisation: float | None = None  # MFU of one clip per second
+        self.last: dict[str, Any] = {}  # the last line
         self.clips = 0
         self.began = self.marked = time.monotonic()
         self.waited = 0.0
@@ -97,21 +119,35 @@ class SpeedLog:
         """Write a line about the time since the last one."""
         now = time.monotonic()
         seconds = max(now - self.marked, 1e-9)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB
-        line = {
+        rate = (self.clips - self._clips_marked) / seconds
+        self.last = {
             "step": step,
             "seconds": round(self.seconds, 3),
-            "clips_per_s": round((self.clips - self._clips_marked) / seconds, 2),
+            "clips_per_s": round(rate, 2),
             "data_wait": round((self.waited - self._waited_marked) / seconds, 4),
-            "peak_memory_mib": round(peak),
+            "peak_memory_mib": round(peak_memory() / 2**20),
         }
+        if self.utilisation is not None:
+            self.last["mfu"] = round(rate * self.utilisation, 4)
         self.marked, self._clips_marked, self._waited_marked = now, self.clips, self.waited
-        _append(self.path, line)
+        _append(self.path, json.dumps(self.last))
 
 
-def _append(path: Path, line: Mapping[str, Any]) -> None:
+def peak_memory() -> int:
+    """The most bytes that this process has held: of the accelerator where it uses one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+
+
+def _row(values: Iterable[object]) -> str:
+    """One line of CSV. Numbers are spelled as in JSON, a missing one is empty."""
+    return ",".join("" if value is None else json.dumps(value) for value in values)
+
+
+def _append(path: Path, line: str) -> None:
     with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+        log.write(f"{line}\n")
 
 
 def _lines_up_to(path: Path, step: int) -> list[str]:

@@ -1,19 +1,18 @@
-"""The training loop of one process, from settings to a trained model.
+"""The training loop, from settings to a trained model, in one process or in one of many.
 
-A run is a pure function of its settings and data: `clips.order` decides the batch of each step,
-and torch's generators are seeded anew for each step. So a checkpoint needs no random state, fits
-any device and number of processes, and a resumed run equals an uninterrupted one (on CPU bit for
-bit).
+A run is a pure function of its settings and data: `clips.order` decides the batch of each step, and
+torch's generators are seeded anew for each part of it. So a checkpoint needs no random state, fits
+any device, engine and number of processes, and a resumed run equals an uninterrupted one (on one
+CPU bit for bit, elsewhere within the rounding of sums).
 
-Letters: B clips of a batch, b of a micro-batch, N tubes of a clip, T frames, H height, W width.
+Letters: B clips of a process's batch, b of one of its parts (micro-batches), N tubes of a clip,
+T frames, H height, W width.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,29 +20,25 @@ from torch import Tensor
 from pipeline.clips.loader import Batch, pretraining_batches
 from pipeline.clips.order import steps_of
 from pipeline.clips.pixels import normalise
-from pipeline.configuration.schema import Clip, Optimiser, Run, Trainer
+from pipeline.configuration.schema import Clip, Run, Trainer
 from pipeline.errors import UserError
 from pipeline.models.sigma import SigmaModel
-from pipeline.objectives.masked_video import masked_video_loss
-from pipeline.progress import Progress
+from pipeline.objectives.masked_video import Assignments, assign_parts, masked_video_loss
 from pipeline.shards.format import ClipEntry
+from pipeline.training import engines, flops, messages, precision
+from pipeline.training.allocation import keep_freed_memory
 from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.devices import choose_device, fast_fp32
+from pipeline.training.devices import fast_fp32
+from pipeline.training.engines import Engine
 from pipeline.training.interruption import GoOnLater, StopRequest
 from pipeline.training.logs import MetricsLog, SpeedLog
-from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.training.messages import Taken
+from pipeline.training.optimisation import scaled_rate, schedule
+from pipeline.training.position import position, step_seed
+from pipeline.training.ranks import Ranks
+from pipeline.training.record import recording
 from pipeline.training.state import Session, TrainingState
-
-SHOWN = 64  # clips in one error message
-
-
-class Gradients(NamedTuple):
-    """What the forward and backward passes of one step found."""
-
-    loss: float  # mean over the micro-batches
-    losses: list[float]  # of each micro-batch
-    norm: float  # length of all gradients together, before clipping
-    diagnostics: dict[str, Tensor]  # scalars on the device, of the last micro-batch
+from pipeline.training.tracking import Tracked
 
 
 def train(
@@ -54,56 +49,60 @@ def train(
     log: MetricsLog,
     speed: SpeedLog,
     session: Session,
+    tracked: Tracked,
+    ranks: Ranks,
+    device: torch.device,
 ) -> TrainingState:
     """Train `run` on `entries`, from its newest checkpoint or from the start, to its end.
 
-    `session` is what shall be remembered of this process (`pipeline.provenance`).
+    `session` is what shall be remembered of this process (`pipeline.provenance`). All `ranks` call
+    this together; rank 0 alone reads and writes checkpoints and logs.
 
     Raises:
         UserError: where the loss or a gradient is not finite, or a checkpoint cannot be written.
-        GoOnLater: after SIGTERM or SIGUSR1, once the step is done and saved.
+        GoOnLater: after SIGTERM or SIGUSR1 in any process, once the step is done and saved.
     """
     trainer = run.trainer
     torch.set_num_threads(trainer.threads)
-    device = choose_device()
+    keep_freed_memory()
+    format_ = precision.choose(trainer.precision, device)
     model = initial_model(run, clip).to(device).train()
-    state = TrainingState(model, adamw(model, trainer.optimiser), log)
-    state.resume(checkpoints)
-    speed.rewind(state.done)
-
+    operations = flops.per_clip(model, run.objective)
     rates = learning_rates(trainer, log.steps, clips=len(entries))
-    batches = _batches(run, clip, entries, state.done, log.steps)
-    _say_plan(run, len(entries), state, checkpoints, device, session)
+    state = TrainingState(
+        engines.build(model, trainer, ranks, format_),
+        log,
+        lambda step: position(step, trainer, clips=len(entries), rates=rates),
+    )
+    state.resume(checkpoints)
+    session |= {
+        "engine": trainer.engine,
+        "processes": ranks.world,
+        "precision": format_.name,
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+    batches = _batches(run, clip, entries, state, log.steps)
+    messages.say_plan(run, len(entries), state, checkpoints, session)
     with (
         fast_fp32(device, model.grid.count),
         StopRequest() as stop,
-        _progress(checkpoints.label, state, trainer) as progress,
+        recording(run, state, speed, tracked, checkpoints, operations) as record,
     ):
-        for batch in speed.timed(stop.until(batches)):
-            for group in state.optimiser.param_groups:
-                group["lr"] = rates[batch.step] * group["lr_scale"]
-            torch.manual_seed(step_seed(trainer.seed, batch.step))
-            found = gradients(model, batch, run, device)
-            if not (math.isfinite(found.loss) and math.isfinite(found.norm)):
-                raise _not_finite(found, batch, checkpoints)
-            state.optimiser.step()
+        for batch, clips in together(record.timed(batches), ranks):
+            taken = take_step(state.engine, batch, clips, run, rates[batch.step], stop)
+            if not is_sound(taken, state.engine):
+                raise messages.not_finite(taken, batch, checkpoints, ranks)
 
-            speed.clips += trainer.batch_size
-            state.count(session, seconds=speed.seconds)
-            log.add(found.loss)
-            if log.is_due(state.done):
-                diagnostics = {name: value.item() for name, value in found.diagnostics.items()}
-                line = {"lr": rates[batch.step], "grad_norm": found.norm, **diagnostics}
-                log.write(state.done, batch.epoch, line)
-                speed.write(state.done)
-                progress.fields.update(_shown(log.last, trainer.epochs))
-            if state.done % trainer.checkpoint_every == 0 or state.done == log.steps:
-                state.save(checkpoints)
-            progress.advance()
-
-    if state.done < log.steps:
-        path = state.save(checkpoints)
-        raise GoOnLater(f"{stop.signal}: stopped after step {state.done:,}, saved as {path}")
+            state.count(session, seconds=record.seconds)
+            line = {"lr": rates[batch.step], "grad_norm": taken.norm}
+            record.step(state.done, batch.epoch, taken.loss, line, taken.diagnostics, clips=clips)
+            is_last = state.done == log.steps
+            if taken.stop or is_last or state.done % trainer.checkpoint_every == 0:
+                path = state.save(checkpoints)
+            if taken.stop and not is_last:
+                name = next(name for name in ranks.everyones(stop.signal) if name)
+                raise GoOnLater(name, f"{name}: after step {state.done:,}, saved as {path}")
     return state
 
 
@@ -114,17 +113,6 @@ def initial_model(run: Run, clip: Clip) -> SigmaModel:
     """
     torch.manual_seed(run.trainer.seed)
     return SigmaModel(run.model, run.objective, clip)
-
-
-def adamw(model: SigmaModel, settings: Optimiser) -> torch.optim.AdamW:
-    """AdamW over the model's parameter groups, one kernel for all tensors of a group."""
-    return torch.optim.AdamW(
-        [dict(group) for group in parameter_groups(model, settings.weight_decay)],
-        lr=0.0,  # each step sets its own
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=True,
-    )
 
 
 def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
@@ -147,43 +135,104 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return the seed of torch's generators in one step (drop path is all that uses them)."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:7], "big")
+def together(batches: Iterator[Batch], ranks: Ranks) -> Iterator[tuple[Batch, int]]:
+    """Yield each batch of this process, and how many clips it and those of the others hold.
 
-
-def gradients(model: SigmaModel, batch: Batch, run: Run, device: torch.device) -> Gradients:
-    """Leave the gradient of the mean loss of `batch` in the parameters, clipped where set.
-
-    With accumulation Sinkhorn assigns each micro-batch by itself: prototypes then share fewer
-    tubes than the global batch has.
+    Raises the UserError of whichever process's loader raised one, in all of them.
     """
-    trainer = run.trainer
-    model.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=device)
-    losses: list[Tensor] = []
+    while True:
+        batch: Batch | None = None
+        error: UserError | None = None
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return  # all have equally many
+        except UserError as caught:
+            error = caught
+        mine = torch.tensor([len(batch.ids) if batch else 0, error is not None])
+        clips, failures = ranks.sums(mine).tolist()
+        if failures:
+            errors = ranks.everyones(error)
+            raise next(each for each in errors if each is not None)
+        assert batch is not None  # noqa: S101 - for mypy
+        yield batch, clips
+
+
+def take_step(
+    engine: Engine, batch: Batch, clips: int, run: Run, rate: float, stop: StopRequest
+) -> Taken:
+    """Take one optimiser step on the mean loss over `clips` clips, of which `batch` has a part.
+
+    Sinkhorn assigns all tubes of the global batch at once, however many processes and parts share
+    it (docs/training.md says why): where a batch comes in parts, their features are computed
+    first, without gradients, and then each part's loss with its share of the assignments.
+    """
+    objective, ranks, parts = run.objective, engine.ranks, run.trainer.accumulation
+    assignments: list[Assignments | None] = [None] * parts
     diagnostics: dict[str, Tensor] = {}
-    for videos, masks in _micro_batches(batch, trainer.accumulation):
-        pixels = normalise(videos.to(device, non_blocking=True))
-        with torch.autocast(device.type, torch.bfloat16, enabled=trainer.precision == "bf16"):
-            loss, diagnostics = masked_video_loss(
-                model, pixels, masks.to(device, non_blocking=True), run.objective
+    engine.begin_step()
+    if parts > 1 and objective.loss == "sinkhorn":
+        with engine.precision.autocast():
+            assignments[:], diagnostics = assign_parts(
+                engine.model,
+                _parts(batch, run, engine),
+                objective,
+                ranks.group,
             )
-        (loss / trainer.accumulation).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach() / trainer.accumulation
+    losses, shares = [], []
+    for number, (pixels, masks, count) in enumerate(_parts(batch, run, engine)):
+        with engine.precision.autocast():
+            loss, found = masked_video_loss(
+                engine.model,
+                pixels,
+                masks,
+                objective,
+                ranks.group,
+                assignments=assignments[number],
+                normalise=False,
+            )
+        # Engines average over processes, so the mean over all clips is a sum of such shares.
+        engine.backward(loss * (count * ranks.world / clips), last=number == parts - 1)
         losses.append(loss.detach())
-    with_gradient = [p for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient if p.grad is not None])
-    if trainer.optimiser.clip_grad is not None:
-        torch.nn.utils.clip_grads_with_norm_(with_gradient, trainer.optimiser.clip_grad, norm)
-    loss, length, *each = torch.stack((total, norm, *losses)).tolist()  # one wait for the device
-    return Gradients(loss, each, length, diagnostics)
+        shares.append(count / clips)
+        diagnostics = diagnostics or found
+    norm = engine.step(rate)
+
+    each = torch.stack(losses)
+    total = (each * each.new_tensor(shares)).sum()
+    asked = torch.full_like(total, stop.signal is not None)
+    total, asked = ranks.sums(torch.stack((total, asked)))
+    numbers = torch.stack((total, norm, asked, *losses)).tolist()  # one wait for the device
+    return Taken(numbers[0], numbers[1], numbers[3:], diagnostics, bool(numbers[2]))
+
+
+def is_sound(taken: Taken, engine: Engine) -> bool:
+    """Whether training can go on after this step."""
+    return math.isfinite(taken.loss) and (math.isfinite(taken.norm) or engine.skips_overflow)
+
+
+def _parts(batch: Batch, run: Run, engine: Engine) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Yield the parts of a batch, as equal as can be, each with its own random numbers.
+
+    Each is videos, normalised, b,3,T,H,W; masks b,N; and how many of its clips count: all, but
+    where clips have failed and there are fewer than parts, one that another part has stands in.
+    """
+    parts, device = run.trainer.accumulation, engine.device
+    split = zip(batch.videos.tensor_split(parts), batch.masks.tensor_split(parts), strict=True)
+    for number, (videos, masks) in enumerate(split):
+        count = len(videos)
+        if not count:
+            videos, masks = batch.videos[:1], batch.masks[:1]
+        part = engine.ranks.rank * parts + number
+        torch.manual_seed(step_seed(run.trainer.seed, batch.step, part))
+        pixels = normalise(videos.to(device, non_blocking=True))
+        yield pixels, masks, count  # masks are counted on the CPU, and sent on from there
 
 
 def _batches(
-    run: Run, clip: Clip, entries: Sequence[ClipEntry], first: int, steps: int
+    run: Run, clip: Clip, entries: Sequence[ClipEntry], state: TrainingState, steps: int
 ) -> Iterator[Batch]:
-    trainer = run.trainer
+    trainer, ranks = run.trainer, state.engine.ranks
     return pretraining_batches(
         entries,
         clip,
@@ -191,72 +240,13 @@ def _batches(
         run.model.tube,
         seed=trainer.seed,
         batch_size=trainer.batch_size,
-        first_step=first,
-        steps=steps - first,
+        first_step=state.done,
+        steps=steps - state.done,
         workers=trainer.workers,
         cache_mib=trainer.cache_mib,
+        rank=ranks.rank,
+        world=ranks.world,
+        decoder=trainer.decoder,
+        max_failed_share=trainer.max_failed_share,
+        device=state.engine.device,
     )
-
-
-def _micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield equal parts of a batch: videos uint8 b,T,H,W,3 and masks bool b,N."""
-    yield from zip(batch.videos.chunk(parts), batch.masks.chunk(parts), strict=True)
-
-
-def _not_finite(found: Gradients, batch: Batch, checkpoints: Checkpoints) -> UserError:
-    """The error of a step: it names the clips of the first micro-batch with such a loss, or all."""
-    what = f"the loss is {found.loss}"
-    if math.isfinite(found.loss):
-        what = f"the length of the gradient is {found.norm}"
-    ids = list(batch.ids)
-    size = len(ids) // len(found.losses)
-    bad = next((i for i, loss in enumerate(found.losses) if not math.isfinite(loss)), None)
-    if bad is not None:
-        ids = ids[bad * size : (bad + 1) * size]
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return UserError(
-        f"{what} in step {batch.step + 1:,}: stopped before it could spoil the weights",
-        place=f"{checkpoints.label}, rank 0 of 1, clips {', '.join(ids[:SHOWN])}{more}",
-        remedy="lower trainer.optimiser.base_lr, set trainer.optimiser.clip_grad or use "
-        f"trainer.precision=fp32; {checkpoints.last_good()}",
-    )
-
-
-def _say_plan(
-    run: Run,
-    clips: int,
-    state: TrainingState,
-    checkpoints: Checkpoints,
-    device: torch.device,
-    session: Session,
-) -> None:
-    trainer = run.trainer
-    if not state.log.steps:
-        checkpoints.say("no epochs: the model stays as it was initialised")
-        return
-    parts = f"{trainer.accumulation} x {trainer.batch_size // trainer.accumulation} clips"
-    where = f"{trainer.threads} CPU thread(s)" if device.type == "cpu" else f"{device}"
-    checkpoints.say(
-        f"{clips:,} clips, {trainer.epochs} epochs = {state.log.steps:,} steps of {parts}, "
-        f"{trainer.precision} on {where}"
-    )
-    if state.done:
-        other = state.sessions[-1]["code"] != session["code"]
-        anew = f" (which other code made; delete {checkpoints.folder} to begin anew)"
-        checkpoints.say(f"going on after step {state.done:,}{anew if other else ''}")
-
-
-def _progress(label: str, state: TrainingState, trainer: Trainer) -> Progress:
-    rate = ("clips", trainer.batch_size)
-    return Progress(label, state.log.steps, "steps", done=state.done, rate=rate)
-
-
-def _shown(line: dict[str, Any], epochs: int) -> dict[str, str]:
-    fields = {
-        "epoch": f"{line['epoch'] + 1}/{epochs}",
-        "loss": f"{line['loss']:.3f}",
-        "lr": f"{line['lr']:.2e}",
-    }
-    if "prototypes_used" in line:
-        fields["prototypes"] = f"{line['prototypes_used']:.0%}"
-    return fields

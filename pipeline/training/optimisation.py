@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from pipeline.configuration.schema import Optimiser
 
 UNDECAYED = ("mask_token",)  # beside biases and vectors; prototypes do decay
 
@@ -94,6 +97,17 @@ def parameter_groups(
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
+
+
+def adamw(model: nn.Module, settings: Optimiser) -> torch.optim.AdamW:
+    """AdamW over the model's parameter groups, one kernel for all tensors of a group."""
+    return torch.optim.AdamW(
+        [dict(group) for group in parameter_groups(model, settings.weight_decay)],
+        lr=0.0,  # each step sets its own
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=True,
+    )
 
 
 def _trainable(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:

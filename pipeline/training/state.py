@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.models.sigma import SigmaModel
 from pipeline.models.teacher import FrozenTarget
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.engines import Engine
 from pipeline.training.logs import MetricsLog
+from pipeline.training.position import Position, deviations
 
 Session = dict[str, Any]  # what one process contributed: first and last step, seconds, versions
 
 
 @dataclass
 class TrainingState:
-    """A run after `done` steps. No random state belongs to it: each step seeds its own."""
+    """A run after `done` steps. No random state belongs to it: each step seeds its own.
 
-    model: SigmaModel
-    optimiser: torch.optim.Optimizer
+    `position` says of a step what it begins with: a checkpoint keeps that of the next one.
+
+    All processes hold one and call its methods together; rank 0 alone reads and writes files.
+    """
+
+    engine: Engine
     log: MetricsLog
+    position: Callable[[int], Position]
     done: int = 0
     sessions: list[Session] = field(default_factory=list)  # one per process that did a step
 
     @property
     def teacher_sha256(self) -> str | None:
         """Digest of the frozen network's weights; None for a target without one."""
-        target = self.model.target
+        target = self.engine.core.target
         return target.digest if isinstance(target, FrozenTarget) else None
 
     def resume(self, checkpoints: Checkpoints) -> None:
@@ -38,31 +45,42 @@ class TrainingState:
 
         Raises UserError where its targets are of another frozen network than this model's.
         """
-        body = checkpoints.latest()
-        self.log.rewind(body["log"] if body else None)
-        if body is None:
-            return
-        if body["teacher_sha256"] != self.teacher_sha256:
-            raise UserError(
-                "the weights of the frozen network are not those that this run began with: their "
-                f"digest is {self.teacher_sha256}, was {body['teacher_sha256']}",
-                place="objective.target.weights",
-                remedy=f"give those weights again, or delete {checkpoints.folder} to begin anew",
-            )
-        self.model.load_state_dict(body["model"])
-        self.optimiser.load_state_dict(body["optimiser"])
-        self.done, self.sessions = body["step"], body["sessions"]
+        body: dict[str, Any] = {}
+
+        def read() -> tuple[int, list[Session]]:
+            body.update(checkpoints.latest() or {})
+            self.log.rewind(body.get("log"))
+            if body and body["teacher_sha256"] != self.teacher_sha256:
+                raise UserError(
+                    "the weights of the frozen network are not those that this run began with: "
+                    f"their digest is {self.teacher_sha256}, was {body['teacher_sha256']}",
+                    place="objective.target.weights",
+                    remedy="give those weights again, or delete "
+                    f"{checkpoints.folder} to begin anew",
+                )
+            if body and (found := deviations(body["position"], self.position(body["step"]))):
+                checkpoints.say(
+                    f"warning: {' and '.join(found)} are not what they were when the checkpoint "
+                    "was written (by other versions of numpy or PyTorch?): the run goes on, but "
+                    "ends elsewhere than it would have"
+                )
+            return body.get("step", 0), body.get("sessions", [])
+
+        self.done, self.sessions = self.engine.ranks.on_first(read)
+        if self.done:
+            self.engine.load_full_state(body or None)
 
     def save(self, checkpoints: Checkpoints) -> Path:
         """Write a checkpoint. Raises UserError where that cannot be done."""
         body = {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            **(self.engine.full_state() or {}),
             "log": self.log.state(),
+            "position": self.position(self.done),
+            "configuration": self.engine.trainer.model_dump_json(),  # who wrote it; not compared
             "sessions": self.sessions,
             "teacher_sha256": self.teacher_sha256,
         }
-        return checkpoints.save(self.done, body)
+        return self.engine.ranks.on_first(lambda: checkpoints.save(self.done, body))
 
     def count(self, session: Session, *, seconds: float) -> None:
         """Note one more step, done by this process, whose training took `seconds` so far."""
@@ -71,3 +89,17 @@ class TrainingState:
             self.sessions.append(session)
         self.done += 1
         session |= {"last_step": self.done, "seconds": round(seconds, 3)}
+
+    def trained_model(self, run: Run, clip: Clip) -> SigmaModel:
+        """The model as it is to be used, whole and on the CPU, without the frozen network.
+
+        Its weights are the averaged ones where an average is kept. Only rank 0 gets them; the
+        model of any other rank is as it was built.
+        """
+        weights = self.engine.whole_weights(averaged=True)
+        model = SigmaModel(run.model, run.objective, clip, load_teacher=False)
+        if isinstance(model.target, FrozenTarget):
+            model.target.digest = self.teacher_sha256 or ""
+        if weights is not None:
+            model.load_state_dict(weights)
+        return model.eval()

@@ -129,7 +129,8 @@ def test_bfloat16_gives_nearly_the_same_loss() -> None:
 
 
 def prediction_of(decoded: Tensor, target: Tensor) -> Prediction:
-    return Prediction(decoded, target, decoded, target)
+    """With prototypes along the axes, scores are the features themselves, scaled to length one."""
+    return Prediction(decoded, target, torch.eye(8))
 
 
 def test_diagnostics_tell_a_collapse_from_a_healthy_batch() -> None:
@@ -154,12 +155,12 @@ def test_alignment_is_the_mean_cosine() -> None:
     decoded = torch.randn(2, 5, 3, generator=generator) + torch.tensor([2.0, 0, 0])
     direction = torch.tensor([3.0, -4.0, 0.0])
     target = direction * torch.rand(2, 5, 1, generator=generator)
-    found = feature_diagnostics(Prediction(decoded, target, None, None), alone)
+    found = feature_diagnostics(Prediction(decoded, target, None), alone)
     unit = functional.normalize(decoded.flatten(0, 1), dim=1).double()
     assert found["feature_alignment"].item() == pytest.approx((unit @ unit.T).mean().item())
     assert found["target_alignment"].item() == pytest.approx(1)
     opposite = torch.stack((direction, -direction))[None]
-    found = feature_diagnostics(Prediction(opposite, opposite, None, None), alone)
+    found = feature_diagnostics(Prediction(opposite, opposite, None), alone)
     assert found["target_alignment"].item() == pytest.approx(0, abs=1e-12)
     assert found["target_norm"].item() == pytest.approx(5)
 

@@ -28,8 +28,8 @@ def body(step: int) -> dict[str, Any]:
     }
 
 
-def saved(folder: Path, steps: int, keep: int = 10) -> Checkpoints:
-    checkpoints = Checkpoints(folder, SETTINGS, keep, "test")
+def saved(folder: Path, steps: int, keep: int = 10, keep_every: int | None = None) -> Checkpoints:
+    checkpoints = Checkpoints(folder, SETTINGS, keep, "test", keep_every)
     for step in range(1, steps + 1):
         checkpoints.save(step, body(step))
     return checkpoints
@@ -52,6 +52,72 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     names = sorted(path.name for path in tmp_path.iterdir())
     kept = ["step-00000004.pt", "step-00000005.pt"]
     assert names == sorted(kept + [f"{name}.sha256" for name in kept])
+
+
+@settings(max_examples=20, deadline=None)
+@given(steps=st.integers(1, 12), keep=st.integers(1, 4), every=st.integers(1, 5))
+def test_every_nth_stays(
+    tmp_path_factory: pytest.TempPathFactory, steps: int, keep: int, every: int
+) -> None:
+    """Catches a checkpoint kept for ever that is not, and one that counts among the last few."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    saved(folder, steps, keep, every)
+    expected = {*range(max(1, steps - keep + 1), steps + 1), *range(every, steps + 1, every)}
+    assert {int(path.stem[5:]) for path in folder.glob("*.pt")} == expected
+    assert len(list(folder.iterdir())) == 2 * len(expected)
+
+
+def test_going_back_behind_damaged_ones_loses_no_sound_one(tmp_path: Path) -> None:
+    """Catches damaged checkpoints that count as the last few, at the cost of the sound ones."""
+    checkpoints = saved(tmp_path, 4, keep=3)
+    for step in (3, 4):
+        (tmp_path / f"step-{step:08d}.pt").write_bytes(b"damaged")
+    state = checkpoints.latest()
+    assert state is not None
+    assert state["step"] == 2
+    (tmp_path / "step-00000003.pt").rename(tmp_path / "step-00000030.pt")
+    checkpoints.save(3, body(3))
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == [
+        "step-00000002.pt",
+        "step-00000003.pt",
+    ]
+    assert "step-00000003" in checkpoints.last_good()
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a file or a name that a power failure can still lose, and one dropped too early.
+
+    What is synced is watched, as a power failure cannot be had.
+    """
+    checkpoints = saved(tmp_path, 1, keep=1)
+    events: list[str] = []
+    fsync, rename, unlink = os.fsync, Path.replace, Path.unlink
+
+    def name_of(handle: int) -> str:
+        return Path(f"/proc/self/fd/{handle}").readlink().name
+
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (events.append(f"sync {name_of(handle)}"), fsync(handle))[1]
+    )
+    monkeypatch.setattr(
+        Path,
+        "replace",
+        lambda self, target: (events.append(f"name {target.name}"), rename(self, target))[1],
+    )
+    monkeypatch.setattr(
+        Path,
+        "unlink",
+        lambda self, **options: (events.append(f"drop {self.name}"), unlink(self, **options))[1],
+    )
+    path = checkpoints.save(2, body(2))
+    kinds = [event for event in events if ".tmp" not in event or event.startswith("sync")]
+    named = kinds.index(f"name {path.name}")
+    assert ".tmp.pt" in kinds[named - 1]  # the content before the name
+    assert kinds[named - 2] == f"name {path.name}.sha256"  # the hash before what it is of
+    assert kinds[named + 1] == f"sync {tmp_path.name}"  # the names before what they replace goes
+    assert kinds[named + 2].startswith("drop step-00000001")
 
 
 @settings(max_examples=30, deadline=None)
@@ -137,7 +203,8 @@ def test_left_overs_are_removed(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_clear_end(tmp_path: Path) -> None:
     """Catches a traceback, a half checkpoint, or the loss of the last good one.
 
-    The system's limit on the size of a file stands in for the end of a disk.
+    The system's limit on the size of a file stands in for the end of a disk, which test_failures.py
+    has for real where it may.
     """
     checkpoints = saved(tmp_path, 1)
     large = body(2) | {"model": {"weight": torch.zeros(1_000_000)}}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from pipeline.training.interruption import SIGNALS, StopRequest
+from pipeline.training.interruption import GO_ON_LATER, SIGNALS, GoOnLater, StopRequest, leave
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -23,3 +27,91 @@ def test_a_signal_ends_the_stream_after_the_item_at_hand(number: signal.Signals)
     assert seen == [0, 1, 2, 3]
     assert stop.signal == number.name
     assert signal.getsignal(number) is before
+
+
+LEAVE = """
+import sys
+from pipeline.training.interruption import GoOnLater, leave
+leave(GoOnLater(sys.argv[1], "after step 5, saved"), "pretrain x", is_first=sys.argv[2] == "first")
+"""
+
+
+def leaving(
+    project: Path, folder: Path, name: str, rank: str = "first", *, status: int | None
+) -> subprocess.Popen[str]:
+    """A process that leaves after a signal in a Slurm job whose scontrol ends with `status`.
+
+    The real scontrol is tried in tests/workflow/test_slurm.py; None: it is not installed.
+    """
+    command = folder / "scontrol"
+    if status is not None:
+        command.write_text(f"#!/bin/sh\necho $* >> {folder}/asked\nexit {status}\n")
+        command.chmod(0o755)
+    return subprocess.Popen(
+        [sys.executable, "-c", LEAVE, name, rank],
+        env={**os.environ, "PYTHONPATH": str(project), "PATH": str(folder), "SLURM_JOB_ID": "17"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_outside_of_slurm_it_exits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches another status, words that the workflow does not know, and two who speak."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for is_first in (True, False):
+        with pytest.raises(SystemExit) as caught:
+            leave(GoOnLater("SIGTERM", "after step 5"), "pretrain x", is_first=is_first)
+        assert caught.value.code == GO_ON_LATER == 75
+    assert capsys.readouterr().err.splitlines() == [
+        "stopped: pretrain x, after step 5",
+        "  remedy: run the same command again and it goes on",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "asked"),
+    [
+        ("SIGTERM", "first", False),  # pre-empted: Slurm starts it again by itself
+        ("SIGUSR1", "first", True),  # near its time limit
+        ("SIGUSR1", "other", False),
+    ],
+)
+def test_within_slurm_it_waits_to_be_killed(
+    project: Path, tmp_path: Path, name: str, rank: str, asked: bool
+) -> None:
+    """Catches an exit within the time of grace, after which Slurm calls a job failed for good."""
+    process = leaving(project, tmp_path, name, rank, status=0)
+    try:
+        if rank == "first":
+            assert process.stderr is not None
+            said = ""
+            while "waiting for Slurm to end job 17" not in said:
+                said = process.stderr.readline()
+                assert said, process.wait()
+        else:
+            time.sleep(3)
+        time.sleep(0.3)
+        for number in SIGNALS:  # what Slurm repeats must not end it either
+            process.send_signal(number)
+        time.sleep(0.3)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert (tmp_path / "asked").exists() == asked
+    if asked:
+        assert (tmp_path / "asked").read_text() == "requeue 17\n"
+
+
+@pytest.mark.parametrize("status", [1, None])
+def test_where_slurm_does_not_start_it_again_it_exits(
+    project: Path, tmp_path: Path, status: int | None
+) -> None:
+    """Catches a job that holds its node in vain until the time limit kills it."""
+    process = leaving(project, tmp_path, "SIGUSR1", status=status)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == GO_ON_LATER
+    assert "stopped: pretrain x" in said
+    assert "warning: Slurm" in said

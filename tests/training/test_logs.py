@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import time
@@ -55,8 +56,12 @@ def test_killed_and_resumed_is_the_same_log(
     after.rewind(state)
     write(after, losses, saved)
     assert after.path.read_bytes() == whole.path.read_bytes()
+    assert after.table.read_bytes() == whole.table.read_bytes()
     lines = [json.loads(line) for line in whole.path.read_text().splitlines()]
     assert lines[-1]["step"] == len(losses)
+    with whole.table.open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [{k: json.loads(v) for k, v in row.items()} for row in rows] == lines
     assert lines[0]["loss"] == pytest.approx(sum(losses[:every]) / len(losses[:every]))
 
 
@@ -97,3 +102,34 @@ def test_speed_counts_the_wait_for_data(tmp_path: Path) -> None:
     again = SpeedLog(speed.path)
     again.rewind(2)
     assert [json.loads(line) for line in speed.path.read_text().splitlines()] == lines[:2]
+
+
+def test_a_table_grows_a_column_that_comes_late(tmp_path: Path) -> None:
+    """Catches rows that slip under other columns, and a number that JSON has and CSV has not."""
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=1, steps=3)
+    log.rewind(None)
+    assert log.table.read_text() == "step,epoch,loss,lr\n"
+    fields: list[dict[str, float | None]] = [{"lr": 0.5}, {"grad_norm": 2.0}, {"lr": None}]
+    for step, more in enumerate(fields, 1):
+        log.add(1.0)
+        log.write(step, 0, more)
+    with log.table.open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["lr"] for row in rows] == ["0.5", "", ""]
+    assert [row["grad_norm"] for row in rows] == ["", "2.0", ""]
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+
+
+def test_utilisation_is_operations_over_the_peak(tmp_path: Path) -> None:
+    """Catches an MFU of another rate than the one beside it, and one where nothing is known."""
+    speed = SpeedLog(tmp_path / "speed.jsonl")
+    speed.rewind(0)
+    speed.clips += 4
+    speed.write(1)
+    assert "mfu" not in speed.last
+    speed.utilisation = 1e-4
+    time.sleep(0.05)
+    speed.clips += 100
+    speed.write(2)
+    assert speed.last["mfu"] == pytest.approx(speed.last["clips_per_s"] * 1e-4, abs=1e-4)
+    assert speed.last["peak_memory_mib"] > 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -259,35 +258,6 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_and_started_again(
-    compose: Compose, project: Path, processes: list[subprocess.Popen[str]]
-) -> None:
-    """Catches any state that a SIGKILL can lose: of weights, optimiser, data, log or drop path."""
-    params = compose(*LONG, "++model.drop_path=0.2")
-    layout = RunLayout(params.name, "sigma_mlp")
-    pretrain_stage.run(params, "sigma_mlp")
-    expected = outcome(move(layout, "uninterrupted"))
-
-    seed = random.SystemRandom().randrange(10**6)
-    chosen = random.Random(seed)
-    kills = 0
-    for lines in sorted(chosen.sample(range(1, 29), 3)):
-        process = start(project, "sigma_mlp")
-        processes.append(process)
-        if wait_for_lines(process, layout.metrics, lines):
-            time.sleep(chosen.uniform(0, 0.05))
-            process.kill()
-            kills += 1
-        process.communicate()
-    last = start(project, "sigma_mlp")
-    processes.append(last)
-    _, said = last.communicate(timeout=300)
-    assert last.returncode == 0, said
-    assert kills == 3, f"seed {seed}"
-    assert outcome(layout) == expected, f"seed {seed}"
 
 
 @pytest.mark.slow

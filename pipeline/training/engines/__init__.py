@@ -1,0 +1,38 @@
+"""How a model and its optimiser are spread over processes: one module per engine.
+
+`build` makes the one that `trainer.engine` names; `engine.Engine` says what all of them can do.
+A module is imported only where it is chosen: DeepSpeed is an extra, and takes seconds.
+"""
+
+from __future__ import annotations
+
+from pipeline.configuration.schema import Trainer
+from pipeline.models.sigma import SigmaModel
+from pipeline.training.engines.engine import Engine
+from pipeline.training.precision import Precision
+from pipeline.training.ranks import Ranks
+
+__all__ = ["Engine", "build"]
+
+
+def build(model: SigmaModel, trainer: Trainer, ranks: Ranks, precision: Precision) -> Engine:
+    """Spread `model`, which lies on its device, over the processes, with a new optimiser.
+
+    Raises:
+        UserError: where DeepSpeed is asked for and not installed.
+    """
+    match trainer.engine:
+        case "ddp":
+            from pipeline.training.engines.ddp import DdpEngine
+
+            return DdpEngine(model, trainer, ranks, precision)
+        case "fsdp":
+            from pipeline.training.engines.fsdp import FsdpEngine
+
+            return FsdpEngine(model, trainer, ranks, precision)
+        case "deepspeed":
+            from pipeline.training.engines.deepspeed import DeepSpeedEngine
+
+            return DeepSpeedEngine(model, trainer, ranks, precision)
+        case "single":
+            return Engine(model, trainer, ranks, precision)

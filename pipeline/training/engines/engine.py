@@ -1,0 +1,254 @@
+"""What the training loop asks of an engine, and the engine of one process, which does just that.
+
+An engine holds the model and its optimiser, spread over the processes in its own way. The loop
+calls
+
+    engine.begin_step()                        # once: prototypes to length one, no gradient left
+    loss = ... engine.model(videos, mask) ...  # once for each micro-batch
+    engine.backward(loss, last=...)            # in every process equally often
+    norm = engine.step(rate)                   # once
+
+after which the weights are those that one process would have, had it computed the mean of the
+processes' losses by itself. `full_state` is the same for all engines and numbers of processes:
+whole tensors by name. So whatever one has saved, any other can load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.configuration.schema import Trainer
+from pipeline.models.sigma import SigmaModel
+from pipeline.training.averages import Average
+from pipeline.training.optimisation import adamw
+from pipeline.training.precision import Precision
+from pipeline.training.ranks import Ranks
+
+Tensors = dict[str, Tensor]
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, for each parameter
+
+
+class Engine:
+    """One process, one model, one optimiser; the others override what they do differently."""
+
+    def __init__(
+        self, model: SigmaModel, trainer: Trainer, ranks: Ranks, precision: Precision
+    ) -> None:
+        self.core = model  # on its device already
+        self.trainer, self.ranks, self.precision = trainer, ranks, precision
+        self.device = model.positions.device
+        if trainer.compile:
+            compile_blocks(model)
+        self.model: nn.Module = self.spread()
+        self.optimiser: Any = self.optimiser_of(trainer)
+        self.average = Average(trainer.ema) if trainer.ema is not None else None
+        if self.average is not None:
+            self.average.begin(self.shards())
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=precision.name == "fp16" and self.scales_losses
+        )
+
+    scales_losses = True  # by itself, under fp16
+
+    # What differs between engines ---------------------------------------------------------------
+
+    def spread(self) -> nn.Module:
+        """Prepare `core` for several processes; return what to call in its place."""
+        return self.core
+
+    def optimiser_of(self, trainer: Trainer) -> Any:
+        """Build the optimiser, over the parameters as `spread` has left them."""
+        return adamw(self.core, trainer.optimiser)
+
+    def normalise_prototypes(self) -> None:
+        """Bring the prototypes to length one, wherever they are kept."""
+        self.core.normalise_prototypes()
+
+    def shards(self) -> Tensors:
+        """What this process keeps of each trainable parameter, by name; not copies."""
+        return {name: p.detach() for name, p in self._trainable()}
+
+    def whole(self, name: str, shard: Tensor) -> Tensor:
+        """The whole of a tensor that is spread as the parameter `name` is."""
+        del name
+        return shard
+
+    def take(self, name: str, shard: Tensor, whole: Tensor) -> None:
+        """Copy this process's part of a whole tensor into its shard. Undoes `whole`."""
+        del name
+        shard.copy_(whole)
+
+    # A step -------------------------------------------------------------------------------------
+
+    def begin_step(self) -> None:
+        """Forget the gradient of the step before, and bring the prototypes to length one."""
+        self.core.zero_grad(set_to_none=True)
+        self.normalise_prototypes()
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient of this micro-batch's loss; after the `last`, of all processes."""
+        del last
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, rate: float) -> Tensor:
+        """Clip the gradient and take the step; return the gradient's length before (a scalar).
+
+        Under fp16 a step whose gradient is not finite is left out, and the next loss scaled less.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        self.scaler.unscale_(self.optimiser)
+        with_gradient = [p for p in self.core.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient if p.grad is not None])
+        norm = whole_tensor(norm)
+        limit = self.trainer.optimiser.clip_grad
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(with_gradient, limit, norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.note_average()
+        return norm
+
+    def note_average(self) -> None:
+        """Let the moving average of the weights follow, where there is one."""
+        if self.average is not None:
+            self.average.follow(self.shards())
+
+    @property
+    def skips_overflow(self) -> bool:
+        """Whether a gradient that is not finite is but a reason to scale the next loss less."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+
+    # The state ----------------------------------------------------------------------------------
+
+    def full_state(self) -> dict[str, Any] | None:
+        """All that the engine has learned, on the CPU; on ranks other than the first None.
+
+        `model`: parameters by name; `moments`: of AdamW by name and kind; `adamw_steps`: how many;
+        `average`: the moving average of the weights, or nothing; `scaler`: of fp16, or nothing.
+        """
+        shards = self.shards()
+        state: dict[str, Any] = {
+            "model": self._gathered(shards),
+            "moments": {key: self.whole_moments(key) for key in MOMENTS},
+            "adamw_steps": self.steps_taken(),
+            "average": self._gathered(self.average.shadows) if self.average else {},
+            "scaler": self.scaler.state_dict(),
+        }
+        return state if self.ranks.is_first else None
+
+    def load_full_state(self, state: Mapping[str, Any] | None) -> None:
+        """Become what `full_state` of any engine returned; given on rank 0 alone.
+
+        Without a saved average, where one is kept now, it begins at the weights.
+        """
+        plain = self.ranks.on_first(
+            lambda: (
+                {k: state[k] for k in ("adamw_steps", "scaler")} | {"has": bool(state["average"])}
+                if state
+                else {}
+            )
+        )
+        given: Mapping[str, Any] = state or {"moments": {}}
+        shards = self.shards()
+        self._scatter(shards, given.get("model"))
+        self.after_loading_weights()
+        self.begin_moments(plain["adamw_steps"])
+        if plain["adamw_steps"]:
+            for key in MOMENTS:
+                self.take_moments(key, given["moments"].get(key))
+        if self.average is not None:
+            self._scatter(self.average.shadows, given.get("average" if plain["has"] else "model"))
+            self.average.steps = plain["adamw_steps"]
+        if plain["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(plain["scaler"])
+
+    def whole_weights(self, *, averaged: bool) -> Tensors | None:
+        """The weights by name, on the CPU of rank 0; None on other ranks."""
+        chosen = self.average.shadows if averaged and self.average else self.shards()
+        gathered = self._gathered(chosen)
+        return gathered if self.ranks.is_first else None
+
+    def moments(self, key: str) -> Tensors:
+        """What this process keeps of a moment of each parameter; not copies."""
+        state = self.adamw.state
+        return {name: state[p][key] for name, p in self._trainable() if p in state}
+
+    def whole_moments(self, key: str) -> Tensors:
+        """A moment of every parameter, whole, on the CPU of rank 0."""
+        return self._gathered(self.moments(key))
+
+    def take_moments(self, key: str, whole: Mapping[str, Tensor] | None) -> None:
+        """Fill a moment of every parameter from whole tensors, given on rank 0."""
+        self._scatter(self.moments(key), whole)
+
+    @property
+    def adamw(self) -> torch.optim.Optimizer:
+        """The optimiser of torch that takes the steps."""
+        return self.optimiser  # type: ignore[no-any-return]
+
+    def steps_taken(self) -> int:
+        """How often AdamW has stepped: its bias correction depends on it."""
+        states = [s for s in self.adamw.state.values() if "step" in s]
+        return int(states[0]["step"]) if states else 0
+
+    def begin_moments(self, steps: int) -> None:
+        """Make room for the moments after so many steps."""
+        self.adamw.state.clear()
+        for parameter in self.stepped() if steps else ():
+            self.adamw.state[parameter] = {
+                "step": torch.tensor(float(steps), device=self.device),
+                **{key: torch.zeros_like(parameter) for key in MOMENTS},
+            }
+
+    def stepped(self) -> list[Tensor]:
+        """What AdamW takes its steps on."""
+        return [p for group in self.adamw.param_groups for p in group["params"]]
+
+    def after_loading_weights(self) -> None:
+        """Copy what `shards` now hold to wherever else the engine keeps weights."""
+
+    def _trainable(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.core.named_parameters() if p.requires_grad]
+
+    def _gathered(self, shards: Tensors) -> Tensors:
+        """Whole tensors on the CPU of rank 0, one after the other; nothing on other ranks."""
+        gathered = {}
+        for name, shard in shards.items():
+            tensor = self.whole(name, shard)
+            if self.ranks.is_first:
+                gathered[name] = tensor.detach().to("cpu", copy=True)
+        return gathered
+
+    def _scatter(self, shards: Tensors, whole: Mapping[str, Tensor] | None) -> None:
+        """Fill shards from the whole tensors of rank 0, one after the other."""
+        for name, shard in shards.items():
+            shape = self.shape(name)
+            tensor = (
+                whole[name].to(self.device, torch.float32)
+                if self.ranks.is_first and whole is not None
+                else torch.empty(shape, device=self.device)
+            )
+            self.take(name, shard, self.ranks.broadcast(tensor.contiguous()))
+
+    def shape(self, name: str) -> torch.Size:
+        """The shape of a whole parameter."""
+        return self.core.get_parameter(name).shape
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """A tensor that torch keeps in parts, whole; any other as it is."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def compile_blocks(model: SigmaModel) -> None:
+    """Compile every transformer block: the time goes there, and as they are alike it is quick."""
+    for stack in (model.encoder.blocks, model.decoder.blocks):
+        for block in stack:
+            block.compile()

@@ -1,0 +1,71 @@
+"""What ends a training from outside, said on one screen that names the last good checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+
+import torch
+from safetensors import SafetensorError
+
+from pipeline.errors import UserError
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.ranks import Ranks, is_of_a_collective, lost
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextlib.contextmanager
+def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
+    """Turn into a UserError what goes wrong around the training, within the block.
+
+    That is a full or read-only disk, a process that died or hangs, and too little memory of the
+    accelerator. Each process of a run may be the one that meets it; `ranks.joined` sees to it that
+    the others end too.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{ranks.name}: the accelerator's memory does not suffice: {_first_line(error)}",
+            place="trainer.accumulation, model.activation_checkpointing",
+            remedy=f"raise the one or switch on the other, then run again; {_last(checkpoints)}",
+        ) from error
+    except RuntimeError as error:
+        if not is_of_a_collective(error):
+            raise
+        raise lost(ranks, error, _last(checkpoints)) from error
+    except OSError as error:
+        if error.errno not in FULL | REFUSED:
+            raise
+        name = error.filename or checkpoints.folder.parent
+        raise _unwritten(checkpoints, error.errno, str(error.strerror), str(name)) from error
+    except SafetensorError as error:  # written in Rust, which has no errno but in words
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None or int(number[1]) not in FULL | REFUSED:
+            raise
+        place = str(checkpoints.folder.parent)
+        raise _unwritten(checkpoints, int(number[1]), _first_line(error), place) from error
+
+
+def _unwritten(checkpoints: Checkpoints, number: int | None, why: str, place: str) -> UserError:
+    first = "make room" if number in FULL else "allow writing there"
+    return UserError(
+        f"the results of {checkpoints.label} cannot be written: {why}",
+        place=place,
+        remedy=f"{first}, then run the same command again and it goes on; {_last(checkpoints)}",
+    )
+
+
+def _last(checkpoints: Checkpoints) -> str:
+    try:
+        return checkpoints.last_good()
+    except OSError as error:
+        return f"the checkpoints in {checkpoints.folder} cannot be read: {error.strerror}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,162 @@
+"""Operations of a training step and of this device: what MFU is made of.
+
+MFU, model FLOPs utilisation (Chowdhery et al. 2022, appendix B), is the rate of the operations
+that the model needs, over the rate at which the device multiplies matrices. What a step needs is
+counted from the model's sizes: the matrix products of forward and backward pass, a multiplication
+and an addition being two operations, a frozen teacher's forward pass included; neither what is
+recomputed to save memory nor what an implementation does in vain counts. PyTorch's own counter
+finds the same number on a real step (tests/training/test_flops.py).
+
+Letters: N tubes of a clip, M masked ones, V visible ones, P pixel values of a tube, D width of the
+encoder, d of the decoder, O of a target, K prototypes.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.clips.masks import masked_count
+from pipeline.configuration.schema import Objective
+from pipeline.models.projection import MlpTarget
+from pipeline.models.sigma import SigmaModel
+from pipeline.models.teacher import FrozenTarget
+from pipeline.models.vit import Block
+
+SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices that find the peak
+TRIALS = 5
+
+
+class Operations(NamedTuple):
+    """Floating-point operations of one part of the model, for one clip."""
+
+    forward: int
+    backward: int
+
+    @property
+    def total(self) -> int:
+        return self.forward + self.backward
+
+
+def of_step(model: SigmaModel, objective: Objective) -> dict[str, Operations]:
+    """Count the operations of a training step for one clip, by part.
+
+    Parts: `encoder`, `decoder`, `projection` (of an `mlp` target), `teacher`, `scores`.
+    """
+    grid = model.grid
+    masked = masked_count(objective.mask, (grid.frames, grid.height, grid.width))
+    visible = grid.count - masked
+    width, narrow = model.encoder.width, model.encoder_to_decoder.out_features
+    embedding = _linear(visible, grid.pixels, width)
+    encoder = _blocks(model.encoder.blocks, visible)
+    joint = _linear(visible, width, narrow)
+    decoder = _blocks(model.decoder.blocks, grid.count)
+    head = _linear(masked, narrow, model.target.width)
+    counts = {
+        # Pixels get no gradient: the embedding's backward pass is that of its weights alone.
+        "encoder": Operations(embedding + encoder, embedding + 2 * encoder),
+        "decoder": Operations(joint + decoder + head, 2 * (joint + decoder + head)),
+    }
+    if isinstance(model.target, MlpTarget):
+        layers = [layer for layer in model.target.network if isinstance(layer, nn.Linear)]
+        each = [_linear(masked, layer.in_features, layer.out_features) for layer in layers]
+        counts["projection"] = Operations(sum(each), 2 * sum(each) - each[0])
+    if isinstance(model.target, FrozenTarget):
+        counts["teacher"] = Operations(_teacher(model.target), 0)
+    if model.prototypes is not None:
+        score = _linear(masked, *model.prototypes.shape)
+        # Back from the decoder's scores to its features; from the target's to the prototypes, and
+        # to the features where these are trained.
+        is_trained = isinstance(model.target, MlpTarget)
+        counts["scores"] = Operations(2 * score, (3 if is_trained else 2) * score)
+    return counts
+
+
+def per_clip(model: SigmaModel, objective: Objective) -> int:
+    """All operations of a training step for one clip."""
+    return sum(part.total for part in of_step(model, objective).values())
+
+
+def matmul_peak(device: torch.device, precision: str) -> float:
+    """Operations per second of a large matrix product on `device`, the best of a few: measured.
+
+    `precision` is a trainer's: `fp32`, `bf16` or `fp16`. On a CPU the threads of this process work
+    together, so it is to be called under the number of threads, and the kernels, of the training.
+    Measured once for each; some tenths of a second.
+    """
+    return _measured_peak(str(device), precision, torch.get_num_threads())
+
+
+@functools.cache
+def _measured_peak(device: str, precision: str, _threads: int) -> float:
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    where = torch.device(device)
+    side = SIDES.get(where.type, SIDES["cuda"])
+    with torch.no_grad():
+        # No random numbers: their state is the training's. No zeros: they cost less power.
+        ramp = torch.arange(side * side, device=where, dtype=torch.float32)
+        left = ramp.mul_(0.01).sin_().reshape(side, side).to(dtype)
+        right = left.T.contiguous()
+        best = min(_seconds(left, right) for _ in range(1 + TRIALS))
+    del ramp, left, right
+    if where.type == "cuda":
+        torch.cuda.empty_cache()  # the training shall find its memory as it was
+    return float(2 * side**3 / best)
+
+
+def _seconds(left: Tensor, right: Tensor) -> float:
+    if left.is_cuda:
+        begin, end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
+        begin.record()
+        torch.mm(left, right)
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 1000
+    began = time.perf_counter()
+    torch.mm(left, right)
+    return time.perf_counter() - began
+
+
+def _linear(rows: int, inputs: int, outputs: int) -> int:
+    return 2 * rows * inputs * outputs
+
+
+def _blocks(stack: nn.ModuleList, tokens: int) -> int:
+    """The forward pass of transformer blocks over `tokens`; the backward pass takes twice that."""
+    total = 0
+    for block in cast("list[Block]", list(stack)):
+        for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+            linear = cast(nn.Linear, layer)
+            total += _linear(tokens, linear.in_features, linear.out_features)
+        # Scores of all pairs of tokens, and the mixtures that they make.
+        total += 2 * _linear(tokens, block.attn.proj.in_features, tokens)
+    return total
+
+
+def _teacher(target: FrozenTarget) -> int:
+    """The forward pass of a frozen network over a clip's frames; nothing is really computed.
+
+    0 where the model was built without the network.
+    """
+    if not target._network:
+        return 0
+    network = getattr(target._network[0], "_orig_mod", target._network[0])  # not its compiled form
+    weights = next(network.parameters()) if isinstance(network, nn.Module) else torch.empty(0)
+    _, height, width = target.grid.clip_shape
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+    ):
+        frames = torch.empty(target.grid.frames, 3, height, width, device=weights.device)
+        network(frames.to(weights.dtype))
+    return int(counter.get_total_flops())

@@ -1,0 +1,67 @@
+"""In which number format a run computes: float32, or mixed with one of half the size.
+
+Weights, their moments, scores, assignments and losses are float32 always; under `bf16` and `fp16`
+matrix products and what torch.autocast counts to them are of the smaller format. float16 has few
+exponents, so losses are scaled up before the backward pass and gradients down after it, and a
+step whose gradients have overflowed is left out (torch.amp.GradScaler). bfloat16 needs none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from pipeline.errors import UserError
+
+Setting = Literal["auto", "bf16", "fp16", "fp32"]
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The format of matrix products on one device."""
+
+    name: str
+    device_type: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of autocast's products."""
+        return TYPES[self.name]
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether products are of less than float32."""
+        return self.name != "fp32"
+
+    def autocast(self) -> torch.autocast:
+        """A context for the forward pass."""
+        return torch.autocast(self.device_type, self.dtype, enabled=self.is_mixed)
+
+
+def choose(setting: Setting, device: torch.device) -> Precision:
+    """The format to use; `auto` is bf16 where the device has it, else fp16 (on a CPU fp32).
+
+    Raises:
+        UserError: where bf16 is asked for on an accelerator that lacks it.
+    """
+    has_bf16 = supports_bf16(device)
+    if setting == "auto":
+        missing = "fp32" if device.type == "cpu" else "fp16"
+        return Precision("bf16" if has_bf16 else missing, device.type)
+    if setting == "bf16" and not has_bf16 and device.type != "cpu":  # a CPU is merely slow
+        raise UserError(
+            f"{torch.cuda.get_device_name(device)} has no bfloat16",
+            place="trainer.precision",
+            remedy="use fp16 (with scaled losses), or auto",
+        )
+    return Precision(setting, device.type)
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 by itself, and not by a detour over float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

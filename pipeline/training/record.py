@@ -1,0 +1,120 @@
+"""What a run says while it trains: logs, trackers, a line of progress. Rank 0 speaks for all."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from pipeline.configuration.schema import Run, Tracking
+from pipeline.progress import Progress
+from pipeline.training import flops
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.logs import MetricsLog, SpeedLog
+from pipeline.training.profiling import profiled
+from pipeline.training.state import TrainingState
+from pipeline.training.tracking import Tracked, Trackers
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Record:
+    """All places where a step is noted. On ranks other than the first: only the clock."""
+
+    log: MetricsLog
+    speed: SpeedLog
+    trackers: Trackers
+    progress: Progress
+    epochs: int
+    writes: bool  # as rank 0 does
+    trace: Callable[[], None]  # called after each step
+
+    def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """Yield the batches, and count the time until each one comes."""
+        return self.speed.timed(batches)
+
+    @property
+    def seconds(self) -> float:
+        """Since this process began to train."""
+        return self.speed.seconds
+
+    def step(
+        self,
+        done: int,
+        epoch: int,
+        loss: float,
+        fields: Mapping[str, float],
+        diagnostics: Mapping[str, Tensor],
+        *,
+        clips: int,
+    ) -> None:
+        """Note that `done` steps are done; the last one took `clips` clips of all processes."""
+        self.speed.clips += clips
+        self.log.add(loss)
+        self.trace()
+        if not self.writes:
+            return
+        if self.log.is_due(done):
+            numbers = {name: value.item() for name, value in diagnostics.items()}
+            self.log.write(done, epoch, _finite({**fields, **numbers}))
+            self.speed.write(done)
+            self.trackers.log(done, self.log.last, self.speed.last)
+            self.progress.fields.update(_shown(self.log.last, self.speed.last, self.epochs))
+        self.progress.advance()
+
+
+@contextlib.contextmanager
+def recording(
+    run: Run,
+    state: TrainingState,
+    speed: SpeedLog,
+    tracked: Tracked,
+    checkpoints: Checkpoints,
+    operations: int,
+) -> Iterator[Record]:
+    """Begin to note the steps of a run, after `state.done` of them.
+
+    `operations` is what the model needs for one clip.
+    """
+    trainer, engine, log = run.trainer, state.engine, state.log
+    writes = engine.ranks.is_first
+    if writes:
+        speed.rewind(state.done)
+    if writes and state.done < log.steps:
+        peak = flops.matmul_peak(engine.device, engine.precision.name) * engine.ranks.world
+        speed.utilisation = operations / peak
+    rate = ("clips", trainer.batch_size)
+    progress = Progress(checkpoints.label, log.steps, "steps", done=state.done, rate=rate)
+    tracking = trainer.tracking if writes else Tracking()
+    folder = tracked.folder / "profile"
+    with (
+        Trackers(tracking, replace(tracked, done=state.done), checkpoints.say) as trackers,
+        profiled(trainer.profile if writes else None, folder, checkpoints.say) as trace,
+        progress if writes else contextlib.nullcontext(),
+    ):
+        yield Record(log, speed, trackers, progress, trainer.epochs, writes, trace)
+
+
+def _finite(fields: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON has them: a step that fp16 left out has no length of its gradient."""
+    return {name: value if math.isfinite(value) else None for name, value in fields.items()}
+
+
+def _shown(line: Mapping[str, Any], speed: Mapping[str, Any], epochs: int) -> dict[str, str]:
+    fields = {
+        "epoch": f"{line['epoch'] + 1}/{epochs}",
+        "loss": f"{line['loss']:.3f}",
+        "lr": f"{line['lr']:.2e}",
+    }
+    if "prototypes_used" in line:
+        fields["prototypes"] = f"{line['prototypes_used']:.0%}"
+    fields["data wait"] = f"{speed['data_wait']:.0%}"
+    fields["memory"] = f"{speed['peak_memory_mib']:,} MiB"
+    if "mfu" in speed:
+        fields["MFU"] = f"{speed['mfu']:.0%}"
+    return fields

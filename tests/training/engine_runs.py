@@ -1,0 +1,160 @@
+"""One process of a few: goes through a list of runs and trials, for tests/training/test_engines.py.
+
+    torchrun --nproc-per-node 2 engine_runs.py FOLDER
+
+In FOLDER, a project's folder, `runs.json` lists the runs: the name of each, whose settings are in
+NAME.yaml, and what to resume (a run whose checkpoint after `step` steps is taken, or null). All are
+run in these same processes, as the stage does it. `RANK.json` then says what else was found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.clips.loader import Batch, pretraining_batches
+from pipeline.configuration import composition
+from pipeline.configuration.layout import DataLayout, RunLayout
+from pipeline.configuration.schema import Params
+from pipeline.errors import UserError
+from pipeline.shards.index import DatasetIndex
+from pipeline.training import engines, launch, loop, precision, pretrain_stage
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.devices import choose_device
+from pipeline.training.interruption import StopRequest
+from pipeline.training.ranks import Ranks, joined
+
+RUN = "sigma_mlp"
+STEP = 5  # whose checkpoint is resumed
+Trial = dict[str, Any]
+
+
+def named(name: str) -> Params:
+    """The settings of a run; its results are apart from those of the others."""
+    return composition.load(f"{name}.yaml").model_copy(update={"name": name})
+
+
+def train(name: str, resumed: str | None, ranks: Ranks) -> None:
+    """Run one from its start, or from a checkpoint of another."""
+    if ranks.is_first and resumed is not None:
+        theirs, ours = (RunLayout(run, RUN) for run in (resumed, name))
+        ours.checkpoints.mkdir(parents=True)
+        for file in theirs.checkpoints.glob(f"step-{STEP:08d}.pt*"):
+            shutil.copy(file, ours.checkpoints)
+        lines = theirs.metrics.read_text().splitlines(keepends=True)
+        ours.metrics.write_text("".join(lines[:STEP]))
+    ranks.on_first(lambda: None)
+    pretrain_stage._pretrain(named(name), RUN, name, ranks, choose_device())
+
+
+def clips_of(batch: Batch, numbers: slice) -> Batch:
+    """Some clips of a batch, as if the others had failed."""
+    return replace(
+        batch, videos=batch.videos[numbers], masks=batch.masks[numbers], ids=batch.ids[numbers]
+    )
+
+
+def step_without_some(name: str, there: list[slice], ranks: Ranks) -> Trial:
+    """One step on the clips of the first batch that are `there` in each process."""
+    params = named(name)
+    run = params.runs[RUN]
+    entries = DatasetIndex.load(DataLayout(params.data.name).shards).clips(["train"])
+    whole = next(
+        pretraining_batches(
+            entries,
+            params.data.clip,
+            run.objective.mask,
+            run.model.tube,
+            seed=0,
+            batch_size=run.trainer.batch_size,
+            first_step=0,
+            steps=1,
+        )
+    )
+    device = choose_device()
+    engine = engines.build(
+        loop.initial_model(run, params.data.clip).to(device).train(),
+        run.trainer,
+        ranks,
+        precision.choose("fp32", device),
+    )
+    mine = clips_of(whole, there[ranks.rank])
+    ((batch, clips),) = loop.together(iter([mine]), ranks)
+    taken = loop.take_step(engine, batch, clips, run, 1e-3, StopRequest())
+    weights = engine.whole_weights(averaged=False)
+    length = (
+        None if weights is None else sum(float(w.double().square().sum()) for w in weights.values())
+    )
+    return {"clips": clips, "loss": taken.loss, "norm": taken.norm, "length": length}
+
+
+def not_a_number(name: str, ranks: Ranks) -> str:
+    """What each process raises where the pixels of rank 1 alone are no numbers."""
+    original = loop.normalise
+    if ranks.rank == 1:
+        loop.normalise = lambda videos: original(videos) * float("nan")
+    params = named(name)
+    try:
+        pretrain_stage._pretrain(params, RUN, name, ranks, choose_device())
+    except UserError as error:
+        return str(error)
+    finally:
+        loop.normalise = original
+    return ""
+
+
+def unreadable(ranks: Ranks) -> str:
+    """What each process raises where the loader of rank 1 alone finds its clips damaged."""
+
+    def batches() -> Any:
+        if ranks.rank == 1:
+            raise UserError("clips cannot be read")
+        yield Batch(0, 0, torch.zeros(1), torch.zeros(1), ["a"])
+
+    try:
+        next(loop.together(batches(), ranks))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def full_disk(ranks: Ranks) -> str:
+    """What each process raises where rank 0 cannot write."""
+
+    def save() -> None:
+        Checkpoints(Path("/proc/none"), {}, 1, "pretrain").save(1, {})
+
+    try:
+        ranks.on_first(save)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def main(folder: Path) -> None:
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    found: Trial = {}
+    place = launch.find_place(os.environ)
+    with joined(place, choose_device(), timeout_s=60) as ranks:
+        for name, resumed in json.loads(Path("runs.json").read_text()):
+            train(name, resumed, ranks)
+        uneven = [slice(0, 8), slice(8, 13)]
+        for name in ("ddp", "many_parts"):
+            found[f"uneven {name}"] = step_without_some(name, uneven, ranks)
+        found["nan"] = not_a_number("nan", ranks)
+        found["unreadable"] = unreadable(ranks)
+        found["full disk"] = full_disk(ranks)
+        found["speaks"] = ranks.speaks()
+    Path(f"{place.rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

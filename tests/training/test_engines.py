@@ -1,0 +1,176 @@
+"""Every engine, on two processes, takes the steps that one process takes alone.
+
+The processes are started by torchrun, and are real: they meet over gloo. One launch serves all
+trials (tests/training/engine_runs.py), since DeepSpeed alone takes ten seconds to import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.configuration import composition
+from pipeline.configuration.layout import RunLayout
+from pipeline.training import pretrain_stage
+from pipeline.training.ranks import Ranks
+
+from .conftest import OVERRIDES
+from .engine_runs import RUN, STEP, named, step_without_some
+
+pytestmark = pytest.mark.slow
+
+TEN = ("trainer.epochs=7", "trainer.checkpoint_every=5", "trainer.keep_checkpoints=9")  # steps
+# With four parts in all, drop path drops the same in each run.
+PARTS = (*TEN, "++model.drop_path=0.2", "trainer.optimiser.clip_grad=0.5", "trainer.ema=0.9")
+DDP = ("trainer.engine=ddp", "trainer.devices=2")
+ENGINES = {
+    "ddp": DDP,
+    "fsdp": ("trainer.engine=fsdp", "trainer.devices=2"),
+    **{
+        f"zero{stage}": ("trainer.engine=deepspeed", f"trainer.zero_stage={stage}", DDP[1])
+        for stage in (1, 2, 3)
+    },
+}
+ALONE = {
+    "whole": TEN,
+    "parts": (*PARTS, "trainer.accumulation=4"),
+    "undropped": (*TEN, "trainer.accumulation=4"),
+}
+TOGETHER = {
+    "halves": (*TEN, *DDP),
+    **{name: (*PARTS, *engine, "trainer.accumulation=2") for name, engine in ENGINES.items()},
+}
+RING = ["parts", *ENGINES]  # each goes on with what the one before it has saved
+APART = {"nan": (*TEN, *DDP), "many_parts": (*TEN, *DDP, "trainer.accumulation=8")}
+
+
+class Trials(NamedTuple):
+    """What came out, and where."""
+
+    folder: Path
+    found: list[dict[str, Any]]  # by rank
+    alone: dict[str, Any]  # a step on one process
+
+
+@pytest.fixture(scope="module")
+def trials(data_set: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Trials:
+    """Everything that the tests here look at, done once."""
+    folder = tmp_path_factory.mktemp("engines")
+    (folder / "data").symlink_to(data_set / "data")
+    resumed = {f"{name}_resumed": TOGETHER[name] for name in ENGINES}
+    every = ALONE | TOGETHER | APART | resumed | {"back": ALONE["parts"]}
+    for name, overrides in every.items():
+        (folder / f"{name}.yaml").write_text(composition.compose([*OVERRIDES, *overrides]))
+    runs: list[tuple[str, str | None]] = [(name, None) for name in TOGETHER]
+    runs += [(f"{after}_resumed", before) for before, after in zip(RING, ENGINES, strict=False)]
+    (folder / "runs.json").write_text(json.dumps(runs))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ALONE:
+            pretrain_stage.run(named(name), RUN)
+        alone = step_without_some("whole", [slice(0, 13)], Ranks())
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        done = subprocess.run(
+            [
+                *torchrun,
+                "--nproc-per-node=2",
+                str(Path(__file__).parent / "engine_runs.py"),
+                folder,
+            ],
+            env={**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-20_000:]
+        found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return Trials(folder, found, alone)
+
+
+def losses(folder: Path) -> torch.Tensor:
+    """What every step logged: its loss and the length of its gradient."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return torch.tensor([[line["loss"], line["grad_norm"]] for line in lines])
+
+
+def are_equal(trials: Trials, name: str, expected: str) -> None:
+    """Compare two runs: every loss and every weight, within 1e-5 of its size."""
+    ours, theirs = (trials.folder / RunLayout(run, RUN).folder for run in (name, expected))
+    assert losses(theirs).shape == (10, 2)
+    torch.testing.assert_close(losses(ours), losses(theirs), rtol=1e-5, atol=0)
+    weights, others = (load_file(folder / "model.safetensors") for folder in (ours, theirs))
+    assert weights.keys() == others.keys()
+    for key, value in others.items():
+        assert (weights[key] - value).norm() <= 1e-5 * value.norm() + 1e-7, key
+
+
+def test_a_batch_in_parts_is_a_batch(trials: Trials) -> None:
+    """Catches a Sinkhorn that sees one part at a time, and means of unlike weight."""
+    are_equal(trials, "undropped", "whole")
+
+
+def test_two_processes_are_one(trials: Trials) -> None:
+    """Catches gradients that are summed, clips that are taken twice, a Sinkhorn of halves."""
+    are_equal(trials, "halves", "whole")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_takes_the_same_steps(trials: Trials, name: str) -> None:
+    """Catches an engine that clips, averages, decays or drops otherwise; in parts, with an average
+    of the weights, which is what a run with one ends with."""
+    are_equal(trials, name, "parts")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_goes_on_from_the_checkpoint_of_another(trials: Trials, name: str) -> None:
+    """Catches moments, steps or averages that are lost or mixed up on the way, and a number of
+    processes that a checkpoint is bound to."""
+    are_equal(trials, f"{name}_resumed", "parts")
+    sessions = trials.folder / RunLayout(f"{name}_resumed", RUN).pretrained
+    first, last = json.loads(sessions.read_text())["sessions"]
+    assert (first["last_step"], last["first_step"]) == (STEP, STEP)
+
+
+def test_one_process_goes_on_from_the_checkpoint_of_many(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a checkpoint of ZeRO 3 that only ZeRO 3 can read."""
+    monkeypatch.chdir(trials.folder)
+    from .engine_runs import train
+
+    train("back", "zero3", Ranks())
+    are_equal(trials, "back", "parts")
+
+
+@pytest.mark.parametrize("name", ["ddp", "many_parts"])
+def test_failed_clips_leave_the_mean_over_the_others(trials: Trials, name: str) -> None:
+    """Catches clips of a short batch that count for more, and processes that wait for each other
+    where one has fewer clips than parts."""
+    first, second = (each[f"uneven {name}"] for each in trials.found)
+    assert first["clips"] == second["clips"] == trials.alone["clips"] == 13
+    for key in ("loss", "norm"):
+        assert first[key] == second[key] == pytest.approx(trials.alone[key], rel=1e-5)
+    assert first["length"] == pytest.approx(trials.alone["length"], rel=1e-6)
+
+
+def test_what_one_process_meets_ends_all(trials: Trials) -> None:
+    """Catches a process that goes on, or hangs, and an error that blames the wrong one."""
+    first, second = trials.found
+    assert "the loss is nan in step 1" in first["nan"]
+    assert "rank 1 of 2, clips train-" in first["nan"]
+    assert "there is no checkpoint yet" in first["nan"]
+    assert second["nan"]
+    for key, said in (("unreadable", "cannot be read"), ("full disk", "cannot be written")):
+        assert said in first[key]
+        assert first[key] == second[key]
+    assert (first["speaks"], second["speaks"]) == (True, False)

@@ -1,0 +1,82 @@
+"""Operations are counted as PyTorch counts them on a real step, and the peak is a rate."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.clips import masks
+from pipeline.clips.order import sample_key
+from pipeline.configuration import composition
+from pipeline.configuration.schema import DinoTarget
+from pipeline.models.sigma import SigmaModel
+from pipeline.models.teacher import FrozenTarget, PatchFeatures
+from pipeline.models.tubes import TubeGrid, split_mask
+from pipeline.training import flops
+
+TEACHER = "test_vit.r160_in1k"
+
+
+@pytest.mark.parametrize("name", ["sigma_mlp", "pixel", "dino"])
+def test_counted_as_pytorch_counts_a_real_step(name: str) -> None:
+    """Catches a layer that is left out, a gradient that nobody needs, and a teacher for nothing."""
+    params = composition.validate(
+        yaml.safe_load(composition.compose(("experiment=tiny",))), place="test"
+    )
+    run, clip = params.runs["pixel" if name == "pixel" else "sigma_mlp"], params.data.clip
+    objective, target = run.objective, None
+    grid = TubeGrid.from_clip(clip, run.model.tube)
+    if name == "dino":
+        network = timm.create_model(TEACHER, pretrained=False, num_classes=0, dynamic_img_size=True)
+        target = FrozenTarget(network.num_features, grid).use(PatchFeatures(network, grid))
+        settings = DinoTarget(kind="dino", model=TEACHER)
+        objective = objective.model_copy(update={"target": settings})
+    model = SigmaModel(run.model, objective, clip, target=target)
+    counted = flops.of_step(model, objective)
+    drawn = [
+        masks.draw(objective.mask, (grid.frames, grid.height, grid.width), sample_key(0, 0, index))
+        for index in range(3)
+    ]
+    videos = torch.rand(3, 3, *grid.clip_shape)
+    # Fused attention makes its scores again when going back, which is not the model's need.
+    mask = torch.from_numpy(np.stack(drawn))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        prediction = model(videos, split_mask(mask))
+        # The loss as the paper has it; ours saves memory, and knows its gradient beforehand.
+        loss = prediction.decoded.square().sum()
+        if prediction.prototypes is not None:
+            for features, prototypes in (
+                (prediction.decoded, prediction.prototypes.detach()),
+                (prediction.targets, prediction.prototypes),
+            ):
+                loss = loss + (features.float() @ prototypes.T).square().sum()
+        before = forward.get_total_flops()
+        loss.backward()
+    assert before == 3 * sum(part.forward for part in counted.values())
+    assert forward.get_total_flops() == 3 * flops.per_clip(model, objective)
+    assert ("teacher" in counted) == (name == "dino")
+
+
+def test_the_peak_is_measured_once_and_is_reached() -> None:
+    """Catches a peak in another unit, of one thread for all, or measured in every step."""
+    device = torch.device("cpu")
+    peak = flops.matmul_peak(device, "fp32")
+    began = time.perf_counter()
+    assert flops.matmul_peak(device, "fp32") == peak
+    assert time.perf_counter() - began < 0.01
+    matrix = torch.rand(512, 512)
+    best = min(_timed(matrix) for _ in range(20))
+    assert 0.2 < 2 * 512**3 / best / peak < 5
+
+
+def _timed(matrix: torch.Tensor) -> float:
+    began = time.perf_counter()
+    torch.mm(matrix, matrix)
+    return time.perf_counter() - began
