@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Clip, Evaluation, Params
+from pipeline.configuration.schema import Clip, ImageSet, Params
 from pipeline.errors import UserError
-from pipeline.evaluation import features, knn, linear, task
-from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.metrics import PLACES
-from pipeline.evaluation.scores import Score, Skipped, details, left_out, score
-from pipeline.files import read_json, sha256_file, write_json, write_text
+from pipeline.evaluation import answers, features, images
+from pipeline.evaluation.clips import Clips, VideoClips
+from pipeline.evaluation.recognition import Results, Subject, probe_all, probes
+from pipeline.evaluation.rows import How
+from pipeline.evaluation.weights import verified_sha256
+from pipeline.files import sha256_file, write_json
 from pipeline.models import hub
+from pipeline.models.vit import Encoder
 from pipeline.provenance import provenance
-from pipeline.shards.format import ClipEntry
 from pipeline.shards.index import DatasetIndex
+from pipeline.training.allocation import keep_freed_memory
+from pipeline.training.interruption import GoOnLater, leave
 
-Probe = Callable[[task.Task], task.Prediction]
-Labels = Mapping[str, Mapping[str, str]]  # by clip, then by column
-HEADER = ["label", "probe", "id", "true", *(f"predicted_{n}" for n in range(1, PLACES + 1))]
-
-
-@dataclass
-class Results:
-    """What all probes of one run gave; `predictions` has a row per test clip and probe."""
-
-    scores: list[Score] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    details: list[dict[str, Any]] = field(default_factory=list)
-    predictions: list[list[str]] = field(default_factory=list)
+FEATURES_CODE = ("pipeline.evaluation.features", "pipeline.models.hub")  # what features depend on
 
 
 def run(params: Params, run: str) -> None:
-    """Write `features.npz`, `predictions.csv` and, last of all, `evaluation.json` of a run.
+    """Write a run's features, its predictions and, last of all, `evaluation.json`.
 
     Raises:
         UserError: where the data set or the run is not there yet, or the weights are not those
@@ -53,14 +40,17 @@ def run(params: Params, run: str) -> None:
     began = time.monotonic()
     data, layout = DataLayout(params.data.name), RunLayout(params.name, run)
     index = DatasetIndex.load(data.shards)
-    inputs = {"index": sha256_file(data.index), "weights": _weights_sha256(layout)}
-    entries = index.clips(sorted(index.splits))
-    found = _features(params, layout, entries, inputs)
-    labels = {entry.id: entry.labels for entry in entries}
-    lost, threads = lost_clips(data, index), params.runs[run].trainer.threads
-    with threadpool_limits(threads):  # NumPy would take all cores, also those of other jobs
-        results = probe_all(params.data.labels, labels, found, lost, params.evaluation)
-    _write_predictions(layout.predictions, results)
+    inputs = {"index": sha256_file(data.index), "weights": verified_sha256(layout)}
+    _check_shape(params.data.clip, layout)
+    torch.set_num_threads(params.runs[run].trainer.threads)
+    keep_freed_memory()
+    try:
+        with threadpool_limits(params.runs[run].trainer.threads):  # NumPy would take all cores
+            results = _recognition(params, layout, index, inputs)
+    except GoOnLater as stop:
+        leave(stop, f"evaluate {run}")
+    answers.write_best(layout.predictions, results)
+    answers.write_all(layout.scores, results)
     write_json(
         layout.evaluated,
         {
@@ -85,42 +75,6 @@ def run(params: Params, run: str) -> None:
         print(f"[evaluate {run}] {line}")
 
 
-def probe_all(
-    columns: tuple[str, ...],
-    labels: Labels,
-    found: Mapping[str, SplitFeatures],
-    lost: Mapping[str, str],
-    settings: Evaluation,
-) -> Results:
-    """Run every probe on every label.
-
-    Args:
-        columns: labels to predict.
-        labels: of every clip.
-        found: features by split.
-        lost: split of every lost clip, by id.
-        settings: which probes, and how.
-    """
-    results = Results()
-    lost_test = [clip for clip, split in lost.items() if split == "test"]
-    for label in columns:
-        asked = task.build(label, labels, found)
-        for name, probe in _probes(settings).items():
-            if isinstance(asked, str):
-                results.skipped.append(Skipped(label=label, probe=name, reason=asked))
-                continue
-            answer = probe(asked)
-            results.scores.append(score(asked, name, answer, lost_test))
-            results.skipped += left_out(asked, name)
-            if name == "linear":
-                results.details.append(details(asked, name, answer))
-            for clip, true, ranking in zip(
-                asked.test.ids, asked.test.truth, answer.ranking, strict=True
-            ):
-                results.predictions.append([label, name, str(clip), str(true), *map(str, ranking)])
-    return results
-
-
 def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
     """Return the split of every clip that the data set has lost, by id."""
     try:
@@ -133,37 +87,97 @@ def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
         ) from None
 
 
-def _probes(settings: Evaluation) -> dict[str, Probe]:
-    probes: dict[str, Probe] = {}
-    if settings.linear is not None:
-        probes["linear"] = partial(linear.predict, settings=settings.linear)
-    if settings.knn is not None:
-        probes["knn"] = partial(knn.predict, settings=settings.knn)
-    return probes
+def _recognition(
+    params: Params, layout: RunLayout, index: DatasetIndex, inputs: Mapping[str, str]
+) -> Results:
+    """Benchmark I on the data set's own clips, then on each image data set."""
+    data, settings = DataLayout(params.data.name), params.evaluation
+    encoder = hub.load(layout.weights).encoder
+    entries = index.clips(sorted(index.splits))
+    splits: dict[str, Clips] = {
+        split: VideoClips(
+            [entry for entry in entries if entry.split == split],
+            params.data.clip,
+            settings.train_views if split == "train" else settings.views,
+            settings.on_failure,
+            params.runs[layout.run].trainer.decoder,
+        )
+        for split in sorted({entry.split for entry in entries})
+    }
+    subject = _subject(params, layout, encoder, splits, layout.features, inputs)
+    subject = replace(subject, entries={entry.id: entry for entry in entries})
+    only = {"finetune": settings.finetune.labels} if settings.finetune else {}
+    results = probe_all(
+        params.data.labels,
+        {entry.id: entry.labels for entry in entries},
+        subject.features,
+        lost_clips(data, index),
+        probes(settings, subject),
+        only,
+    )
+    for wanted in settings.images:
+        results.extend(_on_images(params, layout, encoder, wanted, inputs["weights"]))
+    return results
 
 
-def _features(
-    params: Params, layout: RunLayout, entries: list[ClipEntry], inputs: Mapping[str, str]
-) -> dict[str, SplitFeatures]:
+def _on_images(
+    params: Params, layout: RunLayout, encoder: Encoder, wanted: ImageSet, weights: str
+) -> Results:
+    """The probes on an image data set; its name stands where a label would."""
+    found = images.load(wanted)
+    settings = params.evaluation
+    splits: dict[str, Clips] = {
+        split: images.ImageClips(pictures, params.data.clip, settings.on_failure)
+        for split, pictures in found.items()
+    }
+    inputs = {"weights": weights, **{split: found[split].sha256 for split in found}}
+    path = layout.features.with_name(f"features-{wanted.name}.npz")
+    subject = _subject(params, layout, encoder, splits, path, inputs)
+    labels = {
+        name: {wanted.name: kind}
+        for pictures in found.values()
+        for name, kind in zip(pictures.ids, pictures.classes, strict=True)
+    }
+    return probe_all((wanted.name,), labels, subject.features, {}, probes(settings, subject))
+
+
+def _subject(
+    params: Params,
+    layout: RunLayout,
+    encoder: Encoder,
+    splits: Mapping[str, Clips],
+    path: Path,
+    inputs: Mapping[str, str],
+) -> Subject:
+    """Extract the features that all probes share, or read them."""
     trainer, evaluation = params.runs[layout.run].trainer, params.evaluation
-    torch.set_num_threads(trainer.threads)
-    _check_shape(params.data.clip, layout)
-    return features.extract(
-        hub.load(layout.weights),
-        entries,
-        params.data.clip,
-        evaluation.views,
-        path=layout.features,
-        key={
-            **inputs,
-            "code": stages.code_sha256("evaluate"),
-            "clip": params.data.clip.model_dump(mode="json"),
-            "views": evaluation.views.model_dump(mode="json"),
-            "pooling": "mean over tubes, then over views",
-        },
+    key = {
+        **inputs,
+        "code": stages.modules_sha256(*FEATURES_CODE),
+        "clip": params.data.clip.model_dump(mode="json"),
+        "views": evaluation.views.model_dump(mode="json"),
+        "train_views": evaluation.train_views.model_dump(mode="json"),
+        "on_failure": evaluation.on_failure,
+        "pooling": "mean over tubes",
+    }
+    how = How(
         batch_size=evaluation.batch_size,
         workers=trainer.workers,
+        processes=evaluation.processes,
+        threads=trainer.threads,
         label=f"evaluate {layout.run}",
+    )
+    return Subject(
+        weights=layout.weights,
+        encoder=encoder,
+        clip=params.data.clip,
+        trainer=trainer,
+        splits=splits,
+        entries={},
+        features=features.extract(encoder, splits, path=path, key=key, how=how),
+        key=key,
+        folder=layout.probing / path.stem,
+        how=how,
     )
 
 
@@ -179,40 +193,15 @@ def _check_shape(clip: Clip, layout: RunLayout) -> None:
         )
 
 
-def _weights_sha256(layout: RunLayout) -> str:
-    """Hash the weights; they must be those that the pretrain stage wrote."""
-    remedy = f"python -m pipeline pretrain --run {layout.run}"
-    try:
-        recorded = read_json(layout.pretrained)["model_sha256"]
-        actual = sha256_file(layout.weights)
-    except FileNotFoundError as error:
-        problem = f"run {layout.run!r} has not been pretrained"
-        raise UserError(problem, place=str(error.filename), remedy=remedy) from None
-    except (ValueError, KeyError, TypeError) as error:
-        problem = f"this is not the manifest of a pretrained run: {error!r}"
-        raise UserError(problem, place=str(layout.pretrained), remedy=remedy) from None
-    if recorded != actual:
-        raise UserError(
-            f"the weights are not those that {layout.pretrained} tells of",
-            place=str(layout.weights),
-            remedy=remedy,
-        )
-    return actual
-
-
-def _write_predictions(path: Path, results: Results) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(results.predictions)
-    write_text(path, text.getvalue())
-
-
 def _summary(results: Results) -> Iterator[str]:
     for row in results.scores:
         yield (
             f"{row.label}, {row.probe}: top-1 {row.top1:.1%}, top-5 {row.top5:.1%} on "
             f"{row.scored:,} of {row.of:,} test clips (chance {row.chance:.1%})"
         )
+    for missing, scored, of in dict.fromkeys(
+        (tuple(row.missing), row.scored, row.of) for row in results.scores if row.missing
+    ):
+        yield f"scored {scored}/{of}, missing: {', '.join(missing)}"
     for note in results.skipped:
         yield f"{note.label}, {note.probe}: {'note' if note.clips else 'skipped'}: {note.reason}"

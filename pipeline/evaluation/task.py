@@ -1,6 +1,6 @@
 """What a probe is asked: one label, the clips that carry it, and why some or all cannot be used.
 
-Letters: n clips, D the width of a feature.
+Letters: n clips, V views of each, D the width of a feature, C classes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
 
 from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.metrics import Names
+from pipeline.evaluation.metrics import Names, rank
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clips of one split that carry the label: `ids` and `truth` (n,), `features` (n, D)."""
+    """Clips of one split that carry the label: `ids` and `truth` (n,), `features` (n, V, D)."""
 
     ids: Names
     features: NDArray[np.float32]
@@ -54,10 +55,27 @@ class Task:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a probe answers on `task.test`: `ranking` (n, 5), best first; "" is no answer."""
+    """What a probe answers on `task.test`.
 
-    ranking: Names
+    `scores` (n, C) are logarithms of probabilities, which, unlike these, never underflow to a
+    tie; minus infinity is a class that was not named at all. `classes` (C,) are the columns.
+    """
+
+    scores: NDArray[np.float32]
+    classes: Names
     chosen: dict[str, object]  # hyperparameters, and how they were found
+
+    @property
+    def ranking(self) -> Names:
+        """The best classes of every clip, (n, 5), best first; "" is no answer."""
+        return rank(self.scores, self.classes)
+
+
+def average(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the logarithm (n, C) of the mean over views of the softmax of logits (n, V, C)."""
+    per_view = log_softmax(logits.astype(np.float64), axis=-1)
+    mean = logsumexp(per_view, axis=1) - np.log(logits.shape[1])
+    return np.asarray(mean, dtype=np.float32)
 
 
 def build(

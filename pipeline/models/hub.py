@@ -67,6 +67,13 @@ def read_config(path: Path | str) -> tuple[Run, Clip]:
     return Run.model_validate(config["run"]), Clip.model_validate(config["clip"])
 
 
+def is_ours(path: Path | str) -> bool:
+    """Whether `save` wrote this safetensors file."""
+    with safe_open(path, framework="pt") as handle:
+        config = json.loads((handle.metadata() or {}).get("config", "{}"))
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
 def load(path: Path | str, *, load_teacher: bool = False) -> SigmaModel:
     """Read a model that `save` wrote, on CPU and in evaluation mode.
 

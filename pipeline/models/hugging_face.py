@@ -7,8 +7,10 @@ Files made of `config` and `tensors` load with `VideoMAEModel` and `VideoMAEForP
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline.configuration.schema import Clip, Model
@@ -31,6 +33,18 @@ OUTSIDE = {
     "encoder.patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
     "encoder.norm": "videomae.layernorm",
 }
+ENCODER_KEYS = (  # of `config`, those that an encoder's features depend on
+    "num_channels",
+    "patch_size",
+    "tubelet_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+)
+THEIR_BLOCK = re.compile(r"(?:videomae\.)?encoder\.layer\.(\d+)\.(.+)")
+PARTS = ("query", "key", "value")
 NOT_THEIRS = ("prototypes", "target.")  # SIGMA's own: VideoMAE has no place for them
 
 
@@ -94,3 +108,38 @@ def _in_block(rest: str) -> str:
         return IN_BLOCK[rest]
     module, _, kind = rest.rpartition(".")
     return f"{IN_BLOCK[module]}.{kind}"
+
+
+def encoder_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the encoder's tensors under this project's names: the inverse of `tensors`.
+
+    Takes the names of the published files (`q_bias`, `v_bias`) and those that Transformers 5 works
+    with (`query.bias`, `value.bias`). Decoder and classifier are passed over. What does not fit is
+    kept under a name that loading will refuse.
+    """
+    renamed: dict[str, Tensor] = {}
+    qkv: dict[str, dict[str, Tensor]] = {}
+    theirs = {f"{module}.": ours for ours, module in OUTSIDE.items()}
+    inside = {f"{module}.": ours for ours, module in IN_BLOCK.items()}
+    for name, tensor in state.items():
+        match = THEIR_BLOCK.fullmatch(name)
+        if match is None:
+            full = name if name.startswith("videomae.") else f"videomae.{name}"
+            module, _, kind = full.rpartition(".")
+            if f"{module}." in theirs:
+                renamed[f"{theirs[f'{module}.']}.{kind}"] = tensor
+            continue
+        block, rest = f"encoder.blocks.{match[1]}", match[2]
+        rest = rest.replace("query.bias", "q_bias").replace("value.bias", "v_bias")
+        module, _, kind = rest.rpartition(".")
+        part = module.removeprefix("attention.attention.")
+        if kind == "weight" and part in PARTS:
+            qkv.setdefault(block, {})[part] = tensor
+        elif f"{rest}." in inside:
+            renamed[f"{block}.{inside[f'{rest}.']}"] = tensor
+        else:
+            renamed[f"{block}.{inside.get(f'{module}.', module)}.{kind}"] = tensor
+    for block, parts in qkv.items():
+        if len(parts) == len(PARTS):  # else loading says what is missing
+            renamed[f"{block}.attn.qkv.weight"] = torch.cat([parts[part] for part in PARTS])
+    return renamed

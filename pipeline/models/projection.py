@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from pipeline.clips.pixels import DEVIATION, by_channel
 from pipeline.models.tubes import CHANNELS, gather
 
 STABILISER = 1e-6  # added to a deviation, in units of pixels from 0 to 1 (or of features)
@@ -30,11 +30,11 @@ def normalised_pixels(tubes: Tensor) -> Tensor:
     stabiliser, so neither is carried out. The result is in float32.
     """
     values = tubes.float().reshape(*tubes.shape[:-1], -1, CHANNELS)
-    deviation = torch.tensor(IMAGENET_DEFAULT_STD, device=values.device)
-    # Two passes by hand: `torch.var_mean` over a strided axis takes four times as long.
+    deviation = by_channel(DEVIATION, values.device)
+    # Two passes by hand: `torch.var_mean` over a strided axis takes six times as long.
     centred = values - values.mean(dim=-2, keepdim=True)
-    variance = centred.square().sum(dim=-2, keepdim=True) / (values.shape[-2] - 1)
-    normalised = centred / (variance.sqrt() + STABILISER / deviation)
+    length = torch.linalg.vector_norm(centred, dim=-2, keepdim=True)
+    normalised = centred.div_(length / (values.shape[-2] - 1) ** 0.5 + STABILISER / deviation)
     return normalised.flatten(-2)
 
 

@@ -18,7 +18,7 @@ from pipeline.models.decoder import Decoder
 from pipeline.models.positions import sinusoid_positions
 from pipeline.models.projection import MlpTarget, PixelTarget
 from pipeline.models.teacher import FrozenTarget, frozen_target
-from pipeline.models.tubes import TubeGrid, gather, split_mask
+from pipeline.models.tubes import TubeGrid, TubeSplit, split_mask
 from pipeline.models.vit import Encoder
 
 TargetNetwork = PixelTarget | MlpTarget | FrozenTarget
@@ -29,8 +29,17 @@ class Prediction(NamedTuple):
 
     decoded: Tensor  # B,M,O: the decoder's predictions
     targets: Tensor  # B,M,O: the target network's features (or pixels)
-    decoded_scores: Tensor | None  # B,M,K: cosines with the prototypes, which get no gradient
-    target_scores: Tensor | None  # B,M,K: cosines with the prototypes, which do
+    prototypes: Tensor | None  # K,O, of length one
+
+    @property
+    def decoded_scores(self) -> Tensor | None:
+        """Cosines B,M,K of predictions with the prototypes, which get no gradient."""
+        return None if self.prototypes is None else cosines(self.decoded, self.prototypes.detach())
+
+    @property
+    def target_scores(self) -> Tensor | None:
+        """Cosines B,M,K of targets with the prototypes, which do get a gradient."""
+        return None if self.prototypes is None else cosines(self.targets, self.prototypes)
 
 
 class SigmaModel(nn.Module):
@@ -86,30 +95,27 @@ class SigmaModel(nn.Module):
         if self.prototypes is not None:
             self.prototypes.copy_(functional.normalize(self.prototypes, dim=1))
 
-    def forward(self, videos: Tensor, mask: Tensor) -> Prediction:
+    def forward(self, videos: Tensor, mask: Tensor | TubeSplit) -> Prediction:
         """Predict the masked tubes of videos B,3,T,H,W; `mask` is B,N bool, true is masked.
 
         Raises `ValueError` where clips of a batch differ in their number of masked tubes.
         """
-        visible, masked = split_mask(mask)
+        split = mask if isinstance(mask, TubeSplit) else split_mask(mask)
+        visible, masked = (part.to(videos.device, non_blocking=True) for part in split)
         tubes = self.grid.split(videos)
+        begun = self.target.begin(tubes, masked) if isinstance(self.target, FrozenTarget) else None
         decoded = self.decode(self.encoder.encode(tubes, visible), visible, masked)
-        targets = self.target(tubes, masked)
-        if self.prototypes is None:
-            return Prediction(decoded, targets, None, None)
-        return Prediction(
-            decoded,
-            targets,
-            cosines(decoded, self.prototypes.detach()),
-            cosines(targets, self.prototypes),
-        )
+        targets = begun() if begun else self.target(tubes, masked)
+        # A copy, for engines that keep the whole of a parameter no longer than a forward pass.
+        prototypes = None if self.prototypes is None else self.prototypes.clone()
+        return Prediction(decoded, targets, prototypes)
 
     def decode(self, features: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
         """Predictions B,M,O for tubes `masked` (B,M) from features B,V,D of tubes `visible`."""
         tokens = self.encoder_to_decoder(features)
-        positions = self.positions.to(tokens.dtype).expand(len(tokens), -1, -1)
-        hidden = self.mask_token.to(tokens.dtype) + gather(positions, masked)
-        tokens = torch.cat((tokens + gather(positions, visible), hidden), dim=1)
+        positions = self.positions.to(tokens.dtype)
+        hidden = self.mask_token.to(tokens.dtype) + positions[masked]
+        tokens = torch.cat((tokens + positions[visible], hidden), dim=1)
         predictions: Tensor = self.decoder(tokens, masked.shape[1])
         return predictions
 
@@ -139,4 +145,9 @@ def cosines(features: Tensor, prototypes: Tensor) -> Tensor:
     Computed in float32 under mixed precision too: epsilon divides the scores' rounding errors.
     """
     with torch.autocast(features.device.type, enabled=False):
-        return functional.normalize(features.float(), dim=-1) @ prototypes.float().T
+        return directions(features) @ prototypes.float().T
+
+
+def directions(features: Tensor) -> Tensor:
+    """Features ...,O scaled to length one, in float32."""
+    return functional.normalize(features.float(), dim=-1)

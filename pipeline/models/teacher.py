@@ -7,10 +7,11 @@ patches of 14 pixels), features are resampled bilinearly to the grid of tubes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import timm
 import torch
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.configuration.schema import DinoTarget
 from pipeline.errors import UserError
@@ -71,13 +73,20 @@ class PatchFeatures(nn.Module):
         frames = frames * self.scale + self.shift
         if frames.shape[-2:] != self.input_size:
             frames = functional.interpolate(frames, self.input_size, mode="bilinear")
-        features: Tensor = self.network.forward_features(frames)
+        frames = frames.to(next(self.network.parameters()).dtype)
+        with _quick_attention(frames.device):
+            features: Tensor = self.network.forward_features(frames)
         features = features[:, self.network.num_prefix_tokens :]
         if self.patches == (self.rows, self.columns):
             return features
         maps = features.transpose(1, 2).reshape(len(frames), -1, *self.patches)
         maps = functional.interpolate(maps.float(), (self.rows, self.columns), mode="bilinear")
         return maps.flatten(2).transpose(1, 2)
+
+
+def _quick_attention(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Attention in three steps on a CPU, as `vit.attend` has it for sequences this short."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
 
 class FrozenTarget(nn.Module):
@@ -93,7 +102,9 @@ class FrozenTarget(nn.Module):
         self.width = width
         self.grid = grid
         self.digest = ""  # of the network's weights (`tensors_digest`), once known
+        self.own_stream = False  # on an accelerator, see `begin`
         self._network: list[Callable[[Tensor], Tensor]] = []
+        self._stream: torch.cuda.Stream | None = None
 
     def use(self, network: Callable[[Tensor], Tensor]) -> Self:
         """Take `network`: frames F,3,H,W to features F,n,O, with n tubes in a frame."""
@@ -109,13 +120,35 @@ class FrozenTarget(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    def begin(self, tubes: Tensor, masked: Tensor) -> Callable[[], Tensor]:
+        """Begin with the targets of `forward`; what is returned waits for them and gives them.
+
+        With `own_stream` an accelerator works on them beside what is asked of it meanwhile. Else
+        they are worked out when they are waited for.
+        """
+        if not self.own_stream or not tubes.is_cuda:
+            return lambda: cast(Tensor, self(tubes, masked))
+        main = torch.cuda.current_stream(tubes.device)
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(tubes.device)  # type: ignore[no-untyped-call]
+        beside = self._stream
+        # Each waits for the other in turn, so memory that one frees is not used too early.
+        beside.wait_stream(main)
+        with torch.cuda.stream(beside):
+            targets = cast(Tensor, self(tubes, masked))
+
+        def wait() -> Tensor:
+            main.wait_stream(beside)
+            return targets
+
+        return wait
+
     @torch.no_grad()
     def forward(self, tubes: Tensor, masked: Tensor) -> Tensor:
         """Targets B,M,O: features of all tubes, normalised per clip, then the masked ones."""
         if not self._network:
             raise RuntimeError("this model was built without the frozen network of its targets")
-        frames = self.grid.join(tubes)[:, :, :: self.grid.tube[0]].transpose(1, 2)
-        features = self._network[0](frames.flatten(0, 1))
+        features = self._network[0](self.grid.first_frames(tubes))
         features = features.reshape(*tubes.shape[:2], self.width)
         return gather(normalised_features(features), masked)
 
@@ -146,8 +179,19 @@ def frozen_target(settings: DinoTarget, grid: TubeGrid, *, load: bool = True) ->
         with torch.random.fork_rng():  # so that the model's own weights do not depend on this
             network = _pretrained(settings)
         target.digest = tensors_digest(network.state_dict())
-        target.use(PatchFeatures(network, grid))
+        target.use(prepared(network, settings, grid))
+    target.own_stream = settings.own_stream
     return target
+
+
+def prepared(network: nn.Module, settings: DinoTarget, grid: TubeGrid) -> PatchFeatures:
+    """A timm network as a map to features, in the precision and the form that `settings` ask."""
+    if settings.precision == "bf16":
+        network = network.to(torch.bfloat16)
+    features = PatchFeatures(network, grid)
+    if settings.compile:
+        features.compile()
+    return features
 
 
 def _create(name: str, *, pretrained: bool) -> Any:

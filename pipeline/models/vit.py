@@ -23,6 +23,7 @@ from pipeline.models.positions import sinusoid_positions
 from pipeline.models.tubes import CHANNELS, TubeGrid, gather
 
 NORM_EPS = 1e-6
+SHORT = 784  # tokens up to which plain attention is the faster one (docs/notes/speed.md)
 
 
 class Attention(nn.Module):
@@ -47,9 +48,20 @@ class Attention(nn.Module):
         qkv = functional.linear(tokens, self.qkv.weight, bias)
         split = qkv.reshape(*tokens.shape[:2], 3, self.heads, -1)
         q, k, v = split.permute(2, 0, 3, 1, 4)  # each B,heads,N,width of a head
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return projected
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(width)) v, of B,heads,N,width each; fused but for short ones on a CPU.
+
+    There, fused attention is made of many small products, each of which oneDNN prepares anew.
+    """
+    if q.device.type == "cpu" and q.shape[-2] <= SHORT:
+        scale: float = q.shape[-1] ** -0.5
+        return ((q * scale) @ k.transpose(-1, -2)).softmax(-1) @ v
+    return functional.scaled_dot_product_attention(q, k, v)
 
 
 class Block(nn.Module):
@@ -143,9 +155,9 @@ class Encoder(nn.Module):
 
         Hidden tubes are dropped before the embedding: none of them is ever multiplied.
         """
-        positions = self.positions.expand(tubes.shape[0], -1, -1)
+        positions = self.positions
         if visible is not None:
-            tubes, positions = gather(tubes, visible), gather(positions, visible)
+            tubes, positions = gather(tubes, visible), positions[visible]
         tokens = self.patch_embed(tubes)
         tokens = run_blocks(self.blocks, tokens + positions.to(tokens.dtype), self.recompute)
         features: Tensor = self.norm(tokens)

@@ -20,13 +20,15 @@ from pipeline.models import hub
 from pipeline.models.sigma import SigmaModel
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.shards import index_stage, shard_stage
-from pipeline.videos import ffmpeg
+from pipeline.videos import decode_stage, download_stage, ffmpeg, manifest_stage
 
 RUN = "random"
+EMBEDDED = {"train": 8, "val": 0, "test": 6}  # clips of the embedded data set
 SIZES = {"train": 24, "val": 9, "test": 12}
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (70, 70, 220)}
 OVERRIDES = (
     "experiment=tiny",
+    "evaluation=probes",
     "data.name=colours",
     "data.labels=[colour]",
     "data.chunks=1",
@@ -81,13 +83,18 @@ def built(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
         ChunkManifest(stage="decode", chunk=0, clips=records).write(layout.decoded(0))
         shard_stage.run(params, 0)
         index_stage.run(params)
-        run = params.runs[RUN]
-        torch.manual_seed(0)
-        model = SigmaModel(run.model, run.objective, params.data.clip)
-        files = RunLayout(params.name, RUN)
-        hub.save(files.weights, model, run, params.data.clip)
-        write_json(files.pretrained, {"model_sha256": sha256_file(files.weights)})
+        save_untrained(params)
     return folder
+
+
+def save_untrained(params: Params) -> None:
+    """Write the weights and the manifest of the run that is not trained."""
+    run = params.runs[RUN]
+    torch.manual_seed(0)
+    model = SigmaModel(run.model, run.objective, params.data.clip)
+    files = RunLayout(params.name, RUN)
+    hub.save(files.weights, model, run, params.data.clip)
+    write_json(files.pretrained, {"model_sha256": sha256_file(files.weights)})
 
 
 @pytest.fixture
@@ -95,5 +102,36 @@ def workplace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy of `built`, as the working directory."""
     folder = tmp_path / "project"
     shutil.copytree(built, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded_params() -> Params:
+    """The tiny experiment with 14 clips of the embedded data set."""
+    overrides = ["experiment=tiny", "data.chunks=1"]
+    overrides += [f"data.synthetic.{split}={count}" for split, count in EMBEDDED.items()]
+    overrides += ["severe.drawn.train=16", "severe.drawn.test=12"]
+    return composition.validate(yaml.safe_load(composition.compose(overrides)), place="test")
+
+
+@pytest.fixture(scope="session")
+def embedded_built(tmp_path_factory: pytest.TempPathFactory, embedded_params: Params) -> Path:
+    """A project folder with these clips, made by the real stages, and a run that is not trained."""
+    folder, params = tmp_path_factory.mktemp("embedded"), embedded_params
+    with contextlib.chdir(folder):
+        manifest_stage.run(params)
+        for stage in (download_stage, decode_stage, shard_stage):
+            stage.run(params, 0)
+        index_stage.run(params)
+        save_untrained(params)
+    return folder
+
+
+@pytest.fixture
+def embedded(embedded_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `embedded_built`, as the working directory."""
+    folder = tmp_path / "embedded"
+    shutil.copytree(embedded_built, folder)
     monkeypatch.chdir(folder)
     return folder

@@ -27,7 +27,7 @@ def problem(
         truth = np.arange(n) % classes
         ids = tuple(f"{split}-{k}" for k in range(n))
         values = means[truth] + rng.normal(size=(n, width))
-        features[split] = SplitFeatures(ids, values.astype(np.float32))
+        features[split] = SplitFeatures(ids, values.astype(np.float32)[:, None])
         labels |= {clip: {"kind": f"class {k}"} for clip, k in zip(ids, truth, strict=True)}
     built = task.build("kind", labels, features)
     assert isinstance(built, task.Task), built

@@ -142,15 +142,26 @@ def test_features_of_other_code_are_computed_anew(
     capsys: pytest.CaptureFixture[str],
     edit_source: Callable[[str], None],
 ) -> None:
-    """Catches features of older code in the scores of the present one."""
+    """Catches features or answers of older code in the scores of the present one, and either being
+    made again for code that they do not depend on."""
     evaluate(params, files)
     edit_source("pipeline/training/loop.py")  # not of this stage
     capsys.readouterr()
     evaluate(params, files)
-    assert "reusing" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "reusing" in out
+    assert out.count("as answered before") == 2
+    edit_source("pipeline/evaluation/knn.py")
+    evaluate(params, files)
+    out = capsys.readouterr().out
+    assert "reusing" in out
+    assert "linear: as answered before" in out
+    assert "knn: as answered before" not in out
     edit_source("pipeline/models/vit.py")
     evaluate(params, files)
-    assert "reusing" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "reusing" not in out
+    assert "as answered before" not in out
 
 
 def test_weights_that_nobody_vouches_for(params: Params, files: RunLayout) -> None:

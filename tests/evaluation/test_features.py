@@ -1,8 +1,10 @@
-"""Frozen features of a real encoder on real clips: exact, reused, resumed."""
+"""Frozen features of a real encoder on real clips: exact, reused, resumed, by any processes."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +17,22 @@ from pipeline.clips.loader import evaluation_batches
 from pipeline.clips.pixels import normalise
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params, Views
+from pipeline.errors import UserError
 from pipeline.evaluation import features
+from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.features import SplitFeatures
+from pipeline.evaluation.rows import How
 from pipeline.models import hub
-from pipeline.models.sigma import SigmaModel
+from pipeline.models.vit import Encoder
 from pipeline.shards.format import ClipEntry
 from pipeline.shards.index import DatasetIndex
 
 from .conftest import RUN, SIZES
 
-CPU = torch.device("cpu")
-
-
-class Counting(torch.nn.Module):
-    """An encoder that counts its clips and, at clip `stop`, is interrupted."""
-
-    def __init__(self, encoder: torch.nn.Module, stop: float = float("inf")) -> None:
-        super().__init__()
-        self.encoder, self.stop, self.seen = encoder, stop, 0
-
-    def forward(self, videos: Tensor) -> Tensor:
-        assert not self.training
-        assert not torch.is_grad_enabled()
-        self.seen += len(videos)
-        if self.seen > self.stop:
-            raise KeyboardInterrupt
-        features: Tensor = self.encoder(videos)
-        return features
-
 
 @pytest.fixture
-def model(workplace: Path, params: Params) -> SigmaModel:
-    return hub.load(RunLayout(params.name, RUN).weights)
+def encoder(workplace: Path, params: Params) -> Encoder:
+    return hub.load(RunLayout(params.name, RUN).weights).encoder
 
 
 @pytest.fixture
@@ -54,30 +40,55 @@ def entries(workplace: Path, params: Params) -> list[ClipEntry]:
     return DatasetIndex.load(DataLayout(params.data.name).shards).clips(sorted(SIZES))
 
 
+@contextmanager
+def watched(encoder: Encoder, stop: float) -> Iterator[list[int]]:
+    """Note how many views the encoder sees at a time; interrupt it after `stop` of them."""
+    seen: list[int] = []
+
+    def note(module: torch.nn.Module, inputs: tuple[Tensor]) -> None:
+        assert not module.training
+        assert not torch.is_grad_enabled()
+        seen.append(len(inputs[0]))
+        if sum(seen) > stop:
+            raise KeyboardInterrupt
+
+    handle = encoder.register_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
 def extract(
-    model: SigmaModel,
+    encoder: Encoder,
     entries: list[ClipEntry],
     params: Params,
     name: str = "features",
-    **changes: Any,
-) -> tuple[dict[str, SplitFeatures], int]:
-    """Return the features and how many views the encoder has seen for them."""
-    counting = Counting(model.encoder, changes.pop("stop", float("inf")))
-    settings: dict[str, Any] = {
-        "views": params.evaluation.views,
-        "path": Path(f"{name}.npz"),
-        "key": {"weights": "w"},
-        "batch_size": 7,
-        "device": CPU,
+    *,
+    views: Views | None = None,
+    key: dict[str, str] | None = None,
+    stop: float = float("inf"),
+    on_failure: Any = "stop",
+    **how: Any,
+) -> tuple[dict[str, SplitFeatures], list[int]]:
+    """Return the features, and how many views the encoder saw each time for them."""
+    splits = {
+        split: VideoClips(
+            [entry for entry in entries if entry.split == split],
+            params.data.clip,
+            views or params.evaluation.views,
+            on_failure,
+        )
+        for split in sorted({entry.split for entry in entries})
     }
-    settings |= changes
-    views = settings.pop("views")
-    plain = model.encoder
-    model.encoder = counting  # type: ignore[assignment]
-    try:
-        return features.extract(model, entries, params.data.clip, views, **settings), counting.seen
-    finally:
-        model.encoder = plain
+    settings = How(**{"batch_size": 7, "device": torch.device("cpu")} | how)
+    processes = how.get("processes", 1)  # what watches does not reach other ones
+    with watched(encoder, stop) if processes == 1 else nullcontext([]) as seen:
+        path = Path(f"{name}.npz")
+        found = features.extract(
+            encoder, splits, path=path, key=key or {"weights": "w"}, how=settings
+        )
+    return found, seen
 
 
 def assert_same(left: dict[str, SplitFeatures], right: dict[str, SplitFeatures]) -> None:
@@ -89,96 +100,133 @@ def assert_same(left: dict[str, SplitFeatures], right: dict[str, SplitFeatures])
 
 
 def test_every_clip_has_its_own_feature(
-    model: SigmaModel, entries: list[ClipEntry], params: Params
+    encoder: Encoder, entries: list[ClipEntry], params: Params
 ) -> None:
     """Catches clips that get each other's features, and pooling over another axis: every clip
     goes through the encoder alone here, and is averaged in float64."""
-    found, _ = extract(model, entries, params)
+    found, _ = extract(encoder, entries, params)
     assert {split: len(part.ids) for split, part in found.items()} == SIZES
     for entry in entries:
         (batch,) = evaluation_batches([entry], params.data.clip, params.evaluation.views, 1)
         with torch.no_grad():
-            tubes = model.encoder(normalise(batch.videos[:, 0]))
+            tubes = encoder(normalise(batch.videos[:, 0]))
         part = found[entry.split]
-        ours = part.values[part.ids.index(entry.id)]
+        (ours,) = part.values[part.ids.index(entry.id)]
         np.testing.assert_allclose(ours, tubes[0].double().mean(0), atol=2e-6)
 
 
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (45, 0), (7, 1)])
-def test_batch_size_and_workers_change_nothing(
-    model: SigmaModel, entries: list[ClipEntry], params: Params, batch_size: int, workers: int
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"batch_size": 1},
+        {"batch_size": 45},
+        {"workers": 1},
+        pytest.param({"processes": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_how_it_is_computed_changes_nothing(
+    encoder: Encoder, entries: list[ClipEntry], params: Params, how: dict[str, int]
 ) -> None:
-    """Catches a feature that depends on the batch it was computed in, and a lost last batch."""
-    first, _ = extract(model, entries, params)
-    second, _ = extract(model, entries, params, "other", batch_size=batch_size, workers=workers)
+    """Catches a feature that depends on the batch, worker or process it was computed in, and a
+    lost last batch."""
+    first, _ = extract(encoder, entries, params)
+    second, _ = extract(encoder, entries, params, "other", **how)
     for split in SIZES:
         assert first[split].ids == second[split].ids
         np.testing.assert_allclose(first[split].values, second[split].values, atol=2e-6)
 
 
-def test_views_are_averaged(model: SigmaModel, entries: list[ClipEntry], params: Params) -> None:
-    """Catches a view that is left out or counted twice."""
+def test_every_view_has_its_own_feature(
+    encoder: Encoder, entries: list[ClipEntry], params: Params
+) -> None:
+    """Catches a view that is left out, counted twice or in another's place, and more views at once
+    than were asked for."""
     views = Views(segments=2, crops=3)
-    found, seen = extract(model, entries[:5], params, views=views)
-    assert seen == 5 * 6
+    found, seen = extract(encoder, entries[:5], params, views=views)
+    assert sum(seen) == 5 * 6
+    assert max(seen) <= 7
     (batch,) = evaluation_batches(entries[:5], params.data.clip, views, 5)
     with torch.no_grad():
-        tokens = model.encoder(normalise(batch.videos.flatten(0, 1)))
-    expected = tokens.double().mean(1).unflatten(0, (5, 6)).mean(1).numpy()
+        tokens = encoder(normalise(batch.videos.flatten(0, 1)))
+    expected = tokens.double().mean(1).unflatten(0, (5, 6)).numpy()
     ours = np.concatenate([found[split].values for split in sorted(found)])
     order = [k for split in sorted(found) for k in range(5) if entries[k].split == split]
     np.testing.assert_allclose(ours, expected[order], atol=2e-6)
     assert np.ptp(batch.videos.numpy().astype(int), axis=1).max() > 0, "the views are equal"
 
 
-def test_computed_once_per_key(model: SigmaModel, entries: list[ClipEntry], params: Params) -> None:
+def test_computed_once_per_key(encoder: Encoder, entries: list[ClipEntry], params: Params) -> None:
     """Catches features of another checkpoint, data set or clip being reused, and none at all."""
-    first, seen = extract(model, entries, params)
-    assert seen == len(entries)
-    second, seen = extract(model, entries, params)
-    assert seen == 0
+    first, seen = extract(encoder, entries, params)
+    assert sum(seen) == len(entries)
+    second, seen = extract(encoder, entries, params)
+    assert seen == []
     assert_same(first, second)
-    third, seen = extract(model, entries, params, key={"weights": "other"})
-    assert seen == len(entries)
+    third, seen = extract(encoder, entries, params, key={"weights": "other"})
+    assert sum(seen) == len(entries)
     assert_same(first, third)
 
 
 def test_a_damaged_file_is_computed_again(
-    model: SigmaModel, entries: list[ClipEntry], params: Params
+    encoder: Encoder, entries: list[ClipEntry], params: Params
 ) -> None:
     """Catches a crash, or half the features, after a file was cut short or is something else."""
-    first, _ = extract(model, entries, params)
+    first, _ = extract(encoder, entries, params)
     path = Path("features.npz")
     whole = path.read_bytes()
     for damaged in (b"", b"not an archive", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
-        again, seen = extract(model, entries, params)
-        assert seen == len(entries)
+        again, seen = extract(encoder, entries, params)
+        assert sum(seen) == len(entries)
         assert_same(first, again)
         assert path.read_bytes() == whole
 
 
 def test_an_interrupted_extraction_goes_on(
-    model: SigmaModel, entries: list[ClipEntry], params: Params, monkeypatch: pytest.MonkeyPatch
+    encoder: Encoder, entries: list[ClipEntry], params: Params
 ) -> None:
-    """Catches work that is lost by an interruption, or done twice, or put in the wrong rows; and
-    a rest of another checkpoint being taken up."""
-    whole, _ = extract(model, entries, params, "uninterrupted")
-    monkeypatch.setattr(features, "SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(features, "SAVE_SHARE", 1e9)
+    """Catches work that is lost by an interruption, or done twice, or put in the wrong rows; a rest
+    of another checkpoint being taken up; and a row that was half written being believed."""
+    whole, _ = extract(encoder, entries, params, "uninterrupted")
     with pytest.raises(KeyboardInterrupt):
-        extract(model, entries, params, stop=21)
+        extract(encoder, entries, params, stop=21)  # test 12 in batches of 7, then train
     assert not Path("features.npz").exists()
-    shutil.copy("features.partial.npz", "x.partial.npz")
-    other, seen = extract(model, entries, params, "x", key={"weights": "other"})
-    assert seen == len(entries)
-    resumed, seen = extract(model, entries, params)
-    assert seen == len(entries) - 21
+    left = [path.name for path in Path().glob("features.partial-*")]
+    for name in left:
+        shutil.copy(name, name.replace("features", "x"))
+    other, seen = extract(encoder, entries, params, "x", key={"weights": "other"})
+    assert sum(seen) == len(entries)
+    rows = np.load("features.partial-train.npy", mmap_mode="r+")
+    assert rows[2].any()
+    rows[2] += 1  # as a power cut may leave it
+    rows.flush()
+    resumed, seen = extract(encoder, entries, params)
+    assert sum(seen) == len(entries) - 12 - 7 + 1
     assert_same(whole, resumed)
     assert_same(whole, other)
-    assert sorted(path.name for path in Path().glob("*.npz")) == [
-        "features.npz",
-        "uninterrupted.npz",
-        "x.npz",
-    ]
+    ends = {"features.npz", "uninterrupted.npz", "x.npz"}
+    assert {path.name for path in Path().iterdir() if path.is_file()} >= ends
+    assert not list(Path().glob("*.partial-*"))
     assert Path("features.npz").read_bytes() == Path("uninterrupted.npz").read_bytes()
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_clips_that_cannot_be_read(
+    encoder: Encoder, entries: list[ClipEntry], params: Params, processes: int
+) -> None:
+    """Catches features of another clip in the place of one that fails, a failure that nobody hears
+    of, and an error that does not reach the parent of several processes."""
+    bad = next(k for k, entry in enumerate(entries) if entry.split == "train")
+    spoilt = [*entries]
+    spoilt[bad] = type(entries[bad])(
+        **{name: getattr(entries[bad], name) for name in entries[bad].__dataclass_fields__}
+        | {"offset": entries[bad].offset + 300}
+    )
+    with pytest.raises(UserError, match=entries[bad].id):
+        extract(encoder, spoilt, params, processes=processes)
+    found, _ = extract(encoder, spoilt, params, on_failure="report", key={"k": "report"})
+    whole, _ = extract(encoder, entries, params, "whole")
+    assert found["train"].failed == (entries[bad].id,)
+    assert found["train"].ids == whole["train"].ids[1:]
+    np.testing.assert_allclose(found["train"].values, whole["train"].values[1:], atol=2e-6)
+    assert found["test"].failed == ()

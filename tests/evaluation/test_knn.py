@@ -20,9 +20,11 @@ from .problems import problem, shuffled
 
 def vote(asked: Task, row: int, k: int, temperature: float) -> dict[str, float]:
     """Count the votes for one test clip by the definition, in plain Python."""
-    query = asked.test.features[row].astype(float)
+    query = asked.test.features[row, 0].astype(float)
     similar = []
-    for values, name in zip(asked.train.features.astype(float), asked.train.truth, strict=True):
+    for values, name in zip(
+        asked.train.features[:, 0].astype(float), asked.train.truth, strict=True
+    ):
         cosine = math.fsum(query * values) / math.hypot(*query) / math.hypot(*values)
         similar.append((cosine, str(name)))
     votes: dict[str, float] = defaultdict(float)
@@ -36,7 +38,7 @@ def vote(asked: Task, row: int, k: int, temperature: float) -> dict[str, float]:
 def test_votes_are_those_counted_by_hand(seed: int, k: int, temperature: float) -> None:
     """Catches another distance, weights of the wrong sign or scale, and unweighted votes."""
     asked = problem(1.0, seed=seed, classes=6, width=3, sizes={"train": 40, "test": 12})
-    answer = knn.predict(asked, NearestNeighbours(k=k, temperature=temperature))
+    answer = knn.predict(asked, NearestNeighbours(k=(k,), temperature=temperature))
     for row, ranking in enumerate(answer.ranking):
         votes = vote(asked, row, k, temperature)
         best = sorted(votes, key=lambda name: -votes[name])[:5]
@@ -47,8 +49,8 @@ def test_length_does_not_count() -> None:
     """Catches Euclidean neighbours, and a fit that notices the test clips' scale."""
     asked = problem(2.0)
     scale = np.random.default_rng(1).uniform(0.1, 10, (len(asked.test.ids), 1)).astype(np.float32)
-    test = Labelled(asked.test.ids, asked.test.features * scale, asked.test.truth)
-    setting = NearestNeighbours(k=10, temperature=0.07)
+    test = Labelled(asked.test.ids, asked.test.features * scale[:, None], asked.test.truth)
+    setting = NearestNeighbours(k=(10,), temperature=0.07)
     same = knn.predict(replace(asked, test=test), setting).ranking
     assert same.tolist() == knn.predict(asked, setting).ranking.tolist()
 
@@ -57,9 +59,9 @@ def test_length_does_not_count() -> None:
 def test_extreme_temperatures_stay_finite(temperature: float) -> None:
     """Catches exp overflowing: a cold vote is the nearest's alone, a hot one is equal for all."""
     asked = problem(1.0, sizes={"train": 30, "test": 20})
-    answer = knn.predict(asked, NearestNeighbours(k=5, temperature=temperature))
+    answer = knn.predict(asked, NearestNeighbours(k=(5,), temperature=temperature))
     if temperature < 1:
-        nearest = knn.predict(asked, NearestNeighbours(k=1, temperature=1.0))
+        nearest = knn.predict(asked, NearestNeighbours(k=(1,), temperature=1.0))
         assert answer.ranking[:, 0].tolist() == nearest.ranking[:, 0].tolist()
     assert (answer.ranking[:, 0] != "").all()
 
@@ -67,13 +69,13 @@ def test_extreme_temperatures_stay_finite(temperature: float) -> None:
 def test_fewer_clips_than_k() -> None:
     """Catches the crash of k neighbours asked of fewer clips; the k that was used is told."""
     asked = problem(1.0, sizes={"train": 8, "test": 4})
-    answer = knn.predict(asked, NearestNeighbours(k=20, temperature=0.07))
+    answer = knn.predict(asked, NearestNeighbours(k=(20,), temperature=0.07))
     assert answer.chosen == {"k": 8, "temperature": 0.07}
 
 
 def test_finds_a_planted_signal_and_no_other() -> None:
     """Catches a probe that is blind, and one that sees the answers."""
-    asked, setting = problem(6.0), NearestNeighbours(k=20, temperature=0.07)
+    asked, setting = problem(6.0), NearestNeighbours(k=(20,), temperature=0.07)
     assert metrics.top_k(knn.predict(asked, setting).ranking, asked.test.truth, 1) > 0.95
     blind = replace(asked, train=shuffled(asked.train, 3))
     top1 = metrics.top_k(knn.predict(blind, setting).ranking, asked.test.truth, 1)

@@ -29,7 +29,9 @@ def top1(asked: Task, settings: LinearProbe = SETTINGS) -> float:
 
 def solved_by_torch(asked: Task, c: float) -> NDArray[np.str_]:
     """Minimise C x summed cross-entropy + |W|^2 / 2 on standardised features; rank test clips."""
-    x, x_test = (torch.tensor(p.features, dtype=torch.float64) for p in (asked.train, asked.test))
+    x, x_test = (
+        torch.tensor(p.features[:, 0], dtype=torch.float64) for p in (asked.train, asked.test)
+    )
     mean, deviation = x.mean(0), x.std(0, correction=0)
     y = torch.tensor(np.searchsorted(asked.classes, asked.train.truth))
     weight = torch.zeros(x.shape[1], len(asked.classes), dtype=torch.float64, requires_grad=True)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipeline.configuration.schema import Evaluation, LinearProbe, NearestNeighbours, Views
-from pipeline.evaluation import task
-from pipeline.evaluation.evaluate_stage import Results, probe_all
+from pipeline.configuration.schema import LinearProbe, NearestNeighbours
+from pipeline.evaluation import knn, linear, task
 from pipeline.evaluation.features import SplitFeatures
+from pipeline.evaluation.recognition import Probe, Results, probe_all
 from pipeline.evaluation.task import Task
 
-SETTINGS = Evaluation(
-    name="test",
-    views=Views(segments=1, crops=1),
-    batch_size=4,
-    linear=LinearProbe(inverse_regularisation=(0.1, 1.0), max_iterations=100),
-    knn=NearestNeighbours(k=3, temperature=0.07),
-)
+LINEAR = LinearProbe(inverse_regularisation=(0.1, 1.0), max_iterations=100)
+PROBES: dict[str, Probe] = {
+    "linear": lambda asked: linear.predict(asked, LINEAR),
+    "knn": lambda asked: knn.predict(asked, NearestNeighbours(k=(3,), temperature=0.07)),
+}
 Truth = dict[str, list[str]]  # split -> the label of each clip, "" where it has none
 
 
@@ -27,7 +27,9 @@ def data_set(truth: Truth) -> tuple[dict[str, dict[str, str]], dict[str, SplitFe
     for split, names in truth.items():
         ids = tuple(f"{split}-{k}" for k in range(len(names)))
         rows = [[name == "a", name == "b", 0.1 * k] for k, name in enumerate(names)]
-        features[split] = SplitFeatures(ids, np.array(rows, dtype=np.float32))
+        features[split] = SplitFeatures(
+            ids, np.array(rows, dtype=np.float32).reshape(len(ids), 1, 3)
+        )
         found = zip(ids, names, strict=True)
         labels |= {clip: {"kind": name} if name else {} for clip, name in found}
     return labels, features
@@ -35,7 +37,7 @@ def data_set(truth: Truth) -> tuple[dict[str, dict[str, str]], dict[str, SplitFe
 
 def probe(truth: Truth, lost: dict[str, str] | None = None) -> Results:
     labels, features = data_set(truth)
-    return probe_all(("kind",), labels, features, lost or {}, SETTINGS)
+    return probe_all(("kind",), labels, features, lost or {}, PROBES)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_a_probe_that_cannot_be_run_says_why(truth: Truth, reason: str) -> None:
     results = probe(truth)
     assert [(note.probe, note.clips) for note in results.skipped] == [("linear", 0), ("knn", 0)]
     assert all(reason in note.reason for note in results.skipped)
-    assert results.scores == results.details == results.predictions == []
+    assert results.scores == results.details == results.answers == []
 
 
 def test_every_test_row_is_accounted_for() -> None:
@@ -81,7 +83,7 @@ def test_every_test_row_is_accounted_for() -> None:
     assert detail["classes"] == ["a", "b", "c"]
     assert detail["confusion"][2][2] == 0
     assert sum(map(sum, detail["confusion"])) == 4
-    assert len(results.predictions) == 8
+    assert [len(answer.ranking) for *_, answer in results.answers] == [4, 4]
 
 
 def test_val_without_labels_does_not_choose() -> None:
@@ -100,14 +102,21 @@ def test_labels_and_features_stay_together() -> None:
     assert isinstance(asked, Task)
     assert asked.train.ids.tolist() == ["train-1", "train-2", "train-4"]
     for part in (asked.train, asked.test):
-        assert part.features[:, 0].tolist() == (part.truth == "a").tolist()
-        assert part.features[:, 1].tolist() == (part.truth == "b").tolist()
+        assert part.features[:, 0, 0].tolist() == (part.truth == "a").tolist()
+        assert part.features[:, 0, 1].tolist() == (part.truth == "b").tolist()
 
 
-def test_a_probe_switched_off_is_not_mentioned() -> None:
-    """Catches a probe that runs, or is reported, although the configuration has none."""
+def test_a_probe_restricted_to_labels_is_not_asked_of_others() -> None:
+    """Catches a costly probe that runs on every label, and one that reports the others skipped."""
     labels, features = data_set({"train": ["a", "b"], "test": ["a", "b"]})
-    settings = SETTINGS.model_copy(update={"linear": None})
-    results = probe_all(("kind",), labels, features, {}, settings)
+    results = probe_all(("kind",), labels, features, {}, PROBES, {"linear": ("other",)})
     assert [score.probe for score in results.scores] == ["knn"]
     assert results.skipped == []
+
+
+def test_clips_that_failed_are_missing_from_the_scores() -> None:
+    """Catches a score over fewer clips that does not say which ones could not be read."""
+    labels, features = data_set({"train": ["a", "b"], "test": ["a", "b"]})
+    features["test"] = replace(features["test"], failed=("gone",))
+    (row, _) = probe_all(("kind",), labels, features, {}, PROBES).scores
+    assert (row.scored, row.of, row.missing) == (2, 3, ["gone"])

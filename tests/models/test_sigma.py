@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
+from pipeline.models import vit
 from pipeline.models.projection import normalised_pixels
 from pipeline.models.sigma import SigmaModel
 from pipeline.models.tubes import split_mask
@@ -88,6 +89,20 @@ def test_recomputed_activations_change_nothing(
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name])
+
+
+def test_short_and_long_sequences_attend_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain and fused attention, either side of the length that chooses: values and gradients."""
+    found = []
+    for short in (5, 4):  # plain, fused
+        monkeypatch.setattr(vit, "SHORT", short)
+        generator = torch.Generator().manual_seed(0)
+        qkv = torch.randn(3, 2, 3, 5, 8, generator=generator, requires_grad=True)
+        mixed = vit.attend(*qkv)
+        mixed.square().sum().backward()
+        found.append((mixed, qkv.grad))
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(plain, fused, rtol=1e-4, atol=1e-5)
 
 
 def test_dropped_paths_only_when_training(model: Model, pixel: Objective, clip: Clip) -> None:

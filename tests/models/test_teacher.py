@@ -179,6 +179,19 @@ def test_a_file_is_checked_before_it_is_used(weights: Path, tmp_path: Path) -> N
         frozen_target(settings(other), GRID)
 
 
+def test_a_teacher_in_bfloat16_says_nearly_the_same(weights: Path) -> None:
+    """Half of the memory and of the work; its digest must still be that of the weights as given."""
+    tubes = GRID.split(torch.randn(2, 3, *GRID.clip_shape))
+    everything = torch.arange(GRID.count).expand(2, -1)
+    whole = frozen_target(settings(weights), GRID)
+    half = frozen_target(settings(weights, precision="bf16", own_stream=True), GRID)
+    assert {p.dtype for p in half._network[0].parameters()} == {torch.bfloat16}
+    assert half.digest == whole.digest
+    expected, found = whole(tubes, everything), half.begin(tubes, everything)()
+    assert found.dtype == torch.float32
+    assert functional.cosine_similarity(found, expected, dim=-1).min() > 0.99
+
+
 def test_digest_depends_on_every_value_and_name() -> None:
     """The recorded digest must tell teachers apart."""
     state = {"a": torch.zeros(2), "b": torch.ones(2, dtype=torch.bfloat16)}

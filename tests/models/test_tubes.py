@@ -50,6 +50,22 @@ def test_the_last_axis_of_a_tube_is_the_channel() -> None:
     assert torch.equal(grid.split(videos)[0, 0], torch.arange(3.0).repeat(8))
 
 
+@given(grids(), st.integers(1, 2))
+def test_first_frames_are_every_tubes_first(grid: TubeGrid, batch: int) -> None:
+    """A frozen image transformer looks at these: another frame's features would be its targets."""
+    videos = torch.randn(batch, 3, *grid.clip_shape)
+    expected = videos[:, :, :: grid.tube[0]].transpose(1, 2).flatten(0, 1)
+    assert torch.equal(grid.first_frames(grid.split(videos)), expected)
+
+
+@given(grids())
+def test_order_in_memory_does_not_matter(grid: TubeGrid) -> None:
+    """Clips come with the channels of a pixel side by side; others with channels apart."""
+    videos = torch.randn(2, 3, *grid.clip_shape)
+    adjoining = videos.to(memory_format=torch.channels_last_3d)
+    assert torch.equal(grid.split(adjoining), grid.split(videos))
+
+
 def test_a_tube_that_does_not_divide_the_clip_is_refused() -> None:
     """Cutting off a rest in silence would shift every later tube."""
     clip = Clip(frames=5, stride=1, size=16, scales=(1.0,), flip=False)

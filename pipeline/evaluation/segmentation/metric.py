@@ -27,7 +27,24 @@ def mean_iou(truth: Labels, prediction: Labels, *, matching: Matching) -> float:
     `greedy_many_to_one`  every segment goes to the class with which its IoU is largest, the lower
                           class where two are equal (over-clustering).
     """
-    classes, overlap = _overlaps(truth, prediction)
+    classes, _, overlap, owner = _matched(truth, prediction, matching)
+    merged = (owner[:, None] == classes).astype(overlap.dtype)  # segments x classes
+    united = overlap @ merged  # pixels of class i that were given to class j
+    return float(np.diag(_iou(united, overlap.sum(1), united.sum(0))).mean())
+
+
+def named(truth: Labels, prediction: Labels, *, matching: Matching) -> Labels:
+    """Return `prediction` with every segment replaced by the class that it was matched with."""
+    _, segments, _, owner = _matched(truth, prediction, matching)
+    answer: Labels = owner[np.searchsorted(segments, prediction)]
+    return answer
+
+
+def _matched(
+    truth: Labels, prediction: Labels, matching: Matching
+) -> tuple[Labels, Labels, NDArray[np.int64], Labels]:
+    """Return classes, segments, the pixels that each two share, and each segment's class."""
+    classes, segments, overlap = _overlaps(truth, prediction)
     iou = _iou(overlap, overlap.sum(1), overlap.sum(0))
     if matching == "hungarian":
         rows, columns = linear_sum_assignment(iou, maximize=True)
@@ -37,20 +54,18 @@ def mean_iou(truth: Labels, prediction: Labels, *, matching: Matching) -> float:
         owner = classes[iou.argmax(0)]
     else:
         raise ValueError(f"unknown matching {matching!r}")
-    merged = (owner[:, None] == classes).astype(overlap.dtype)  # segments x classes
-    united = overlap @ merged  # pixels of class i that were given to class j
-    return float(np.diag(_iou(united, overlap.sum(1), united.sum(0))).mean())
+    return classes, segments, overlap, owner
 
 
-def _overlaps(truth: Labels, prediction: Labels) -> tuple[Labels, NDArray[np.int64]]:
-    """The classes, and the number of pixels that each shares with each segment."""
+def _overlaps(truth: Labels, prediction: Labels) -> tuple[Labels, Labels, NDArray[np.int64]]:
+    """The classes, the segments, and the number of pixels that each two of them share."""
     if truth.shape != prediction.shape or not truth.size:
         raise ValueError(f"labels of shapes {truth.shape} and {prediction.shape} do not compare")
     classes, rows = np.unique(truth, return_inverse=True)
     segments, columns = np.unique(prediction, return_inverse=True)
     cells = rows.ravel() * len(segments) + columns.ravel()
     counts = np.bincount(cells, minlength=len(classes) * len(segments))
-    return classes, counts.reshape(len(classes), len(segments)).astype(np.int64)
+    return classes, segments, counts.reshape(len(classes), len(segments)).astype(np.int64)
 
 
 def _iou(

@@ -1,0 +1,308 @@
+"""Fine-tuning: the whole encoder learns a task, with a new linear head.
+
+Protocol of VideoMAE (Tong et al. 2022, appendix), which the paper follows (section 4): AdamW with
+layer decay, RandAugment, random erasing, Mixup and CutMix, label smoothing, drop path, averaged
+weights. With `frozen` only the head learns: the paper's linear probe. Nothing is chosen on the way:
+the weights after the last step are the result, and no test clip is looked at.
+
+As in pretraining the batch of each step and all random numbers depend on seed and step alone, so
+that a resumed fine-tuning equals an uninterrupted one.
+
+Letters: n clips, B of a batch, b of a part of it, C outputs, T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.data.mixup import Mixup
+from timm.data.random_erasing import RandomErasing
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.clips.order import steps_of
+from pipeline.clips.pixels import normalise
+from pipeline.configuration.schema import Clip, Finetune
+from pipeline.errors import UserError
+from pipeline.evaluation.training_clips import TrainingBatch, batches, seeded
+from pipeline.files import sha256_file
+from pipeline.models import hub
+from pipeline.models.classifier import Classifier
+from pipeline.progress import Progress
+from pipeline.shards.format import ClipEntry
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.devices import choose_device, fast_fp32
+from pipeline.training.interruption import GoOnLater, StopRequest
+from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
+
+Kind = Literal["single", "multi", "regression"]
+SAVED = 1  # checkpoints that are kept
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the clips stand for: `values`, one row per clip.
+
+    `single`: the number of the class, int (n,). `multi`: 1 where a class applies, (n, C).
+    `regression`: C numbers, (n, C). `outputs` is C.
+    """
+
+    kind: Kind
+    values: NDArray[Any]
+    outputs: int
+
+
+@dataclass
+class Learner:
+    """All that changes while a network is fine-tuned."""
+
+    network: Classifier
+    optimiser: torch.optim.Optimizer
+    average: ModelEmaV3 | None
+    done: int = 0
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        """Become what the newest checkpoint says."""
+        body = checkpoints.latest()
+        if body is not None:
+            self.network.load_state_dict(body["network"])
+            self.optimiser.load_state_dict(body["optimiser"])
+            if self.average is not None:
+                self.average.module.load_state_dict(body["average"])
+            self.done = body["step"]
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint."""
+        body: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        if self.average is not None:
+            body["average"] = self.average.module.state_dict()
+        checkpoints.save(self.done, body)
+
+    @property
+    def result(self) -> Classifier:
+        """The network that is scored: the averaged one where there is one."""
+        chosen: Classifier = self.network if self.average is None else self.average.module
+        return chosen.eval()
+
+
+def fit(
+    weights: Path,
+    clip: Clip,
+    entries: Sequence[ClipEntry],
+    targets: Targets,
+    settings: Finetune,
+    *,
+    folder: Path,
+    label: str,
+    code: str = "",
+    threads: int = 1,
+    workers: int = 0,
+    cache_mib: int = 0,
+) -> Classifier:
+    """Fine-tune the encoder in `weights` on `entries`; return it in evaluation mode.
+
+    Args:
+        weights: a run's `model.safetensors`.
+        entries: the train clips, and no others.
+        targets: of these clips, in their order.
+        folder: of the checkpoints; an interrupted call goes on there. The caller removes it.
+        label: begins the messages.
+        code: a hash of the code that decides the result; checkpoints of other code are set aside.
+
+    Raises:
+        UserError: where the loss is not finite, or a clip cannot be decoded.
+        GoOnLater: after SIGTERM or SIGUSR1, once the step is done and saved.
+    """
+    torch.set_num_threads(threads)
+    device = choose_device()
+    distinct = settings.batch_size // settings.augmentation.repeated
+    steps = steps_of(settings.epochs, n=len(entries), batch_size=distinct)
+    learner = begin(weights, clip, targets.outputs, settings, device)
+    state = {
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every", "views"}),
+        "clip": clip.model_dump(mode="json"),
+        "weights": sha256_file(weights),
+        "train": _digest(entries, targets),
+        "code": code,
+    }
+    checkpoints = Checkpoints(folder, state, SAVED, label)
+    learner.resume(checkpoints)
+    rates = learning_rates(settings, steps, clips=len(entries))
+    values = torch.from_numpy(np.asarray(targets.values))
+    waiting = batches(
+        entries,
+        clip,
+        settings,
+        range(learner.done, steps),
+        workers=workers,
+        cache_mib=cache_mib,
+    )
+    with (
+        fast_fp32(device, learner.network.encoder.grid.count),
+        StopRequest() as stop,
+        Progress(label, steps, "steps", done=learner.done) as progress,
+    ):
+        for batch in stop.until(waiting):
+            loss = _step(
+                learner, batch, values, targets, settings, float(rates[batch.step]), device
+            )
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} in step {batch.step + 1:,}",
+                    place=label,
+                    remedy="lower evaluation.finetune.base_lr, or set clip_grad or precision=fp32",
+                )
+            learner.done = batch.step + 1
+            if learner.done % settings.checkpoint_every == 0 or learner.done == steps:
+                learner.save(checkpoints)
+            progress.advance(loss=f"{loss:.3f}")
+    if learner.done < steps:
+        learner.save(checkpoints)
+        raise GoOnLater(str(stop.signal), f"after step {learner.done:,} of {steps:,}")
+    return learner.result
+
+
+def begin(
+    weights: Path, clip: Clip, outputs: int, settings: Finetune, device: torch.device
+) -> Learner:
+    """Build the network with the pretrained encoder, its optimiser and its average."""
+    run, _ = hub.read_config(weights)
+    drop_path = 0.0 if settings.frozen else settings.drop_path
+    model = run.model.model_copy(update={"drop_path": drop_path})
+    with seeded(settings.seed):
+        norm: Literal["layer", "batch"] = "batch" if settings.batch_norm else "layer"
+        network = Classifier(model, clip, outputs, head_scale=settings.head_scale, norm=norm)
+    hub.load_pretrained_encoder(network.encoder, hub.read_state(weights), place=str(weights))
+    network.to(device).train()
+    if settings.frozen:
+        network.encoder.requires_grad_(False)
+    groups = parameter_groups(
+        network,
+        settings.weight_decay,
+        layer_decay=settings.layer_decay,
+        depth=model.depth,
+    )
+    average = None
+    if settings.ema is not None:
+        # A warm-up of the decay, or a short training would be averaged with its beginning.
+        average = ModelEmaV3(network, decay=settings.ema, use_warmup=True)
+    return Learner(network, _optimiser([dict(group) for group in groups], settings), average)
+
+
+def _optimiser(groups: list[dict[str, Any]], settings: Finetune) -> torch.optim.Optimizer:
+    if settings.solver == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=settings.betas[0])
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=True)
+
+
+def learning_rates(settings: Finetune, steps: int, *, clips: int) -> NDArray[np.float64]:
+    """The rate of each step before layer decay: warm-up and cosine, per 256 clips of a batch."""
+    size = settings.batch_size
+    distinct = size // settings.augmentation.repeated
+    warmup = min(steps, steps_of(settings.warmup_epochs, n=clips, batch_size=distinct))
+    return schedule(
+        scaled_rate(settings.base_lr, size),
+        scaled_rate(settings.final_lr, size),
+        epochs=steps,
+        steps_per_epoch=1,
+        warmup_epochs=warmup,
+        start=scaled_rate(settings.warmup_lr, size),
+    )
+
+
+def _step(
+    learner: Learner,
+    batch: TrainingBatch,
+    values: Tensor,
+    targets: Targets,
+    settings: Finetune,
+    rate: float,
+    device: torch.device,
+) -> float:
+    """Do one step; return the mean loss of its batch."""
+    network, parts = learner.network, settings.accumulation
+    network.train()
+    if settings.frozen:
+        network.encoder.eval()
+    for group in learner.optimiser.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    learner.optimiser.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=device)
+    with seeded(_seed(settings.seed, batch.step)):
+        for videos, indices in zip(
+            batch.videos.chunk(parts), batch.indices.chunk(parts), strict=True
+        ):
+            pixels = normalise(videos.to(device, non_blocking=True))
+            target = values[indices].to(device)
+            pixels, target = mixed(pixels, target, targets, settings)
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                loss = loss_of(network(pixels), target, targets.kind, settings)
+            (loss / parts).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach() / parts
+    if settings.clip_grad is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip_grad)
+    if not torch.isfinite(total):
+        return float(total)  # before it could spoil the weights
+    learner.optimiser.step()
+    if learner.average is not None:
+        learner.average.update(network, step=batch.step + 1)
+    return float(total)
+
+
+def mixed(
+    pixels: Tensor, target: Tensor, targets: Targets, settings: Finetune
+) -> tuple[Tensor, Tensor]:
+    """Erase rectangles of clips (b, 3, T, H, W), and mix each clip and target with another one.
+
+    Frames and colours become one axis, so that all frames of a clip are treated alike.
+    """
+    wanted, shape = settings.augmentation, pixels.shape
+    flat = pixels.flatten(1, 2)  # b, 3 T, H, W
+    if wanted.erasing:
+        erase = RandomErasing(wanted.erasing, mode="pixel", device=pixels.device)  # type: ignore[no-untyped-call]
+        flat = erase(flat)
+    if (wanted.mixup or wanted.cutmix) and targets.kind != "regression":
+        mixup = Mixup(  # type: ignore[no-untyped-call]
+            mixup_alpha=wanted.mixup,
+            cutmix_alpha=wanted.cutmix,
+            prob=wanted.mix_probability,
+            switch_prob=wanted.switch_probability,
+            label_smoothing=wanted.label_smoothing,
+            num_classes=targets.outputs,
+            multi_label=targets.kind == "multi",
+        )
+        flat, target = mixup(flat, target)
+    return flat.reshape(shape), target
+
+
+def loss_of(logits: Tensor, target: Tensor, kind: Kind, settings: Finetune) -> Tensor:
+    """The loss of a part of a batch: logits (b, C), targets as `mixed` leaves them."""
+    if kind == "regression":
+        return functional.smooth_l1_loss(logits.float(), target.float().view_as(logits))
+    if kind == "multi":
+        return functional.binary_cross_entropy_with_logits(logits.float(), target.float())
+    mixed_already = target.ndim == 2  # then it is smoothed, too
+    smoothing = 0.0 if mixed_already else settings.augmentation.label_smoothing
+    return functional.cross_entropy(logits.float(), target, label_smoothing=smoothing)
+
+
+def _seed(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"finetune/{seed}/{step}".encode()).digest()[:7], "big")
+
+
+def _digest(entries: Sequence[ClipEntry], targets: Targets) -> str:
+    digest = hashlib.sha256("\n".join(entry.id for entry in entries).encode())
+    digest.update(np.ascontiguousarray(targets.values).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,123 @@
+"""What a clip scores, and the rows of the table: means over clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.configuration.schema import Segmentation
+from pipeline.evaluation.scores import NAMES_KEPT
+from pipeline.evaluation.segmentation import clusters, metric
+from pipeline.evaluation.segmentation.sources import Lost, MaskedClip
+
+VOID = 255  # in masks: pixels that count nowhere
+Protocol = Literal["clustering", "over_clustering"]
+MATCHING: dict[Protocol, metric.Matching] = {
+    "clustering": "hungarian",
+    "over_clustering": "greedy_many_to_one",
+}
+
+
+class ClipScore(BaseModel):
+    """One clip: mean IoU of both protocols, and of the answer "all pixels are one segment"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    classes: int  # in the masks, the background too
+    clustering: float
+    over_clustering: float
+    one_segment: float
+
+
+class Score(BaseModel):
+    """A row of the table. `miou` and `one_segment` are means over the `scored` clips, 0 to 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark: Literal["segmentation"] = "segmentation"
+    data: str
+    kind: str  # of the data set: embedded, davis2017, youtube_vos
+    frames: int  # of a clip
+    protocol: Protocol
+    clusters: int | None  # None: as many as the clip has classes
+    miou: float | None  # None where no clip could be scored
+    standard_error: float | None  # of miou, over clips; None of fewer than two
+    one_segment: float | None  # what "all pixels are one segment" gives
+    scored: int
+    of: int
+    missing: list[str]  # ids of clips that are not scored, the first ones by name
+    missing_clips: int  # all of them
+
+
+def score_clip(
+    clip: MaskedClip, tokens: NDArray[np.float32], settings: Segmentation
+) -> ClipScore | Lost:
+    """Score one clip from its tokens (t,h,w,D); Lost where its masks show no object."""
+    answered = answers(clip, tokens, settings)
+    if isinstance(answered, Lost):
+        return answered
+    counts = clip.masks != VOID
+    truth = clip.masks[counts].astype(np.int64)
+    found = {
+        protocol: metric.mean_iou(truth, segments[counts], matching=MATCHING[protocol])
+        for protocol, segments in answered.items()
+    }
+    nothing = metric.mean_iou(truth, np.zeros_like(truth), matching="hungarian")
+    return ClipScore(
+        id=clip.id,
+        classes=len(np.unique(truth)),
+        clustering=found["clustering"],
+        over_clustering=found["over_clustering"],
+        one_segment=nothing,
+    )
+
+
+def answers(
+    clip: MaskedClip, tokens: NDArray[np.float32], settings: Segmentation
+) -> dict[Protocol, clusters.Labels] | Lost:
+    """Return the segments (T,R,R) of both protocols."""
+    present = np.unique(clip.masks[clip.masks != VOID])
+    if not (present != metric.BACKGROUND).any():
+        return Lost(clip.id, "no_object", "the masks of the frames looked at show no object")
+    counts = (len(present), settings.clusters)
+    frames, resolution = clip.masks.shape[:2]
+    found = clusters.segment(tokens, frames, resolution, counts, settings)
+    return {"clustering": found[0], "over_clustering": found[1]}
+
+
+def rows(
+    data: str,
+    kind: str,
+    frames: int,
+    scored: Sequence[ClipScore],
+    lost: Sequence[Lost],
+    settings: Segmentation,
+) -> list[Score]:
+    """Return a row per protocol. `lost` are all clips that are not scored."""
+    names = sorted(clip.id for clip in lost)
+    table = []
+    for protocol in MATCHING:
+        values = np.array([getattr(clip, protocol) for clip in scored], dtype=np.float64)
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+        table.append(
+            Score(
+                data=data,
+                kind=kind,
+                frames=frames,
+                protocol=protocol,
+                clusters=settings.clusters if protocol == "over_clustering" else None,
+                miou=float(values.mean()) if len(values) else None,
+                standard_error=None if error is None else float(error),
+                one_segment=float(np.mean([c.one_segment for c in scored])) if scored else None,
+                scored=len(scored),
+                of=len(scored) + len(lost),
+                missing=names[:NAMES_KEPT],
+                missing_clips=len(names),
+            )
+        )
+    return table

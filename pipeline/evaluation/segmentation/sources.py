@@ -1,0 +1,156 @@
+"""Clips with masks, as the encoder and the metric take them; from folders or the embedded data.
+
+Letters: T frames, S size of the model's clips, R resolution of masks and segments, in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from pipeline.clips import crops, sampling, stored
+from pipeline.clips.frames import DecodeError
+from pipeline.clips.workers import in_order
+from pipeline.configuration.schema import Clip, Synthetic
+from pipeline.errors import UserError
+from pipeline.evaluation.segmentation.folders import UnreadableError, Video
+from pipeline.shards.format import ClipEntry
+from pipeline.videos import synthetic
+
+Pixels = NDArray[np.uint8]
+MIN_FRAMES = 2  # with masks, for a video to be one
+
+
+@dataclass(frozen=True)
+class MaskedClip:
+    """A clip: `frames` uint8 (T,S,S,3), `masks` uint8 (T,R,R): 0 background, 255 void."""
+
+    id: str
+    frames: Pixels
+    masks: Pixels
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A clip of the list that cannot be scored. `outcome` is one word, `reason` a line."""
+
+    id: str
+    outcome: str
+    reason: str
+
+
+class Source(Protocol):
+    """A data set with masks."""
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """All clips, those that cannot be read too, in their order."""
+
+    def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
+        """Read one clip of `frames` frames."""
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Videos in folders, each a clip of frames spread evenly over it, squeezed to a square."""
+
+    name: str
+    videos: Sequence[Video]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return [video.id for video in self.videos]
+
+    def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
+        video = self.videos[place]
+        if len(video) < MIN_FRAMES:
+            reason = f"{len(video)} frames have both a picture and a mask"
+            return Lost(video.id, "too_short" if len(video) else "missing", reason)
+        try:
+            pictures, masks = video.read(sampling.per_segment_centred(len(video), frames, 1)[0])
+        except UnreadableError as error:
+            return Lost(video.id, "corrupt", str(error))
+        whole = crops.Window(0, 0, *masks.shape[1:])
+        return MaskedClip(
+            video.id, crops.cut(pictures, whole, size), scaled_masks(masks, resolution)
+        )
+
+
+@dataclass(frozen=True)
+class EmbeddedSource:
+    """Clips of the embedded data set out of its shards, with the masks that they are drawn from.
+
+    A clip is the middle of the video, at the stride that the model sees.
+    """
+
+    name: str
+    entries: Sequence[ClipEntry]
+    settings: Synthetic
+    stride: int
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return [entry.id for entry in self.entries]
+
+    def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
+        entry = self.entries[place]
+        if entry.frames != self.settings.frames:
+            reason = f"{entry.frames} frames where {self.settings.frames} were drawn"
+            return Lost(entry.id, "resampled", reason)
+        chosen = sampling.dense_centred(entry.frames, frames, self.stride, 1)[0]
+        try:
+            pictures = stored.read(entry, chosen)
+        except DecodeError as error:
+            return Lost(entry.id, "corrupt", str(error))
+        drawn = synthetic.render(self.settings, *synthetic.parse_id(entry.id))
+        window = crops.along_long_side(entry.height, entry.width, 1)[0]
+        return MaskedClip(
+            entry.id,
+            crops.cut(pictures, window, size),
+            scaled_masks(drawn.masks[chosen], resolution),
+        )
+
+
+def scaled_masks(masks: Pixels, resolution: int) -> Pixels:
+    """Return masks (T,H,W) at (T,R,R): of each pixel the number at its middle."""
+    middles = np.arange(resolution) + 0.5
+    rows = (middles * masks.shape[1] / resolution).astype(np.int64)
+    columns = (middles * masks.shape[2] / resolution).astype(np.int64)
+    return np.ascontiguousarray(masks[:, rows[:, None], columns])
+
+
+def clips(
+    source: Source, places: Sequence[int], frames: int, clip: Clip, resolution: int, workers: int
+) -> Iterator[MaskedClip | Lost]:
+    """Yield the clips at these places, in their order, read by `workers` processes (0: this one).
+
+    Raises:
+        UserError: where a shard of the embedded data set is damaged.
+    """
+    reading = _Reading(source, places, frames, clip.size, resolution)
+    return in_order(reading, range(len(places)), workers)
+
+
+@dataclass
+class _Reading(Dataset["MaskedClip | Lost | UserError"]):
+    source: Source
+    places: Sequence[int]
+    frames: int
+    size: int
+    resolution: int
+
+    def __getitem__(self, number: int) -> MaskedClip | Lost | UserError:
+        place = self.places[number]
+        try:
+            return self.source.clip(place, self.frames, self.size, self.resolution)
+        except UserError as error:
+            return error

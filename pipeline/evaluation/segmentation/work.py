@@ -1,0 +1,170 @@
+"""The clips of one data set at one length: encoded one by one, clustered, scored, and drawn.
+
+Letters: t, h, w tubes of a clip along time and space, D width of a token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from pipeline.clips.pixels import normalise
+from pipeline.configuration.schema import Clip, Segmentation
+from pipeline.evaluation.segmentation import pictures, scores
+from pipeline.evaluation.segmentation.scores import ClipScore
+from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, clips
+from pipeline.models.vit import Encoder
+from pipeline.progress import Progress
+from pipeline.training.devices import choose_device, fast_fp32
+from pipeline.videos.journal import Journal
+
+Tokens = NDArray[np.float32]
+Outcome = ClipScore | Lost
+WAITING = 4  # clips per process that may wait to be clustered
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A clip, and its tokens (t,h,w,D)."""
+
+    clip: MaskedClip
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class Work:
+    """One data set at one clip length, for one run's encoder."""
+
+    source: Source
+    encoder: Encoder  # for clips of this length
+    clip: Clip
+    settings: Segmentation
+    key: str  # of all that the scores depend on but the clip
+    label: str
+    threads: int = 1
+    workers: int = 0
+
+    @property
+    def frames(self) -> int:
+        """The length of a clip."""
+        return self.encoder.grid.clip_shape[0]
+
+    def score(self, path: Path) -> list[Outcome]:
+        """Return every clip's outcome; what the journal at `path` holds is not done again."""
+        ids = self.source.ids
+        with ExitStack() as stack:
+            journal = stack.enter_context(Journal(path))
+            waiting = [k for k, clip in enumerate(ids) if not journal.get(self._place(clip))]
+            done = len(ids) - len(waiting)
+            progress = stack.enter_context(Progress(self.label, len(ids), "clips", done=done))
+            stack.enter_context(threadpool_limits(self.threads))
+            pool = None
+            if self.settings.processes > 1 and waiting:
+                context = multiprocessing.get_context("spawn")
+                pool = ProcessPoolExecutor(
+                    self.settings.processes, context, threadpool_limits, (1,)
+                )
+                stack.enter_context(pool)
+            call = partial(_score, self.settings)
+            most = WAITING * self.settings.processes
+            for outcome in _in_turn(self._encoded(waiting), call, pool, most):
+                journal.add(self._place(outcome.id), **_entry(outcome))
+                progress.advance()
+            return [_outcome(clip, journal.get(self._place(clip))) for clip in ids]
+
+    def draw(self, scored: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
+        """Write strips of some of the scored clips; return each one's id and file."""
+        shutil.rmtree(folder, ignore_errors=True)
+        number = min(self.settings.pictures, len(scored))
+        chosen = [scored[k] for k in np.linspace(0, len(scored) - 1, number).astype(int)]
+        written: list[tuple[str, Path]] = []
+        with threadpool_limits(self.threads):
+            for each in self._encoded([self.source.ids.index(clip) for clip in chosen]):
+                if isinstance(each, Lost):
+                    continue
+                found = scores.answers(each.clip, each.tokens, self.settings)
+                if isinstance(found, Lost):
+                    continue
+                path = folder / f"{len(written):02d}.png"
+                strip = pictures.strip(each.clip, found["clustering"], found["over_clustering"])
+                pictures.write(path, strip)
+                written.append((each.clip.id, path))
+        return written
+
+    def _encoded(self, places: Sequence[int]) -> Iterator[Encoded | Lost]:
+        """Yield the clips at these places with their tokens.
+
+        The encoder sees one clip at a time: in a batch the last bits of a token depend on the
+        clips beside it, and k-means may turn such a bit into another segment.
+        """
+        torch.set_num_threads(self.threads)
+        device, grid = choose_device(), self.encoder.grid
+        encoder = self.encoder.to(device).eval()
+        resolution = self.settings.resolution or self.clip.size
+        found = clips(self.source, places, self.frames, self.clip, resolution, self.workers)
+        for clip in found:
+            if isinstance(clip, Lost):
+                yield clip
+                continue
+            with torch.inference_mode(), fast_fp32(device, grid.count):
+                videos = torch.from_numpy(clip.frames)[None].to(device)
+                tokens = encoder(normalise(videos))[0].float().cpu().numpy()
+            yield Encoded(clip, tokens.reshape(grid.frames, grid.height, grid.width, -1))
+
+    def _place(self, clip: str) -> str:
+        return f"{hashlib.sha256(self.key.encode()).hexdigest()[:16]}/{clip}"
+
+
+def key_of(settings: Segmentation, **inputs: Any) -> str:
+    """Return what scores depend on, as one string: settings that change them, and `inputs`."""
+    kept = settings.model_dump(
+        mode="json", exclude={"name", "data", "frames", "processes", "pictures"}
+    )
+    return json.dumps({**inputs, "settings": kept}, sort_keys=True)
+
+
+def _score(settings: Segmentation, each: Encoded | Lost) -> Outcome:
+    if isinstance(each, Lost):
+        return each
+    return scores.score_clip(each.clip, each.tokens, settings)
+
+
+def _in_turn(
+    work: Iterator[Encoded | Lost],
+    call: Callable[[Encoded | Lost], Outcome],
+    pool: ProcessPoolExecutor | None,
+    most: int,
+) -> Iterator[Outcome]:
+    """Yield `call` of each piece of work, in order, by the pool's processes or by this one."""
+    if pool is None:
+        yield from map(call, work)
+        return
+    jobs = [pool.submit(call, each) for each in islice(work, most)]
+    while jobs:
+        yield jobs.pop(0).result()
+        jobs += [pool.submit(call, each) for each in islice(work, 1)]
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    body = outcome.model_dump() if isinstance(outcome, ClipScore) else asdict(outcome)
+    del body["id"]
+    return body
+
+
+def _outcome(clip: str, entry: dict[str, Any]) -> Outcome:
+    return Lost(id=clip, **entry) if "outcome" in entry else ClipScore(id=clip, **entry)

@@ -1,0 +1,136 @@
+"""Augmented clips for fine-tuning, as uint8 batches made from the step's number alone.
+
+A clip that occurs R times in a batch (repeated augmentation, Hoffer et al. 2020) is decoded and
+augmented R times. RandAugment and the random crop are timm's, which draw from Python's and NumPy's
+global generators: these are seeded for each frame anew, so that all frames of a clip get the same
+operations, and are put back afterwards.
+
+Letters: B clips of a batch with repetitions, T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline.clips import crops, frames, order, sampling
+from pipeline.clips.loader import FrameSource
+from pipeline.clips.pixels import MEAN
+from pipeline.clips.workers import in_order
+from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugment
+from pipeline.errors import UserError
+from pipeline.shards.format import ClipEntry
+
+Transform = Callable[[Image.Image], Image.Image]
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What fine-tuning learns from in one step."""
+
+    step: int
+    videos: Tensor  # uint8 (B,T,H,W,3)
+    indices: Tensor  # int64 (B,): which entries they are
+
+
+@dataclass
+class TrainingSteps(Dataset["TrainingBatch | UserError"]):
+    """Step number -> batch. One copy lives in every worker."""
+
+    entries: Sequence[ClipEntry]
+    clip: Clip
+    settings: Finetune
+    source: FrameSource
+
+    def __getitem__(self, step: int) -> TrainingBatch | UserError:
+        settings, repeated = self.settings, self.settings.augmentation.repeated
+        chosen = order.batch(
+            settings.seed,
+            step,
+            n=len(self.entries),
+            batch_size=settings.batch_size // repeated,
+        )
+        try:
+            videos = [video for sample in chosen for video in self.samples(*sample, repeated)]
+        except UserError as error:
+            return error  # an exception would reach the parent as text, with a traceback
+        indices = [index for _, index in chosen for _ in range(repeated)]
+        return TrainingBatch(step, torch.from_numpy(np.stack(videos)), torch.tensor(indices))
+
+    def samples(self, epoch: int, index: int, count: int) -> Iterator[frames.Frames]:
+        """Yield `count` differently augmented clips, uint8 (T,H,W,3), of one entry."""
+        entry, clip, wanted = self.entries[index], self.clip, self.settings.augmentation
+        rng = order.sample_key(self.settings.seed, epoch, index)
+        for _ in range(count):
+            if self.settings.sampling == "dense":
+                chosen = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
+            else:
+                chosen = sampling.per_segment(entry.frames, clip.frames, rng)
+            window = random_window(entry, wanted, seed=order.below(rng, 2**32))
+            seed = order.below(rng, 2**32)
+            if wanted.randaugment is None:
+                video, window = self.source.read(entry, chosen, window), window.whole
+            else:  # before the crop, as what an operation turns into view is then real
+                video = augmented(self.source.read(entry, chosen), wanted.randaugment, seed)
+            flip = rng.random() < 0.5 and wanted.flip
+            yield crops.cut(video, window, clip.size, flip=flip)
+
+
+def batches(
+    entries: Sequence[ClipEntry],
+    clip: Clip,
+    settings: Finetune,
+    steps: range,
+    *,
+    workers: int = 0,
+    cache_mib: int = 0,
+) -> Iterator[TrainingBatch]:
+    """Yield the batches of these steps, in order."""
+    return in_order(TrainingSteps(entries, clip, settings, FrameSource(cache_mib)), steps, workers)
+
+
+def augmented(video: frames.Frames, settings: RandAugment, seed: int) -> frames.Frames:
+    """Return uint8 (T,H,W,3): random operations of timm's, the same ones in each frame."""
+    grey = tuple(round(255 * part) for part in MEAN)
+    name = f"rand-m{settings.magnitude}-n{settings.operations}-mstd{settings.deviation}-inc1"
+    transform: Transform = rand_augment_transform(name, {"img_mean": grey})
+    shown = []
+    for frame in video:
+        with seeded(seed):
+            shown.append(np.asarray(transform(Image.fromarray(frame))))
+    return np.stack(shown)
+
+
+def random_window(entry: ClipEntry, settings: Augmentation, seed: int) -> crops.Window:
+    """Draw a window of random area and aspect ratio (Szegedy et al. 2015, section 6)."""
+    frame = Image.new("L", (entry.width, entry.height))  # only its size matters
+    with seeded(seed):
+        place = RandomResizedCropAndInterpolation.get_params(  # type: ignore[no-untyped-call]
+            frame, settings.area, settings.aspect
+        )
+    return crops.Window(*place)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and torch's CPU; put them back at the end."""
+    before, numpy_before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before)
+            np.random.set_state(numpy_before)

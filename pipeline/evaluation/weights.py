@@ -1,0 +1,53 @@
+"""A run's weights: that they are the trained ones, and its encoder for clips of another length."""
+
+from __future__ import annotations
+
+import copy
+
+from pipeline.configuration.layout import RunLayout
+from pipeline.errors import UserError
+from pipeline.files import read_json, sha256_file
+from pipeline.models.positions import sinusoid_positions
+from pipeline.models.tubes import TubeGrid
+from pipeline.models.vit import Encoder
+
+
+def verified_sha256(layout: RunLayout) -> str:
+    """Hash the weights; they must be those that the pretrain stage wrote.
+
+    Raises:
+        UserError: where the run has not been pretrained, or the weights are others.
+    """
+    remedy = f"python -m pipeline pretrain --run {layout.run}"
+    try:
+        recorded = read_json(layout.pretrained)["model_sha256"]
+        actual = sha256_file(layout.weights)
+    except FileNotFoundError as error:
+        problem = f"run {layout.run!r} has not been pretrained"
+        raise UserError(problem, place=str(error.filename), remedy=remedy) from None
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"this is not the manifest of a pretrained run: {error!r}"
+        raise UserError(problem, place=str(layout.pretrained), remedy=remedy) from None
+    if recorded != actual:
+        raise UserError(
+            f"the weights are not those that {layout.pretrained} tells of",
+            place=str(layout.weights),
+            remedy=remedy,
+        )
+    return actual
+
+
+def for_frames(encoder: Encoder, frames: int) -> Encoder:
+    """Return the encoder for clips of `frames` frames of the size that it was trained on.
+
+    Its positions are the sinusoids of the new clip's tubes, numbered from 0: those of a shorter
+    clip are what the first frames of a longer one have, so none is new to the encoder.
+    """
+    _, height, width = encoder.grid.clip_shape
+    grid = TubeGrid.from_size(frames, height, width, encoder.grid.tube)
+    if grid == encoder.grid:
+        return encoder
+    other = copy.deepcopy(encoder)
+    other.grid = grid
+    other.positions = sinusoid_positions(grid.count, encoder.width).to(encoder.positions)
+    return other

@@ -1,0 +1,185 @@
+"""An encoder from whatever file a user has; what kind it is, the file itself tells.
+
+- a `model.safetensors` of this project;
+- an official checkpoint of SIGMA or VideoMAE, pretrained or fine-tuned (.pth, .pt, .safetensors);
+- a directory of Hugging Face's VideoMAE (`config.json` beside the weights), or its weights alone.
+
+Only tensors are read (safetensors, or PyTorch's format without unpickling), and none but the
+encoder's. One that is missing, left over or of another shape is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.configuration.schema import Clip, Model, Run
+from pipeline.errors import UserError
+from pipeline.files import sha256_file
+from pipeline.models import hub, hugging_face
+from pipeline.models.vit import Encoder
+
+REMEDY = "set runs.NAME.model to the encoder that the file holds"
+HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
+HEADS_OF = ("fc_norm.", "head.", "classifier.")  # of a fine-tuned model: passed over
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an encoder's weights are from."""
+
+    kind: str  # in words
+    path: str
+    sha256: dict[str, str]  # of each file that was read, by its name
+
+    def record(self) -> dict[str, Any]:
+        """Return what pretrain.json says of it."""
+        return asdict(self)
+
+
+def fill(encoder: Encoder, run: Run, clip: Clip) -> Origin:
+    """Fill the encoder of `run.model` with the weights that `run.weights` names.
+
+    Raises:
+        UserError: where the file is not there, is not the one that `run.weights_sha256` names, or
+            holds another encoder.
+    """
+    if run.weights is None:
+        raise ValueError("this run names no weights")
+    path = Path(run.weights)
+    files = _files(path)
+    digests = {file.name: sha256_file(file) for file in files}
+    if run.weights_sha256 is not None and run.weights_sha256 not in digests.values():
+        raise UserError(
+            f"SHA-256 of the weights is {', '.join(digests.values())}, not {run.weights_sha256}",
+            place=str(path),
+            remedy="fetch the file again, or correct runs.NAME.weights_sha256",
+        )
+    if (path / "config.json").is_file():
+        _check_hugging_face(path / "config.json", run.model, clip)
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state |= hub.read_state(file)
+    kind, ours = _recognised(state, files[0], run.model, encoder)
+    hub.load_pretrained_encoder(encoder, ours, place=str(path))
+    _warn_of_zero_biases(encoder, path)
+    return Origin(kind, str(run.weights), digests)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the file or files with the weights."""
+    if path.is_file():
+        return [path]
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [path / Path(name).name for name in names]
+    found = [path / name for name in HUGGING_FACE_FILES if (path / name).is_file()]
+    if not found:
+        expected = f"a directory needs {' or '.join(HUGGING_FACE_FILES)}" if path.is_dir() else ""
+        raise UserError(
+            "there are no weights",
+            place=str(path),
+            remedy=expected or "see runs.NAME.weights",
+        )
+    return found[:1]
+
+
+def _recognised(
+    state: Mapping[str, Tensor], file: Path, model: Model, encoder: Encoder
+) -> tuple[str, dict[str, Tensor]]:
+    """Return what the tensors are, in words, and the encoder's under this project's names."""
+    if any(name.startswith("encoder.blocks.") for name in state):
+        kind = "a checkpoint of SIGMA's or VideoMAE's pretraining"
+        if file.suffix == ".safetensors" and hub.is_ours(file):
+            kind = "a model of this project"
+            theirs = hub.read_config(file)[0].model
+            _check(theirs, model, file)
+        return kind, dict(state)
+    if any(name.startswith("blocks.") for name in state):
+        ours = {f"encoder.{n}": t for n, t in state.items() if not n.startswith(HEADS_OF)}
+        return "an official fine-tuned checkpoint", _with_norm(ours, encoder)
+    if any("encoder.layer." in name for name in state):
+        ours = hugging_face.encoder_tensors(state)
+        return "Hugging Face's VideoMAE", _with_norm(ours, encoder)
+    some = ", ".join(list(state)[:4])
+    raise UserError(
+        f"this is no encoder that can be read here; its tensors are {some}, ...",
+        place=str(file),
+        remedy="give a model of this project, of SIGMA, of VideoMAE, or its Hugging Face directory",
+    )
+
+
+def _with_norm(state: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
+    """Add the last LayerNorm, as it begins, where fine-tuning has put one after the mean."""
+    if not any(name.startswith("encoder.norm.") for name in state):
+        state["encoder.norm.weight"] = torch.ones(encoder.width)
+        state["encoder.norm.bias"] = torch.zeros(encoder.width)
+        print("note: these weights have no last LayerNorm: it begins anew", file=sys.stderr)
+    return state
+
+
+# What an encoder may differ in from the one that its weights were trained as.
+LOOSE = {
+    "name",
+    "decoder_width",
+    "decoder_depth",
+    "decoder_heads",
+    "drop_path",
+    "activation_checkpointing",
+}
+
+
+def _check_hugging_face(file: Path, model: Model, clip: Clip) -> None:
+    """Compare their configuration with the run's: no tensor's shape tells of heads."""
+    try:
+        theirs = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {error}", place=str(file)) from None
+    if theirs.get("model_type") != "videomae":
+        raise UserError(
+            f"a model of type {theirs.get('model_type')!r}, not 'videomae'", place=str(file)
+        )
+    expected = hugging_face.config(model, clip)
+    differing = [
+        f"{key} is {theirs[key]}, the run's {expected[key]}"
+        for key in hugging_face.ENCODER_KEYS
+        if key in theirs and theirs[key] != expected[key]
+    ]
+    if differing:
+        raise UserError(
+            f"the encoder is another one: {'; '.join(differing)}", place=str(file), remedy=REMEDY
+        )
+
+
+def _check(theirs: Model, model: Model, file: Path) -> None:
+    ours = model.model_dump(exclude=LOOSE)
+    differing = [
+        f"model.{key} is {value}, the run's {ours[key]}"
+        for key, value in theirs.model_dump(exclude=LOOSE).items()
+        if value != ours[key]
+    ]
+    if differing:
+        raise UserError(
+            f"the encoder is another one: {'; '.join(differing)}", place=str(file), remedy=REMEDY
+        )
+
+
+def _warn_of_zero_biases(encoder: Encoder, path: Path) -> None:
+    """Say where no block has a query or value bias: a faulty export loses them without a word."""
+    biases = [
+        value for name, value in encoder.named_parameters() if name.endswith(("q_bias", "v_bias"))
+    ]
+    if not any(bool(value.any()) for value in biases):
+        print(
+            f"warning: all query and value biases in {path} are zero, as after an export by a "
+            "version of Transformers that loses them",
+            file=sys.stderr,
+        )
