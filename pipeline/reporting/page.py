@@ -19,9 +19,10 @@ from plotly.offline import get_plotlyjs
 from pipeline.files import read_json
 from pipeline.progress import duration
 from pipeline.provenance import provenance
-from pipeline.reporting import figures, summary, tables
+from pipeline.reporting import benchmarks, figures, summary, tables
 from pipeline.reporting.gallery import Gallery
 from pipeline.reporting.results import Results, RunResult
+from pipeline.reporting.segments import Overlay
 from pipeline.reporting.strips import StripGroup
 from pipeline.reporting.terminal import census_line
 
@@ -53,6 +54,7 @@ def render(
     results: Results,
     galleries: Sequence[Gallery],
     strips: Sequence[StripGroup],
+    overlays: Sequence[Overlay],
     failures: Mapping[str, str],
 ) -> str:
     """Return the page as HTML.
@@ -61,6 +63,7 @@ def render(
         results: the experiment.
         galleries: prototypes, one gallery per run that has some.
         strips: masks.
+        overlays: segmented clips.
         failures: pictures that could not be drawn: what, and why.
     """
     environment = Environment(
@@ -94,6 +97,8 @@ def render(
         class_tables=class_tables(results),
         galleries=galleries,
         strips=strips,
+        overlays=overlays,
+        benchmarks=benchmarks.tables(results),
         failures=failures,
         **_provenance(results),
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704

@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.files import sha256_file, write_json, write_text
-from pipeline.reporting import page, results, summary, terminal
+from pipeline.reporting import page, results, segments, summary, terminal
 from pipeline.reporting.gallery import Gallery, choose_clips, gallery, within
 from pipeline.reporting.results import Results
 from pipeline.reporting.strips import StripGroup, strip_groups
@@ -34,9 +34,11 @@ def run(params: Params) -> None:
     failures: dict[str, str] = {}
     split, clips = choose_clips(found)
     strips = _strips(found, split, clips, failures)
+    overlays = segments.overlays(found)
     room = PICTURES - sum(group.size for group in strips)
+    room -= sum(len(overlay.picture) for overlay in overlays)
     galleries = within(_galleries(found, split, clips, failures), room)
-    write_text(found.layout.report, page.render(found, galleries, strips, failures))
+    write_text(found.layout.report, page.render(found, galleries, strips, overlays, failures))
     write_json(found.layout.metrics, summary.metrics(found))
     write_json(found.layout.evaluation, summary.evaluation(found))
     # A log file has no width of its own, and a row must not be broken in two there.
@@ -73,12 +75,18 @@ def _check_inputs(found: Results) -> None:
     """Refuse scores of another version of the data set or of other weights."""
     index = sha256_file(found.data.index)
     for each in found.runs:
-        inputs = each.evaluated.get("inputs", {})
-        for name, expected in (("index", index), ("weights", sha256_file(each.layout.weights))):
-            if inputs.get(name) != expected:
-                raise UserError(
-                    f"the scores of run {each.name!r} were taken with another {name} than the "
-                    "present one",
-                    place=str(each.layout.evaluated),
-                    remedy=f"python -m pipeline evaluate --run {each.name}",
-                )
+        weights = sha256_file(each.layout.weights)
+        for command, path, body in (
+            ("evaluate", each.layout.evaluated, each.evaluated),
+            ("segment", each.layout.segmented, each.segmented),
+            ("severe", each.layout.severe, each.severe),
+        ):
+            expected = {"weights": weights} | ({"index": index} if command == "evaluate" else {})
+            for name, digest in expected.items():
+                if body and body.get("inputs", {}).get(name) != digest:
+                    raise UserError(
+                        f"the scores of run {each.name!r} were taken with another {name} than the "
+                        "present one",
+                        place=str(path),
+                        remedy=f"python -m pipeline {command} --run {each.name}",
+                    )

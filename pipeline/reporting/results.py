@@ -77,23 +77,27 @@ class RunResult:
     details: tuple[Details, ...]
     pretrained: Mapping[str, Any]  # pretrain.json
     evaluated: Mapping[str, Any]  # evaluation.json
+    segmented: Mapping[str, Any]  # segmentation.json; empty where the stage has not run
+    severe: Mapping[str, Any]  # severe.json; the same
     metrics: tuple[Line, ...]
     speed: tuple[Line, ...]
 
     @property
     def trained(self) -> bool:
         """False for the baseline, whose encoder is as it was initialised."""
-        return self.settings.trainer.epochs > 0
+        return self.settings.trainer.epochs > 0 or self.settings.weights is not None
 
     @property
     def has_prototypes(self) -> bool:
-        return self.trained and self.settings.objective.loss == "sinkhorn"
+        return self.settings.trainer.epochs > 0 and self.settings.objective.loss == "sinkhorn"
 
     @property
     def description(self) -> str:
         """What the encoder learned from, in words."""
         if not self.trained:
             return "not trained: the baseline"
+        if self.settings.weights is not None:
+            return f"weights of {self.settings.weights}"
         objective = self.settings.objective
         target = {
             "mlp": "a projection network trained with it",
@@ -151,6 +155,8 @@ def _read_run(layout: RunLayout, settings: Run) -> RunResult:
             details=tuple(Details.model_validate(row) for row in evaluated.get("details", ())),
             pretrained=pretrained,
             evaluated=evaluated,
+            segmented=_optional(layout.segmented, f"segment --run {layout.run}"),
+            severe=_optional(layout.severe, f"severe --run {layout.run}"),
             metrics=_lines(layout.metrics),
             speed=_lines(layout.speed),
         )
@@ -175,6 +181,10 @@ def _mapping(path: Path, command: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError("not a JSON object", place=str(path), remedy=remedy)
     return value
+
+
+def _optional(path: Path, command: str) -> Mapping[str, Any]:
+    return _mapping(path, command) if path.is_file() else {}
 
 
 def _lines(path: Path) -> tuple[Line, ...]:

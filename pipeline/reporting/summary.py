@@ -63,9 +63,13 @@ def count(number: int, one: str) -> str:
 
 
 def _what_was_trained(results: Results) -> str:
-    data, trained = results.params.data, results.trained
-    if not trained:
+    data = results.params.data
+    trained = [run for run in results.trained if run.settings.weights is None]
+    if not results.trained:
         return f"No encoder was trained on “{data.name}”: all runs are untrained baselines."
+    if not trained:
+        kinds = listed([f"{run.name} ({run.description})" for run in results.trained])
+        return f"No encoder was trained on “{data.name}”; scored was {kinds}."
     splits = [name for name in data.pretrain_splits if results.index.splits.get(name)]
     clips = sum(results.index.splits[name] for name in splits)
     view = f"{count(data.clip.frames, 'frame')} of {data.clip.size}×{data.clip.size} pixels each"
@@ -91,14 +95,22 @@ def _shape(run: RunResult) -> str:
 def _how_it_was_scored(results: Results, tables: Sequence[ScoreTable]) -> str:
     if not tables:
         return "No probe could be run; the reasons stand below."
-    names = dict.fromkeys(probe_name(probe) for table in tables for probe in table.probes)
-    probes = listed([f"a {name}" if name.endswith("probe") else name for name in names])
+    asked = dict.fromkeys(probe for table in tables for probe in table.probes)
+    names = [probe_name(probe) for probe in asked if probe != "finetune"]
+    probes = listed(
+        [f"{_article(name)} {name}" if name.endswith("probe") else name for name in names]
+    )
     clips = dict.fromkeys(count(table.first.scored, f"{table.split} clip") for table in tables)
     untrained = [run.name for run in results.runs if not run.trained]
     whose = "Their frozen features" if len(results.trained) != 1 else "Its frozen features"
     if untrained and results.trained:
         whose += f", and those of the untrained {listed(untrained)},"
-    return f"{whose} were read out by {probes} on {listed(list(clips))}."
+    tuned = " The encoders were also fine-tuned." if "finetune" in asked else ""
+    return f"{whose} were read out by {probes} on {listed(list(clips))}.{tuned}"
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"
 
 
 def _finding(table: ScoreTable) -> str:

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from pipeline.reporting.results import Results, RunResult, Score
 
-PROBE_NAMES = {"linear": "linear probe", "knn": "k-NN"}
+PROBE_NAMES = {
+    "linear": "linear probe",
+    "attentive": "attentive probe",
+    "knn": "k-NN",
+    "finetune": "fine-tuned",
+}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.reporting import benchmarks
 from pipeline.reporting.results import Results
 from pipeline.reporting.tables import Cell, Row, ScoreTable, notes, probe_name, score_tables
 
@@ -32,6 +33,8 @@ def show(results: Results, console: Console) -> None:
         console.print(_rich_table(table))
     if not tables:
         console.print("no score: every probe was skipped")
+    for benchmark in benchmarks.tables(results):
+        console.print(_benchmark(benchmark))
     said = notes(results)
     for note in said[:SHOWN_REASONS]:
         runs = "" if len(note.runs) == len(results.runs) else f" ({', '.join(note.runs)})"
@@ -59,6 +62,32 @@ def _rich_table(table: ScoreTable) -> Table:
         chance.append(_percent(min(1.0, 5 / table.classes), False))
     shown.add_row(Text("chance"), *chance * len(table.probes), "", style="dim")
     return shown
+
+
+def _benchmark(table: benchmarks.Table) -> Table:
+    title = Text(f"{table.title}: {table.unit} (* best)")
+    shown = Table(
+        title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 0, 0, 1)
+    )
+    shown.add_column("run", no_wrap=True)
+    for column in table.columns:
+        shown.add_column(Text(_heading(table, column)), justify="right", overflow="fold")
+    shown.add_column("scored", justify="right", no_wrap=True)
+    for line in (*table.runs, *table.others):
+        is_run = line in table.runs
+        cells = [
+            f"{table.shown(place, value)}{'*' if is_run and table.is_best(place, value) else ' '}"
+            for place, value in enumerate(line.values)
+        ]
+        texts = [Text(cell, style="bold green" if cell.endswith("*") else "") for cell in cells]
+        shown.add_row(Text(line.name), *texts, line.scored, style="" if is_run else "dim")
+    return shown
+
+
+def _heading(table: benchmarks.Table, column: benchmarks.Column) -> str:
+    """Two lines where the group tells columns apart; elsewhere the terminal has no room for it."""
+    titles = [each.title for each in table.columns]
+    return column.title if len(set(titles)) == len(titles) else f"{column.group}\n{column.title}"
 
 
 def _row(row: Row, with_top5: bool) -> list[Text]:
