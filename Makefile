@@ -21,7 +21,7 @@ run: setup
 	  then echo "report: results/$$name/report.html"; else cat $$log; fi
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

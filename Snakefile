@@ -1,12 +1,11 @@
 # The whole chain: `snakemake --cores all` makes everything, `snakemake -n` says what is to do.
 #
-#   manifest -> download -> decode -> shard -> index -> pretrain -> evaluate -> report
-#               \_______ once a chunk ______/           \__ once a run __/
+#   manifest -> download -> decode -> shard -> index -> pretrain -> evaluate, segment, severe -> report
+#               \_______ once a chunk ______/           \__________ once a run __________/
 #
-# A rule's input is the small manifest of the stage before it and the stage's source files; its
-# params are the settings that the stage reads. Whichever changes, that stage runs again. Videos,
-# shards and checkpoints are not declared: Snakemake deletes what is declared before a rerun, and
-# the stages go on from them instead.
+# A rule's input is the manifest of the stage before it and the stage's source files; its params
+# are the settings that it reads: it runs again when one changes. Videos, shards and checkpoints are
+# not declared: Snakemake deletes what is before a rerun, and the stages go on from them instead.
 
 
 include: "workflow/rules/common.smk"
@@ -17,6 +16,8 @@ include: "workflow/rules/shard.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/segment.smk"
+include: "workflow/rules/severe.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -51,6 +52,16 @@ rule evaluated:
         [run.evaluated for run in RUNS],
 
 
+rule segmented:
+    input:
+        [run.segmented for run in RUNS],
+
+
+rule generalised:
+    input:
+        [run.severe for run in RUNS],
+
+
 # Every manifest of the chain: with the report alone, Snakemake finds nothing to do where the
 # report is there and a manifest before it is not.
 rule all:
@@ -63,4 +74,6 @@ rule all:
         rules.index.output,
         rules.pretrained.input,
         rules.evaluated.input,
+        rules.segmented.input,
+        rules.generalised.input,
         rules.report.output,

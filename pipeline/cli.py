@@ -1,27 +1,31 @@
-"""`python -m pipeline COMMAND`: parse arguments, load the configuration, call one stage."""
+"""`python -m pipeline COMMAND`: parse arguments, then run a stage or one of `pipeline.commands`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.commands import manifest
 from pipeline.configuration import stages
 from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
 from pipeline.joblog import copied_to
+from pipeline.training.launch import own_log
+
+COMMANDS = ("compose", "shards")  # modules of pipeline.commands, in the order of the help
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status (2 for what the user can put right)."""
     options = _parser().parse_args(arguments)
-    with copied_to(options.log):
+    with copied_to(own_log(options.log, os.environ)):
         try:
-            options.handler(options)
-            return 0
+            return options.handler(options) or 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
@@ -40,11 +44,11 @@ def _parser() -> argparse.ArgumentParser:
         "commands in order; each can be called by hand, and goes on where it was interrupted.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    compose = commands.add_parser("compose", help="write params.yaml from Hydra groups")
-    compose.add_argument("overrides", nargs="*", help="such as experiment=demo trainer.epochs=4")
-    compose.add_argument("-o", "--output", default="params.yaml", help="default: %(default)s")
-    compose.add_argument("--list", action="store_true", help="show the groups and their choices")
-    compose.set_defaults(handler=_compose, log=None)
+    for name in COMMANDS:
+        module = importlib.import_module(f"pipeline.commands.{name}")
+        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
+        module.add_arguments(command)
+        command.set_defaults(handler=module.run, log=None)
     for name, stage in STAGES.items():
         command = commands.add_parser(name, help=stage.summary, description=stage.summary)
         command.add_argument("--params", default="params.yaml", help="default: %(default)s")
@@ -54,30 +58,17 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--run", required=True, help="a key of `runs` in params.yaml")
         command.add_argument("--log", type=Path, help="copy what is printed to this file")
         command.set_defaults(handler=_run_stage)
+        if name == "manifest":  # with a data set's name, the list itself is written
+            manifest.add_arguments(command)
     return parser
-
-
-def _compose(options: argparse.Namespace) -> None:
-    from pipeline.configuration import composition
-    from pipeline.files import write_text
-
-    if options.list:
-        for group, names in composition.choices().items():
-            print(f"{group}: {', '.join(names)}")
-        return
-    write_text(options.output, composition.compose(options.overrides))
-    for override, instead in composition.without_effect(options.overrides).items():
-        print(
-            f"warning: {override} changes no run of this experiment, whose runs set their own; "
-            f"for one run: {instead}",
-            file=sys.stderr,
-        )
-    print(f"wrote {options.output}; next: snakemake --cores all")
 
 
 def _run_stage(options: argparse.Namespace) -> None:
     from pipeline.configuration import composition
 
+    if getattr(options, "dataset", None):
+        manifest.run(options)
+        return
     stage = STAGES[options.command]
     params = composition.load(Path(options.params))
     wildcards = {name: getattr(options, name) for name in stage.per}

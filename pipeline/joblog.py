@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -10,16 +11,22 @@ from pathlib import Path
 from typing import Any, TextIO
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LAST_WORDS = re.compile(r"^(error: |interrupted: |stopped: |Traceback )", re.MULTILINE)
+# A job that ended with one of these has said why: they are all of `pipeline.cli`.
+EXPLAINED = re.compile(r"returned non-zero exit status (1|2|75|130)\.")
 
 
 class _Copying:
     """A text stream that also writes to a second one; all else is asked of the first."""
 
+    is_shared = True  # by the jobs of a workflow: see pipeline.progress
+
     def __init__(self, first: TextIO, second: TextIO) -> None:
         self._first, self._second = first, second
 
     def write(self, text: str) -> int:
-        self._second.write(COLOUR.sub("", text))
+        with contextlib.suppress(OSError):  # a full disk: the first stream shall still say so
+            self._second.write(COLOUR.sub("", text))
         return self._first.write(text)
 
     def writelines(self, lines: list[str]) -> None:
@@ -27,7 +34,8 @@ class _Copying:
             self.write(line)
 
     def flush(self) -> None:
-        self._second.flush()
+        with contextlib.suppress(OSError):
+            self._second.flush()
         self._first.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -40,30 +48,49 @@ def copied_to(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Line by line, and not renamed into place: a log is read while it grows.
+        log = path.open("w", encoding="utf-8", buffering=1)
+    except OSError as error:  # the job's own files may lie elsewhere
+        print(f"warning: no log is written: {error}", file=sys.stderr)
+        yield
+        return
     before = sys.stdout, sys.stderr
-    # Line by line, and not renamed into place: a log is read while it grows.
-    with path.open("w", encoding="utf-8", buffering=1) as log:
-        sys.stdout, sys.stderr = _Copying(before[0], log), _Copying(before[1], log)
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = before
+    sys.stdout, sys.stderr = _Copying(before[0], log), _Copying(before[1], log)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        with contextlib.suppress(OSError):
+            log.close()
 
 
 def failures(folder: Path, since: float, most: int = 3) -> str:
     """Return what the jobs said that have failed since a time (seconds since 1970).
 
-    Each message is the end of a log in `folder` from the line that begins with `error:` or
-    `interrupted:`, or from the traceback of a defect. Equal ones, of two chunks say, count once.
+    Each message is the end of a log in `folder` from the line that begins with `error:`,
+    `interrupted:` or `stopped:`, or from the traceback of a defect. Equal ones, of two chunks say,
+    count once.
     """
     messages: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.log"), key=lambda path: path.stat().st_mtime):
         if path.stat().st_mtime >= since:
             text = path.read_text(encoding="utf-8", errors="replace")
-            if begin := re.search(r"^(error: |interrupted: |Traceback )", text, re.MULTILINE):
+            if begin := LAST_WORDS.search(text):
                 messages.setdefault(text[begin.start() :].rstrip(), path)
     shown = [f"{text}\n  log:    {path}" for text, path in list(messages.items())[:most]]
     if len(messages) > most:
         shown.append(f"... and {len(messages) - most} more: see {folder}")
+    if messages and all(text.startswith("stopped: ") for text in messages):
+        shown.append("stopped, not failed: run the same command again and it goes on")
     return "\n".join(shown)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether Snakemake's message says more of a failed job than the job did itself.
+
+    Of a job that has explained itself Snakemake only knows the shell command and the status.
+    """
+    is_of_a_job = getattr(record, "exception", None) == "RuleException"
+    return not (is_of_a_job and EXPLAINED.search(record.getMessage()))

@@ -1,7 +1,8 @@
 """Progress that reads well in a terminal, in a log file, and beside other jobs.
 
-Several jobs of the workflow share one terminal, so each prints whole lines, a few seconds
-apart, that begin with the job's name; nobody redraws another's line.
+A process that has a terminal to itself rewrites one line in place. Several jobs of the workflow
+share one terminal, so each prints whole lines, a few seconds apart, that begin with the job's name;
+nobody redraws another's line. So it is, too, where there is no terminal.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import sys
 import time
 from types import TracebackType
 from typing import Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+REDRAWN = 0.5  # seconds between two states of a line that is rewritten in place
 
 
 def duration(seconds: float) -> str:
@@ -21,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Count towards `total`, and say so every `interval` seconds.
+    """Count towards `total`, and say so every `interval` seconds (on a terminal more often).
 
     >>> with Progress("decode 3", total=500, unit="videos") as progress:
     ...     progress.advance(1, lost=2)
@@ -42,12 +49,15 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.rate = rate or (unit, 1)
         self.done = self.start = done
-        self.interval = interval
         self.stream = stream or sys.stderr
+        self.live = _live(self.stream)
+        self.interval = min(interval, REDRAWN) if self.live else interval
         self.began = self.said = time.monotonic()
         self.fields: dict[str, object] = {}
 
     def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
         return self
 
     def __exit__(
@@ -56,8 +66,12 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and time.monotonic() - self.began >= self.interval:
-            self.say()
+        try:
+            if kind is None and time.monotonic() - self.began >= self.interval:
+                self.say()
+        finally:
+            if self.live:
+                self.live.stop()
 
     def advance(self, count: int = 1, **fields: object) -> None:
         """Add `count` done; `fields` are shown as `name value`, the last value of each."""
@@ -75,4 +89,18 @@ class Progress:
         shown = "".join(f", {name} {value}" for name, value in self.fields.items())
         line = f"[{self.label}] {self.done:,}/{self.total:,} {self.unit}{shown}"
         unit, each = self.rate
-        print(f"{line}, {rate * each:,.1f} {unit}/s, {left} left", file=self.stream, flush=True)
+        line = f"{line}, {rate * each:,.1f} {unit}/s, {left} left"
+        if self.live:
+            self.live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            print(line, file=self.stream, flush=True)
+
+
+def _live(stream: TextIO) -> Live | None:
+    """A line that is rewritten in place; None where `stream` is no terminal, or not ours alone.
+
+    While it is open, whatever else is written to standard error appears above it.
+    """
+    if not stream.isatty() or getattr(stream, "is_shared", False):
+        return None
+    return Live(console=Console(file=stream), auto_refresh=False)

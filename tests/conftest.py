@@ -17,6 +17,8 @@ SHARED = PROJECT.parent / "shared"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clips", type=Path, default=SHARED / "clips", help="folder of real videos")
     parser.addoption("--golden", type=Path, default=SHARED / "golden", help="recorded numbers")
+    parser.addoption("--fuzz", type=int, default=200, help="damaged videos to try")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="of the first of them")
 
 
 def _folder(request: pytest.FixtureRequest, option: str) -> Path:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-READ = ("name", "data", "evaluation", "runs")  # by the stages; the rest are defaults for runs
+# By the stages; the rest are defaults for runs.
+READ = ("name", "data", "evaluation", "segmentation", "severe", "runs")
 
 
 def compose(overrides: Sequence[str]) -> str:
@@ -65,7 +66,7 @@ def without_effect(overrides: Sequence[str]) -> dict[str, str]:
             rest = yaml.safe_load(compose([*overrides[:number], *overrides[number + 1 :]]))
         except UserError:
             continue  # the others need it
-        if rest != whole and all(rest[key] == whole[key] for key in READ):
+        if rest != whole and all(rest.get(key) == whole.get(key) for key in READ):
             key, _, value = override.partition("=")
             group = f"{key}@" if key in choices() else ""
             idle[override] = f"{group}runs.{run}.{key}={value}"

@@ -42,6 +42,10 @@ class DataLayout:
     def videos(self, chunk: int | str) -> Path:
         return self.downloads / "videos" / str(chunk)
 
+    def shared(self, kind: str) -> Path:
+        """Downloads that several chunks may need: `web`, `youtube`, `archives`."""
+        return self.downloads / kind
+
     def decoded(self, chunk: int | str) -> Path:
         """Chunk manifest of the decode stage; files lie in `clips(chunk)`."""
         return self.derived / "decoded" / f"{chunk}.json"
@@ -92,6 +96,14 @@ class RunLayout:
         return self.folder / "metrics.jsonl"
 
     @property
+    def curves(self) -> Path:  # the same as a table, for DVC's plots
+        return self.folder / "metrics.csv"
+
+    @property
+    def profile(self) -> Path:  # traces of a few steps, where trainer.profile asks for them
+        return self.folder / "profile"
+
+    @property
     def speed(self) -> Path:  # clips per second and the like; differs from run to run
         return self.folder / "speed.jsonl"
 
@@ -109,9 +121,43 @@ class RunLayout:
         return self.folder / "predictions.csv"
 
     @property
+    def scores(self) -> Path:  # the score that each probe gave to each class, for each test clip
+        return self.folder / "predictions.parquet"
+
+    @property
+    def probing(self) -> Path:  # tokens, answers and checkpoints of probes, for resuming
+        return self.folder / "probing"
+
+    @property
     def evaluated(self) -> Path:
         """Manifest of the evaluate stage: the run's scores, written last."""
         return self.folder / "evaluation.json"
+
+    @property
+    def segmented(self) -> Path:
+        """Manifest of the segment stage, written last; what it tells of lies beside it."""
+        return self.folder / "segmentation.json"
+
+    @property
+    def segmented_clips(self) -> Path:  # a row per clip, data set and clip length
+        return self.folder / "segmentation.parquet"
+
+    @property
+    def segmentation_pictures(self) -> Path:
+        return self.folder / "segmentation"
+
+    @property
+    def severe(self) -> Path:
+        """Manifest of the severe stage, written last."""
+        return self.folder / "severe.json"
+
+    @property
+    def severe_clips(self) -> Path:  # a row per test clip and task
+        return self.folder / "severe.parquet"
+
+    @property
+    def severe_work(self) -> Path:  # features and trainings, for going on
+        return self.folder / "severe"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,9 @@ SHARED = (
     "pipeline.joblog",
     "pipeline.progress",
     "pipeline.provenance",
+    "pipeline.training.flops",
+    "pipeline.training.profiling",
+    "pipeline.training.tracking",
 )
 
 
@@ -102,6 +105,32 @@ STAGES = {
         ("name", "data.name", "data.labels", "data.clip", "evaluation", "runs.RUN.trainer"),
         ("run",),
     ),
+    "segment": Stage(
+        "pipeline.evaluation.segmentation.segment_stage",
+        "find objects in videos with one run's encoder",
+        (
+            "name",
+            "data.name",
+            "data.synthetic",
+            "data.clip",
+            "segmentation",
+            "runs.RUN.trainer",
+        ),
+        ("run",),
+    ),
+    "severe": Stage(
+        "pipeline.evaluation.severe.severe_stage",
+        "try one run's encoder away from its data and task",
+        (
+            "name",
+            "data.name",
+            "data.synthetic",
+            "data.clip",
+            "severe",
+            "runs.RUN.trainer",
+        ),
+        ("run",),
+    ),
     "report": Stage(
         "pipeline.reporting.report_stage",
         "compare the runs: table and HTML page",
@@ -144,14 +173,30 @@ def sources(stage: str) -> list[str]:
     files = {_file(module) for module in _closure(STAGES[stage].module)}
     folder = _file(STAGES[stage].module).parent
     files |= {path for path in folder.rglob("*") if path.suffix in {".html", ".css", ".js", ".j2"}}
-    filled = (path for path in files if path.stat().st_size)  # an empty __init__.py says nothing
-    return sorted(path.relative_to(PROJECT).as_posix() for path in filled)
+    return _names(files)
 
 
 def code_sha256(stage: str) -> str:
     """Return one hash of the names and contents of all `sources` of a stage."""
+    return _hash(sources(stage))
+
+
+def modules_sha256(*modules: str) -> str:
+    """Return one hash of the sources of these modules and of all that they import.
+
+    For a part of a stage whose result outlasts a change to the rest of it.
+    """
+    return _hash(_names({_file(name) for module in modules for name in _closure(module)}))
+
+
+def _names(files: Iterable[Path]) -> list[str]:
+    filled = (path for path in files if path.stat().st_size)  # an empty __init__.py says nothing
+    return sorted(path.relative_to(PROJECT).as_posix() for path in filled)
+
+
+def _hash(names: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for name in sources(stage):
+    for name in names:
         digest.update(f"{sha256_file(PROJECT / name)}  {name}\n".encode())
     return digest.hexdigest()
 

@@ -16,7 +16,8 @@ from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 
 EXPERIMENTS = composition.choices()["experiment"]
-ABSTRACT = {("data", "base"), ("objective", "base")}  # completed by their group's other files
+# Completed by the other files of their groups.
+ABSTRACT = {("data", "base"), ("objective", "base"), ("segmentation", "base")}
 CHOICES = [
     (group, choice)
     for group, choices in composition.choices().items()

@@ -50,7 +50,9 @@ def test_sources_are_those_of_the_stage_alone() -> None:
     assert beyond == ["pipeline/records.py"]
     assert "pipeline/objectives/sinkhorn.py" in stages.sources("pretrain")
     assert not any("/evaluation/" in file for file in stages.sources("pretrain"))
-    assert not any("/training/" in file for file in stages.sources("evaluate"))
+    assert "pipeline/training/checkpoints.py" in stages.sources("evaluate")  # of fine-tuning
+    assert not any("/training/loop" in file for file in stages.sources("evaluate"))
+    assert not any("/engines/" in file for file in stages.sources("evaluate"))
     assert any(file.endswith("report.html") for file in stages.sources("report"))
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective, PixelTarget
-from pipeline.evaluation import segmentation_metric
+from pipeline.evaluation.segmentation import metric as segmentation_metric
 from pipeline.models import hub
 from pipeline.models.classifier import Classifier
 from pipeline.models.sigma import SigmaModel

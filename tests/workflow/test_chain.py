@@ -25,7 +25,8 @@ DATA = DataLayout("synthetic_tiny")
 TINY_RESULTS = ExperimentLayout("tiny")
 RUNS = ("sigma_mlp", "pixel", "random")
 AFTER_TRAINING = {"evaluate": 3, "report": 1}
-ALL_BUT_DATA = {"pretrain": 3, **AFTER_TRAINING}
+BENCHMARKS = {"segment": 3, "severe": 3}
+ALL_BUT_DATA = {"pretrain": 3, **BENCHMARKS, **AFTER_TRAINING}
 FROM_DECODE = {"decode": 2, "shard": 2, "index": 1, **ALL_BUT_DATA}
 
 
@@ -98,7 +99,12 @@ def test_make_run_shows_the_table_once(finished: Workspace, tmp_path: Path) -> N
         ("data.decode.crf=30", FROM_DECODE),
         ("data.download.timeout_s=7", {"download": 2, **FROM_DECODE}),
         ("data.synthetic.seed=5", {"manifest": 1, "download": 2, **FROM_DECODE}),
-        ("runs.pixel.objective.mask.ratio=0.5", {"pretrain": 1, "evaluate": 1, "report": 1}),
+        ("segmentation.clusters=4", {"segment": 3, "report": 1}),
+        ("severe.drawn.test=8", {"severe": 3, "report": 1}),
+        (
+            "runs.pixel.objective.mask.ratio=0.5",
+            {"pretrain": 1, "evaluate": 1, "segment": 1, "severe": 1, "report": 1},
+        ),
         ("objective.epsilon=0.2", {"report": 1}),  # no run reads it; the report shows it
     ],
 )
@@ -144,6 +150,8 @@ def test_a_source_file_reruns_its_stages(
         (DATA.index, "index"),
         (TINY_RESULTS.run("pixel").pretrained, "pretrain"),
         (TINY_RESULTS.run("random").evaluated, "evaluate"),
+        (TINY_RESULTS.run("pixel").segmented, "segment"),
+        (TINY_RESULTS.run("sigma_mlp").severe, "severe"),
         (TINY_RESULTS.report, "report"),
     ],
 )
@@ -206,11 +214,14 @@ def uninterrupted(finished: Workspace, tmp_path_factory: pytest.TempPathFactory)
     return hashes(whole.folder)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_goes_on(
     finished: Workspace, uninterrupted: dict[str, str], tmp_path: Path, kind: signal.Signals
 ) -> None:
-    """Catches a lock, a half-written file or a lost checkpoint after Ctrl-C or a kill."""
+    """Catches a lock, a half-written file or a lost checkpoint after Ctrl-C or a kill.
+
+    SIGTERM, too, goes to all, as Slurm sends it at a time limit: that is no failure.
+    """
     stopped = finished.copy(tmp_path / "stopped")
     shutil.rmtree(stopped.folder / TINY_RESULTS.folder)
     stopped.compose(*LONGER)
@@ -223,6 +234,10 @@ def test_an_interrupted_run_goes_on(
     assert process.returncode != 0
     assert "Traceback" not in said
     assert not (stopped.folder / TINY_RESULTS.run("pixel").pretrained).exists()
+    if kind is signal.SIGTERM:
+        assert "stopped: pretrain pixel, SIGTERM: after step" in said
+        assert "returned non-zero exit status" not in said
+        assert "stopped, not failed: run the same command again and it goes on" in said
 
     stopped.run(sys.executable, "workflow/free_lock.py")
     assert "going on after step" in stopped.snakemake().stdout

@@ -1,4 +1,5 @@
 # What the rules share: the checked configuration, and where everything lies.
+import logging
 import os
 import sys
 import time
@@ -35,9 +36,33 @@ def trainer(wildcards):
     return PARAMS.runs[wildcards.run].trainer
 
 
+def growing(mem_mb):
+    """Return a rule's memory: half as much again at each retry (a killed job is told by nothing)."""
+    return lambda wildcards, attempt: mem_mb * (attempt + 1) // 2
+
+
+def weights_of(wildcards):
+    """Return the files of weights that a run begins with, or whose features are its targets."""
+    run = PARAMS.runs[wildcards.run]
+    files = [run.weights, getattr(run.objective.target, "weights", None)]
+    return [file for file in files if file]
+
+
+def several_nodes(count):
+    """Return a resource that a job on one node has not, for Slurm: srun starts the processes."""
+    return lambda wildcards: count(trainer(wildcards)) if trainer(wildcards).nodes > 1 else None
+
+
 wildcard_constraints:
     chunk=r"\d+",
     run=r"[A-Za-z0-9_-]+",
+
+
+# What a job said for itself stands in the terminal already; what Snakemake says of it, a shell
+# command and a status, goes to Snakemake's own log file alone.
+for handler in logger.handlers:
+    if not isinstance(handler, logging.FileHandler):
+        handler.addFilter(joblog.is_news)
 
 
 # Said once more at the end, where it is looked for: other jobs have gone on printing since.

@@ -9,7 +9,7 @@ rule decode:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        mem_mb=lambda wildcards: 1000 + PARAMS.data.decode.memory_limit_mib,
+        mem_mb=growing(1000 + PARAMS.data.decode.memory_limit_mib),
         runtime=720,
     params:
         settings=stages.settings(PARAMS, "decode"),

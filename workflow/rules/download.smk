@@ -9,7 +9,7 @@ rule download:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=720,
     params:
         settings=stages.settings(PARAMS, "download"),

@@ -2,6 +2,7 @@ rule evaluate:
     input:
         index=DATA.index,
         pretrained=EXPERIMENT.run("{run}").pretrained,
+        images=[images.folder for images in PARAMS.evaluation.images],
         code=stages.sources("evaluate"),
     output:
         EXPERIMENT.run("{run}").evaluated,
@@ -9,7 +10,7 @@ rule evaluate:
         layout.log(EXPERIMENT.name, "evaluate", "{run}"),
     conda:
         "../envs/pipeline.yaml"
-    threads: lambda wildcards: trainer(wildcards).threads
+    threads: lambda wildcards: trainer(wildcards).threads * PARAMS.evaluation.processes
     resources:
         mem_mb=lambda wildcards: 4000
         + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),

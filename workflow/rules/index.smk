@@ -9,7 +9,7 @@ rule index:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=stages.settings(PARAMS, "index"),

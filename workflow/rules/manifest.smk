@@ -9,7 +9,7 @@ rule manifest:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         settings=stages.settings(PARAMS, "manifest"),

@@ -1,6 +1,7 @@
 rule pretrain:
     input:
         index=DATA.index,
+        weights=weights_of,
         code=stages.sources("pretrain"),
     output:
         EXPERIMENT.run("{run}").pretrained,
@@ -8,12 +9,23 @@ rule pretrain:
         layout.log(EXPERIMENT.name, "pretrain", "{run}"),
     conda:
         "../envs/pipeline.yaml"
-    threads: lambda wildcards: trainer(wildcards).threads
+    threads:
+        lambda wildcards: trainer(wildcards).threads
+        * (trainer(wildcards).devices if trainer(wildcards).nodes == 1 else 1)
     resources:
-        mem_mb=lambda wildcards: 4000
-        + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),
+        mem_mb=lambda wildcards: trainer(wildcards).devices
+        * (4000 + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers)),
         runtime=10080,
+        mpi=several_nodes(lambda trainer: "srun"),
+        nodes=several_nodes(lambda trainer: trainer.nodes),
+        tasks_per_node=several_nodes(
+            lambda trainer: trainer.devices if trainer.devices > 1 else None
+        ),
+        tasks=several_nodes(lambda trainer: trainer.nodes if trainer.devices == 1 else None),
+        tasks_per_gpu=several_nodes(lambda trainer: 1),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "pretrain", wildcards.run),
+    # One command, whatever the resources: it starts `trainer.devices` processes of its own, and on
+    # several nodes it calls srun (pipeline/training/launch.py).
     shell:
         "python -m pipeline pretrain --run {wildcards.run} --log {log}"

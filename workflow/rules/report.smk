@@ -3,6 +3,8 @@ rule report:
         index=DATA.index,
         pretrained=[run.pretrained for run in RUNS],
         evaluated=[run.evaluated for run in RUNS],
+        segmented=[run.segmented for run in RUNS],
+        severe=[run.severe for run in RUNS],
         code=stages.sources("report"),
     output:
         evaluation=EXPERIMENT.evaluation,
@@ -13,7 +15,7 @@ rule report:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=120,
     params:
         settings=stages.settings(PARAMS, "report"),

@@ -1,0 +1,62 @@
+"""Which functions of a training step belong to which part of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from benchmarks.contenders import Ours
+from pipeline.models import projection, tubes, vit
+from pipeline.models.projection import MlpTarget
+from pipeline.models.teacher import FrozenTarget
+from pipeline.objectives import masked_video
+from pipeline.training import loop
+
+PARTS = (
+    "preparation",  # of tubes and pixel targets, from bytes
+    "teacher",
+    "encoder",
+    "decoder",
+    "projection",
+    "sinkhorn",
+    "loss",  # scores, and most of their gradient, included
+    "diagnostics",
+    "backward",
+    "optimiser",  # length of the gradient and prototypes included
+    "other",
+)
+
+
+def places(ours: Ours) -> list[tuple[Any, str, str]]:
+    """Owner, attribute and part of each function that is timed.
+
+    What the others call is counted to them, but for what has a part of its own.
+    """
+    model, engine = ours.model, ours.engine
+    found: list[tuple[Any, str, str]] = [
+        (loop, "normalise", "preparation"),
+        (masked_video, "split_mask", "preparation"),
+        (tubes.TubeGrid, "split", "preparation"),
+        (vit, "gather", "preparation"),
+        (projection, "normalised_pixels", "preparation"),
+        (projection, "gather", "preparation"),
+        (model.target, "forward", "preparation"),
+        (model.encoder, "encode", "encoder"),
+        (model, "decode", "decoder"),
+        (masked_video, "assign", "sinkhorn"),
+        (masked_video, "masked_video_loss", "loss"),
+        (loop, "masked_video_loss", "loss"),
+        (masked_video, "feature_diagnostics", "diagnostics"),
+        (masked_video, "_diagnostics_of", "diagnostics"),
+        (engine, "backward", "backward"),
+        (engine, "begin_step", "optimiser"),
+        (engine, "step", "optimiser"),
+    ]
+    if isinstance(model.target, MlpTarget):
+        found.append((model.target.network, "forward", "projection"))
+    if isinstance(model.target, FrozenTarget):
+        network = model.target._network[0]
+        assert isinstance(network, nn.Module)
+        found.append((network, "forward", "teacher"))
+    return found

@@ -1,0 +1,107 @@
+"""What `params.yaml` may hold: every key, its type, its bounds. Unknown keys are errors.
+
+One definition serves the compose command, the Snakefile and every stage, so that a mistake is
+refused at the boundary and nowhere else. The values themselves live in `pipeline/conf`.
+"""
+
+from pipeline.configuration.schema.benchmarks import (
+    DrawnClips,
+    DrawnSize,
+    EmbeddedMasks,
+    FinetunedEncoder,
+    FrozenHeads,
+    MaskedData,
+    MaskFolder,
+    Segmentation,
+    Severe,
+    SevereTask,
+    StoredClips,
+)
+from pipeline.configuration.schema.data import (
+    Clip,
+    ClipAugmentation,
+    ClipRandAugment,
+    ColourJitter,
+    Data,
+    Decode,
+    Download,
+    Shards,
+    Synthetic,
+    YouTube,
+)
+from pipeline.configuration.schema.evaluation import (
+    AttentiveProbe,
+    Augmentation,
+    Evaluation,
+    Finetune,
+    ImageSet,
+    LinearProbe,
+    NearestNeighbours,
+    RandAugment,
+    TrainedLinearProbe,
+    Training,
+    Views,
+)
+from pipeline.configuration.schema.method import (
+    DinoTarget,
+    Mask,
+    MlpTarget,
+    Model,
+    Motion,
+    Objective,
+    PixelTarget,
+    Target,
+)
+from pipeline.configuration.schema.params import Params, Run
+from pipeline.configuration.schema.section import Section
+from pipeline.configuration.schema.training import Optimiser, Profile, Tracking, Trainer
+
+__all__ = [
+    "AttentiveProbe",
+    "Augmentation",
+    "Clip",
+    "ClipAugmentation",
+    "ClipRandAugment",
+    "ColourJitter",
+    "Data",
+    "Decode",
+    "DinoTarget",
+    "Download",
+    "DrawnClips",
+    "DrawnSize",
+    "EmbeddedMasks",
+    "Evaluation",
+    "Finetune",
+    "FinetunedEncoder",
+    "FrozenHeads",
+    "ImageSet",
+    "LinearProbe",
+    "Mask",
+    "MaskFolder",
+    "MaskedData",
+    "MlpTarget",
+    "Model",
+    "Motion",
+    "NearestNeighbours",
+    "Objective",
+    "Optimiser",
+    "Params",
+    "PixelTarget",
+    "Profile",
+    "RandAugment",
+    "Run",
+    "Section",
+    "Segmentation",
+    "Severe",
+    "SevereTask",
+    "Shards",
+    "StoredClips",
+    "Synthetic",
+    "Target",
+    "Tracking",
+    "TrainedLinearProbe",
+    "Trainer",
+    "Training",
+    "Views",
+    "YouTube",
+]

@@ -1,0 +1,151 @@
+"""`segmentation` and `severe`: benchmarks II and III of the paper, and what they are run on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.configuration.schema.evaluation import Finetune
+from pipeline.configuration.schema.section import Name, Positive, Section
+
+
+class EmbeddedMasks(Section):
+    """The test split of `data.synthetic`, with the masks that it is drawn from."""
+
+    name: Name
+    kind: Literal["embedded"]
+    clips: int | None = Field(default=None, gt=0)  # the first ones by id; null: all
+
+
+class MaskFolder(Section):
+    """A data set as it is shipped: JPEGImages, Annotations and a list of videos."""
+
+    name: Name
+    kind: Literal["davis2017", "youtube_vos"]
+    root: str  # the folder that holds JPEGImages (DAVIS), or train and valid (YouTube-VOS)
+    split: str  # DAVIS: ImageSets/2017/SPLIT.txt; YouTube-VOS: the folder SPLIT
+    resolution: str = "480p"  # of DAVIS: the folder below JPEGImages and Annotations
+
+
+def _once(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(lengths))
+
+
+Lengths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], AfterValidator(_once)]
+MaskedData = Annotated[EmbeddedMasks | MaskFolder, Field(discriminator="kind")]
+
+
+class Segmentation(Section):
+    """Unsupervised video object segmentation: k-means on the tokens of one clip at a time."""
+
+    name: Name
+    data: tuple[MaskedData, ...]
+    frames: Lengths = Field(min_length=1)  # of a clip; each is a table of its own
+    resolution: int | None = Field(gt=0)  # pixels at which is clustered; null: data.clip.size
+    components: int = Field(gt=0)  # principal components of a clip's tokens that are kept
+    clusters: int = Field(gt=1)  # of over-clustering
+    restarts: int = Field(gt=0)  # of k-means, the best of which counts
+    iterations: int = Field(gt=0)
+    seed: int = Field(ge=0)  # of k-means, for every clip the same
+    processes: int = Field(gt=0)  # that cluster at once; changes no score
+    pictures: int = Field(ge=0)  # clips of each data set that are drawn, spread over its list
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Segmentation:
+        names = [each.name for each in self.data]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two data sets of one name: {', '.join(names)}")
+        return self
+
+
+Column = Literal["ssv2", "gym99", "ucf_1000", "gym99_1000", "fx_s1", "ub_s1", "ucf_rc", "charades"]
+
+
+class DrawnClips(Section):
+    """A small data set drawn for one task (`pipeline.videos.synthetic.tasks`)."""
+
+    kind: Literal["drawn"]
+    variant: Literal["backgrounds", "objects", "speeds", "directions", "counts", "several"]
+
+
+class StoredClips(Section):
+    """A data set that the pipeline has made shards of: `data/NAME/shards`."""
+
+    kind: Literal["stored"]
+    data: Name | None  # null: that of the experiment
+    label: str  # a column of its list
+    train: tuple[str, ...] = ("train",)  # splits
+    test: tuple[str, ...] = ("test",)
+    separator: str = ";"  # between the labels of one clip, where it has several
+
+
+class SevereTask(Section):
+    """One task: a column of the table."""
+
+    name: Name
+    column: Column  # of the paper's table, or the one whose place it takes on the embedded data
+    clips: Annotated[DrawnClips | StoredClips, Field(discriminator="kind")]
+    answer: Literal["class", "classes", "count"]
+    metric: Literal["top1", "per_class", "average_precision", "relative_error"]
+    samples: int | None = Field(default=None, gt=0)  # labelled train clips; null: all
+    sampling: Literal["dense", "per_segment"] = "dense"  # frames of a clip
+
+    @model_validator(mode="after")
+    def _fits(self) -> SevereTask:
+        fitting = {
+            "class": ("top1", "per_class"),
+            "classes": ("average_precision",),
+            "count": ("relative_error",),
+        }
+        if self.metric not in fitting[self.answer]:
+            raise ValueError(
+                f"answer {self.answer!r} is scored by {' or '.join(fitting[self.answer])}, not by "
+                f"{self.metric!r}"
+            )
+        return self
+
+
+class DrawnSize(Section):
+    """Clips of each data set that is drawn."""
+
+    train: int = Field(gt=0)
+    test: int = Field(gt=0)
+
+
+class FrozenHeads(Section):
+    """Heads on frozen, mean-pooled features; strengths are chosen on held-out train clips."""
+
+    kind: Literal["frozen"]
+    inverse_regularisation: tuple[Positive, ...] = Field(min_length=1)  # of logistic regression
+    max_iterations: int = Field(gt=0)
+    ridge: tuple[Positive, ...] = Field(min_length=1)  # of the regression of counts
+    batch_size: int = Field(gt=0)  # clips
+
+
+class FinetunedEncoder(Finetune):
+    """The whole encoder learns each task, as in the benchmark."""
+
+    kind: Literal["finetune"]
+
+
+class Severe(Section):
+    """Benchmark III: how an encoder does away from the data and the task it is used to."""
+
+    name: Name
+    tasks: tuple[SevereTask, ...]
+    drawn: DrawnSize
+    method: Annotated[FrozenHeads | FinetunedEncoder, Field(discriminator="kind")]
+
+    @property
+    def other_data(self) -> tuple[str, ...]:
+        """The data sets beside the experiment's own that tasks are taken from."""
+        stored = (task.clips for task in self.tasks if isinstance(task.clips, StoredClips))
+        return tuple(dict.fromkeys(clips.data for clips in stored if clips.data is not None))
+
+    @model_validator(mode="after")
+    def _one_task_a_column(self) -> Severe:
+        for names in ([task.name for task in self.tasks], [task.column for task in self.tasks]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two tasks of one name or column: {', '.join(names)}")
+        return self

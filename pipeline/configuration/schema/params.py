@@ -1,0 +1,71 @@
+"""All of `params.yaml`, and what must hold across its sections."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from pipeline.configuration.schema.benchmarks import Segmentation, Severe
+from pipeline.configuration.schema.data import Data
+from pipeline.configuration.schema.evaluation import Evaluation
+from pipeline.configuration.schema.method import Model, Objective
+from pipeline.configuration.schema.section import Name, RunName, Section
+from pipeline.configuration.schema.training import Trainer
+
+
+class Run(Section):
+    """One pretrained (or untrained) encoder of the experiment."""
+
+    model: Model
+    objective: Objective
+    trainer: Trainer
+    weights: str | None = None  # an encoder that others have trained, instead of pretraining
+    weights_sha256: str | None = None  # of that file; checked where given
+
+    @model_validator(mode="after")
+    def _weights_are_not_trained(self) -> Run:
+        if self.weights is not None and self.trainer.epochs:
+            raise ValueError("weights are taken as they are: set trainer.epochs of the run to 0")
+        if self.weights is None and self.weights_sha256 is not None:
+            raise ValueError("weights_sha256 needs weights")
+        return self
+
+
+class Params(Section):
+    """The resolved configuration: all of `params.yaml`.
+
+    `model`, `objective` and `trainer` at the top level are what runs copy by interpolation;
+    stages read `runs` only.
+    """
+
+    name: Name  # of the experiment: its results go to results/<name>
+    data: Data
+    model: Model
+    objective: Objective
+    trainer: Trainer
+    evaluation: Evaluation
+    segmentation: Segmentation
+    severe: Severe
+    runs: dict[RunName, Run] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tubes_divide_the_clip(self) -> Params:
+        clip = self.data.clip
+        for name, run in self.runs.items():
+            frames, height, width = run.model.tube
+            if clip.frames % frames or clip.size % height or clip.size % width:
+                raise ValueError(
+                    f"runs.{name}.model.tube {frames}x{height}x{width} does not divide the clip "
+                    f"of {clip.frames} frames at {clip.size}x{clip.size} (data.clip)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _tubes_divide_segmented_clips(self) -> Params:
+        for length in self.segmentation.frames:
+            for name, run in self.runs.items():
+                if length % run.model.tube[0]:
+                    raise ValueError(
+                        f"runs.{name}.model.tube of {run.model.tube[0]} frames does not divide a "
+                        f"clip of {length} (segmentation.frames)"
+                    )
+        return self

@@ -1,0 +1,188 @@
+"""Kill pretraining with SIGKILL at random moments, as often as asked, and compare how it ends.
+
+    .venv/bin/python workflow/kill_and_resume.py --kills 20
+
+In a temporary folder the tiny experiment's data are made, and one run is trained without being
+interrupted. Then it is trained again from nothing, killed and started again and again: at any
+moment from its first import on, in the middle of training, and while a checkpoint is being written,
+by turns. It has to end with the same weights and the same log, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from pipeline.configuration.layout import RunLayout  # noqa: E402 - the path comes first
+
+# Steps of some milliseconds, a checkpoint for every few of them, random numbers in the model.
+OVERRIDES = (
+    "experiment=tiny",
+    "data.chunks=1",
+    "data.synthetic.train=24",
+    "trainer.epochs=200",
+    "trainer.checkpoint_every=4",
+    "trainer.log_every=3",
+    "++model.drop_path=0.2",
+)
+BEFORE_TRAINING = (
+    ("manifest",),
+    *((stage, "--chunk", "0") for stage in ("download", "decode", "shard")),
+    ("index",),
+)
+
+
+@dataclass
+class Killer:
+    """Trains `run` in `folder`, and kills it at moments that `chosen` draws."""
+
+    folder: Path
+    run: str
+    chosen: random.Random
+    longest: float = 0.0  # seconds that training took in one go
+    kills: int = 0
+    while_writing: int = 0  # of them, while a checkpoint was half written
+
+    @property
+    def layout(self) -> RunLayout:
+        return RunLayout("tiny", self.run)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pipeline", *arguments]
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command("pretrain", "--run", self.run),
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self) -> dict[str, str]:
+        """Train to the end; return the hashes of what must be equal."""
+        began = time.monotonic()
+        process = self.start()
+        said = process.communicate()[1]
+        if process.returncode:
+            raise SystemExit(f"error: training failed\n{said}")
+        self.longest = max(self.longest, time.monotonic() - began)
+        return outcome(self.folder, self.layout)
+
+    def kill_once(self) -> bool:
+        """Start training and kill it; False where it came to its end before."""
+        before = self.half_written()
+        process = self.start()
+        try:
+            self.wait(process)
+        finally:
+            is_running = process.poll() is None
+            if is_running:
+                os.killpg(process.pid, signal.SIGKILL)
+            said = process.communicate()[1]
+        if "Traceback" in said:
+            raise SystemExit(f"error: training failed before the kill\n{said}")
+        self.kills += is_running
+        self.while_writing += bool(self.half_written() - before)
+        return is_running
+
+    def wait(self, process: subprocess.Popen[str]) -> None:
+        """Wait for the moment: by turns any; a few lines later in the log; and then half a file."""
+        kind = self.kills % 3
+        moment = time.monotonic() + self.chosen.uniform(0, self.longest)
+        began = self.log_began()
+        while process.poll() is None and (
+            time.monotonic() < moment if kind == 0 else self.log_began() == began
+        ):
+            time.sleep(0.001)
+        wanted = self.lines() + self.chosen.randint(0, 8)
+        while process.poll() is None and kind > 0 and self.lines() < wanted:
+            time.sleep(0.001)
+        while process.poll() is None and kind == 2 and not self.half_written():
+            time.sleep(0.0002)
+
+    def log_began(self) -> int:
+        """Tells one process's log from another's: each writes it anew, and then appends."""
+        path = self.folder / self.layout.metrics
+        return path.stat().st_ino if path.exists() else 0
+
+    def lines(self) -> int:
+        """How many steps are in the run's log."""
+        path = self.folder / self.layout.metrics
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def half_written(self) -> set[Path]:
+        """The checkpoint files that still have their temporary names."""
+        return set((self.folder / self.layout.checkpoints).glob(".*.tmp.*"))
+
+
+def environment() -> dict[str, str]:
+    """One thread, and this checkout's code, from any folder."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+
+
+def outcome(folder: Path, layout: RunLayout) -> dict[str, str]:
+    """Hashes of the weights and of the logs, by name."""
+    paths = (layout.weights, layout.metrics, layout.curves)
+    return {p.name: hashlib.sha256((folder / p).read_bytes()).hexdigest() for p in paths}
+
+
+def prepare(folder: Path, overrides: Sequence[str]) -> None:
+    """Make the data of the tiny experiment in `folder`."""
+    for arguments in (("compose", *overrides), *BEFORE_TRAINING):
+        command = [sys.executable, "-m", "pipeline", *arguments]
+        subprocess.run(command, cwd=folder, env=environment(), capture_output=True, check=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kill as often as asked; return 1 where a run ended otherwise than the uninterrupted one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kills", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--run", default="sigma_mlp", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, help="of the moments; default: another each time")
+    parser.add_argument("override", nargs="*", help="such as trainer.accumulation=2")
+    options = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="kill-and-resume-") as name:
+        killer = Killer(Path(name), options.run, random.Random(seed))
+        prepare(killer.folder, (*OVERRIDES, *options.override))
+        expected = killer.finish()
+        runs = 0
+        while killer.kills < options.kills:
+            shutil.rmtree(killer.folder / killer.layout.folder)
+            while killer.kills < options.kills and killer.kill_once():
+                print(f"kill {killer.kills} of {options.kills}", flush=True)
+            found = killer.finish()
+            runs += 1
+            if found != expected:
+                print(
+                    f"error: run {runs} ended otherwise\n{json.dumps([expected, found], indent=1)}"
+                )
+                return 1
+    print(
+        f"{killer.kills} kills, {killer.while_writing} of them while a checkpoint was being "
+        f"written; {runs} run(s) ended as the uninterrupted one did, bit for bit"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,20 @@
+rule segment:
+    input:
+        index=DATA.index,
+        pretrained=EXPERIMENT.run("{run}").pretrained,
+        code=stages.sources("segment"),
+    output:
+        EXPERIMENT.run("{run}").segmented,
+    log:
+        layout.log(EXPERIMENT.name, "segment", "{run}"),
+    conda:
+        "../envs/pipeline.yaml"
+    threads: lambda wildcards: trainer(wildcards).threads
+    resources:
+        mem_mb=lambda wildcards: 4000
+        + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),
+        runtime=1440,
+    params:
+        settings=lambda wildcards: stages.settings(PARAMS, "segment", wildcards.run),
+    shell:
+        "python -m pipeline segment --run {wildcards.run} --log {log}"

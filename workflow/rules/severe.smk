@@ -1,0 +1,21 @@
+rule severe:
+    input:
+        index=DATA.index,
+        others=[layout.DataLayout(name).index for name in PARAMS.severe.other_data],
+        pretrained=EXPERIMENT.run("{run}").pretrained,
+        code=stages.sources("severe"),
+    output:
+        EXPERIMENT.run("{run}").severe,
+    log:
+        layout.log(EXPERIMENT.name, "severe", "{run}"),
+    conda:
+        "../envs/pipeline.yaml"
+    threads: lambda wildcards: trainer(wildcards).threads
+    resources:
+        mem_mb=lambda wildcards: 4000
+        + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),
+        runtime=1440,
+    params:
+        settings=lambda wildcards: stages.settings(PARAMS, "severe", wildcards.run),
+    shell:
+        "python -m pipeline severe --run {wildcards.run} --log {log}"
