@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -34,6 +33,18 @@ from pipeline.videos import manifest
 PROJECT = Path(__file__).resolve().parent.parent
 PER_CHUNK = 625  # clips: 384 chunks of Kinetics-400
 STAGES = ("download", "decode", "shard")
+# The kernel counts to a new process's largest memory what its parent held when it was started. So a
+# small process starts the one to be measured: not this one, which may have torch in it.
+MEASURED = """\
+import json, os, resource, subprocess, sys, time
+began = time.perf_counter()
+status = subprocess.call(sys.argv[2:])
+wall = time.perf_counter() - began
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump([wall, used.ru_utime + used.ru_stime, used.ru_maxrss], file)
+sys.exit(status)
+"""
 
 
 def write_list(path: Path, clips: int) -> None:
@@ -64,21 +75,23 @@ def cost(command: Sequence[str], folder: Path) -> dict[str, float]:
 
     Raises UserError with its last words where it fails.
     """
-    with tempfile.TemporaryFile() as said:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as used:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", MEASURED, used.name, *command],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            check=False,
         )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - began
-        if status:
+        if done.returncode:
             said.seek(0)
             raise UserError(f"{' '.join(command)} failed: {said.read().decode()[-2000:]}")
+        wall, processor, kib = json.loads(Path(used.name).read_text(encoding="utf-8"))
     return {
         "seconds": round(wall, 2),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
-        "mib": round(used.ru_maxrss / 1024, 1),
+        "cpu_seconds": round(processor, 2),
+        "mib": round(kib / 1024, 1),
     }
 
 
