@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import UserError
@@ -29,34 +29,36 @@ class ClipError(UserError):
 
 
 class FailedClips:
-    """The clips of one process's training that failed so far.
+    """The clips of a training that failed so far: `reasons`, by id; `known` failed before.
 
-    Each is said once, on standard error. `add` raises UserError once more than `max_share` of the
-    data set's `clips` have failed.
+    `add` raises UserError once more than `max_share` of the data set's `clips` have failed.
     """
 
-    def __init__(self, clips: int, max_share: float) -> None:
+    def __init__(
+        self, clips: int, max_share: float, known: Mapping[str, str] | None = None
+    ) -> None:
         self.clips, self.max_share = clips, max_share
-        self.failed: dict[str, Failed] = {}
+        self.reasons: dict[str, str] = dict(known or {})
 
-    def add(self, failed: Iterable[Failed], step: int) -> None:
-        """Take note of the clips that are missing from the batch of a step."""
+    def add(self, failed: Iterable[Failed], step: int | None = None) -> None:
+        """Take note of clips; with the step that each is missing from, say it on standard error."""
         for each in failed:
-            if each.id not in self.failed:
-                self.failed[each.id] = each
-                message = f"clip {each.id!r} is left out of step {step + 1:,}: {each.reason}"
-                print(message, file=sys.stderr, flush=True)
-        if len(self.failed) > self.max_share * self.clips:
+            if each.id not in self.reasons:
+                self.reasons[each.id] = each.reason
+                if step is not None:
+                    message = f"clip {each.id!r} is left out of step {step + 1:,}: {each.reason}"
+                    print(message, file=sys.stderr, flush=True)
+        if len(self.reasons) > self.max_share * self.clips:
             raise self.error(f"more than trainer.max_failed_share = {self.max_share:g}")
 
     def error(self, why: str) -> UserError:
         """Return the error that stops the run; it lists the clips."""
-        some = list(self.failed.values())
+        some = list(self.reasons.items())
         more = [f"and {len(some) - SHOWN} more"] if len(some) > SHOWN else []
         return UserError(
             f"{len(some)} of {self.clips} clips cannot be read, {why}",
             place="\n          ".join(
-                [*(f"clip {each.id!r}: {each.reason}" for each in some[:SHOWN]), *more]
+                [*(f"clip {clip!r}: {reason}" for clip, reason in some[:SHOWN]), *more]
             ),
             remedy="`python -m pipeline shards verify DIR` finds damaged shards, and the shard and "
             "index stages make them anew; or accept the loss with trainer.max_failed_share",

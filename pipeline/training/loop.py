@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.clips.failures import FailedClips
 from pipeline.clips.loader import Batch, pretraining_batches
 from pipeline.clips.order import steps_of
 from pipeline.clips.pixels import normalise
@@ -83,13 +84,15 @@ def train(
     }
 
     batches = _batches(run, clip, entries, state, log.steps)
+    failed = FailedClips(len(entries), trainer.max_failed_share, known=state.failed_clips)
+    session["failed_clips"] = failed.reasons  # grows while training
     messages.say_plan(run, len(entries), state, checkpoints, session)
     with (
         fast_fp32(device, model.grid.count),
         StopRequest() as stop,
         recording(run, state, speed, tracked, checkpoints, operations) as record,
     ):
-        for batch, clips in together(record.timed(batches), ranks):
+        for batch, clips in together(record.timed(batches), ranks, failed):
             taken = take_step(state.engine, batch, clips, run, rates[batch.step], stop)
             if not is_sound(taken, state.engine):
                 raise messages.not_finite(taken, batch, checkpoints, ranks)
@@ -135,10 +138,15 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
-def together(batches: Iterator[Batch], ranks: Ranks) -> Iterator[tuple[Batch, int]]:
+def together(
+    batches: Iterator[Batch], ranks: Ranks, failed: FailedClips
+) -> Iterator[tuple[Batch, int]]:
     """Yield each batch of this process, and how many clips it and those of the others hold.
 
-    Raises the UserError of whichever process's loader raised one, in all of them.
+    `failed` takes note of the clips that no process could read.
+
+    Raises the UserError of whichever process's loader raised one, in all of them; and one in all of
+    them where all processes together have lost more clips than they may.
     """
     while True:
         batch: Batch | None = None
@@ -149,12 +157,15 @@ def together(batches: Iterator[Batch], ranks: Ranks) -> Iterator[tuple[Batch, in
             return  # all have equally many
         except UserError as caught:
             error = caught
-        mine = torch.tensor([len(batch.ids) if batch else 0, error is not None])
-        clips, failures = ranks.sums(mine).tolist()
+        lost = list(batch.failed) if batch else []
+        mine = torch.tensor([len(batch.ids) if batch else 0, error is not None, len(lost)])
+        clips, failures, missing = ranks.sums(mine).tolist()
         if failures:
             errors = ranks.everyones(error)
             raise next(each for each in errors if each is not None)
         assert batch is not None  # noqa: S101 - for mypy
+        if missing:
+            failed.add(each for some in ranks.everyones(lost) for each in some or [])
         yield batch, clips
 
 

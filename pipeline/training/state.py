@@ -40,6 +40,12 @@ class TrainingState:
         target = self.engine.core.target
         return target.digest if isinstance(target, FrozenTarget) else None
 
+    @property
+    def failed_clips(self) -> dict[str, str]:
+        """Why each of the clips that no process could read was left out, by id."""
+        each = (session.get("failed_clips", {}) for session in self.sessions)
+        return {clip: reason for session in each for clip, reason in session.items()}
+
     def resume(self, checkpoints: Checkpoints) -> None:
         """Become what the newest checkpoint says; without one, begin with an empty log.
 

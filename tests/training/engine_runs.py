@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from pipeline.clips.failures import Failed, FailedClips
 from pipeline.clips.loader import Batch, pretraining_batches
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, RunLayout
@@ -86,7 +87,7 @@ def step_without_some(name: str, there: list[slice], ranks: Ranks) -> Trial:
         precision.choose("fp32", device),
     )
     mine = clips_of(whole, there[ranks.rank])
-    ((batch, clips),) = loop.together(iter([mine]), ranks)
+    ((batch, clips),) = loop.together(iter([mine]), ranks, FailedClips(len(entries), 1))
     taken = loop.take_step(engine, batch, clips, run, 1e-3, StopRequest())
     weights = engine.whole_weights(averaged=False)
     length = (
@@ -119,10 +120,24 @@ def unreadable(ranks: Ranks) -> str:
         yield Batch(0, 0, torch.zeros(1), torch.zeros(1), ["a"])
 
     try:
-        next(loop.together(batches(), ranks))
+        next(loop.together(batches(), ranks, FailedClips(100, 1)))
     except UserError as error:
         return str(error)
     return ""
+
+
+def too_many_lost(ranks: Ranks) -> list[str]:
+    """What each process says where both lose a clip, which together is one too many."""
+    clips = torch.zeros(1)
+    failed = (Failed(f"lost by {ranks.rank}", "damaged"),)
+    batch = Batch(0, 0, clips, clips, ["a"], failed=failed)
+    known = FailedClips(100, 0.02)
+    ((_, count),) = loop.together(iter([batch]), ranks, known)
+    try:
+        next(loop.together(iter([batch]), ranks, FailedClips(100, 0.01)))
+    except UserError as error:
+        return [str(count), *sorted(known.reasons), str(error)]
+    return []
 
 
 def full_disk(ranks: Ranks) -> str:
@@ -151,6 +166,7 @@ def main(folder: Path) -> None:
             found[f"uneven {name}"] = step_without_some(name, uneven, ranks)
         found["nan"] = not_a_number("nan", ranks)
         found["unreadable"] = unreadable(ranks)
+        found["too many lost"] = too_many_lost(ranks)
         found["full disk"] = full_disk(ranks)
         found["speaks"] = ranks.speaks()
     Path(f"{place.rank}.json").write_text(json.dumps(found))

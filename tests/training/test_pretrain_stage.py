@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_file
 from pipeline.models import hub
 from pipeline.models.teacher import tensors_digest
+from pipeline.shards.index import DatasetIndex
 from pipeline.training import pretrain_stage
 from pipeline.training.interruption import GO_ON_LATER
 from pipeline.training.loop import initial_model
@@ -217,6 +218,27 @@ def test_without_a_clip_there_is_a_clear_error(compose: Compose) -> None:
     params = compose("data.pretrain_splits=[val]")
     with pytest.raises(UserError, match="no clip to pretrain on"):
         pretrain_stage.run(params, "pixel")
+
+
+def test_a_clip_that_is_left_out_is_on_record(compose: Compose) -> None:
+    """Catches training on fewer clips than the manifest says, also after a resumption."""
+    params = compose("trainer.max_failed_share=0.1", "trainer.checkpoint_every=1")
+    shards = DataLayout(params.data.name).shards
+    entry = DatasetIndex.load(shards).clips(["train"])[5]
+    with entry.shard.open("r+b") as file:
+        file.seek(entry.offset)
+        file.write(bytes(entry.size))
+    pretrain_stage.run(params, "pixel")
+    layout = RunLayout(params.name, "pixel")
+    first = read_json(layout.pretrained)
+    assert list(first["failed_clips"]) == [entry.id]
+    assert first["sessions"][0]["failed_clips"] == first["failed_clips"]
+    newest = max(layout.checkpoints.glob("step-*.pt"))
+    newest.unlink()
+    pretrain_stage.run(params, "pixel")
+    again = read_json(layout.pretrained)
+    assert len(again["sessions"]) == 2
+    assert again["failed_clips"] == first["failed_clips"]
 
 
 def test_a_manifest_never_vouches_for_a_run_that_failed(compose: Compose) -> None:

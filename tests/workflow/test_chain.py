@@ -169,20 +169,20 @@ def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> 
     overrides = ("data.decode.crf=30", "trainer.seed=3", "evaluation.knn.k=3")
     changed = finished.copy(tmp_path / "changed")
     changed.compose(*overrides)
-    changed.snakemake()
+    changed.snakemake("evaluated")
     anew = finished.copy(tmp_path / "anew")
     for made in ("data", "results", "downloads", ".snakemake"):
         shutil.rmtree(anew.folder / made)
     anew.compose(*overrides)
-    anew.snakemake()
+    anew.snakemake("evaluated")
     assert hashes(changed.folder) == hashes(anew.folder)
     assert hashes(changed.folder) != hashes(finished.folder)
 
 
 def _start(workspace: Workspace) -> subprocess.Popen[str]:
-    """Start what `make run` starts, in a process group of its own."""
+    """Start what `make run` starts, but for what follows after the probes, in a process group."""
     return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "2"],
+        [sys.executable, "-m", "snakemake", "--cores", "2", "evaluated"],
         cwd=workspace.folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -210,7 +210,7 @@ def uninterrupted(finished: Workspace, tmp_path_factory: pytest.TempPathFactory)
     """Hashes of what LONGER gives in one go."""
     whole = finished.copy(tmp_path_factory.mktemp("uninterrupted") / "whole")
     whole.compose(*LONGER)
-    whole.snakemake()
+    whole.snakemake("evaluated")
     return hashes(whole.folder)
 
 
@@ -240,7 +240,7 @@ def test_an_interrupted_run_goes_on(
         assert "stopped, not failed: run the same command again and it goes on" in said
 
     stopped.run(sys.executable, "workflow/free_lock.py")
-    assert "going on after step" in stopped.snakemake().stdout
+    assert "going on after step" in stopped.snakemake("evaluated").stdout
     assert hashes(stopped.folder) == uninterrupted
 
 
