@@ -1,10 +1,10 @@
 """Being asked to stop: finish the step, save, and leave with a status that means "go on later".
 
-Slurm sends SIGTERM before it takes a node away and SIGUSR1 (by `--signal`) before a time limit.
-It starts a job again that was pre-empted, but one that ends by itself within the time of grace
-counts as failed. So within Slurm a process that SIGTERM came to waits to be killed, once all is
-saved; and one that SIGUSR1 came to asks Slurm to start the job again, and waits too. Where the
-wait is in vain, and outside of Slurm, it exits with status 75.
+Slurm sends SIGTERM before it takes a node away, and (by `--signal`) before a time limit. It starts
+a job again that was pre-empted, but one that reached its limit, or ended by itself within the time
+of grace, counts as failed. So within Slurm the first process, once all is saved, asks for the job
+to be started again, unless Slurm is ending it already; then all wait to be killed. Where Slurm
+refuses, and outside of Slurm, they exit with status 75.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Item = TypeVar("Item")
 GO_ON_LATER = 75  # exit status, EX_TEMPFAIL of sysexits.h: run the same command again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 PATIENCE = 3600.0  # seconds in Slurm until the kill; longer than most times of grace
-NO_ANSWER = 60.0  # seconds after which scontrol is given up
+HAS_ITS_NODES = ("RUNNING", "SIGNALING", "STOPPED")  # a job's states, unless Slurm is ending it
+NO_ANSWER = 60.0  # seconds after which one of Slurm's commands is given up
 
 
 class GoOnLater(Exception):  # noqa: N818 (nothing went wrong)
@@ -40,28 +41,39 @@ def leave(stop: GoOnLater, label: str, *, is_first: bool = True) -> NoReturn:
     if is_first:
         _say(f"stopped: {label}, {stop}\n  remedy: run the same command again and it goes on")
     job = os.environ.get("SLURM_JOB_ID")
-    if job is not None and (stop.signal_name == "SIGTERM" or _requeued(job, is_first=is_first)):
+    if job is not None and (not is_first or _ends_or_starts_again(job)):
         if is_first:
             _say(f"waiting for Slurm to end job {job}")
         _wait_for_the_kill()
     raise SystemExit(GO_ON_LATER)
 
 
-def _requeued(job: str, *, is_first: bool) -> bool:
-    """Ask Slurm to start the job again, which ends it; any other process waits for the first."""
-    if not is_first:
+def _ends_or_starts_again(job: str) -> bool:
+    """Have Slurm start the job again; false where it refuses, so that nobody would end this one.
+
+    A job that is being cancelled is not asked for again: its state is COMPLETING. One that
+    is being pre-empted is running until its time of grace is over, and then ends at once.
+    """
+    state, why = _ask("squeue", "--noheader", "--format=%T", f"--jobs={job}")
+    if state not in HAS_ITS_NODES:
+        _say(f"Slurm says of job {job}: {why or state or 'unknown'}")
         return True
-    command = ["scontrol", "requeue", job]
+    _, why = _ask("scontrol", "requeue", job)
+    if why:
+        _say(f"warning: Slurm does not start job {job} again: {why}")
+    return not why
+
+
+def _ask(*command: str) -> tuple[str, str]:
+    """Run one of Slurm's commands; return its answer, and why there is none."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=NO_ANSWER, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        _say(f"warning: Slurm was not asked to start job {job} again: {error}")
-        return False
-    if done.returncode:
-        _say(f"warning: Slurm does not start job {job} again: {done.stderr.strip()}")
-    return not done.returncode
+        return "", str(error)
+    failure = done.stderr.strip() or f"{command[0]} ended with status {done.returncode}"
+    return done.stdout.strip(), failure if done.returncode else ""
 
 
 def _wait_for_the_kill() -> None:

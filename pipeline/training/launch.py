@@ -13,13 +13,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -61,6 +62,36 @@ def find_place(environment: Mapping[str, str]) -> Place:
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return _srun(environment)
     return Place()
+
+
+def reachable(place: Place) -> Place:
+    """The same place; its processes meet under an address that this machine can look up.
+
+    Slurm's name of a node need not be the name of a host: then its controller knows the address.
+
+    Raises:
+        UserError: where it does not, either; torch would try for `trainer.timeout_s`.
+    """
+    if place.launcher != "srun" or place.meeting is None:
+        return place
+    node, port = place.meeting
+    with suppress(OSError):
+        socket.getaddrinfo(node, port)
+        return place
+    command = ["scontrol", "show", "node", node]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError):
+        found = None
+    else:
+        found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
+    if found is None or found[1] == node:
+        raise UserError(
+            f"node {node}, where the first process is, has no address that is known here",
+            place="srun",
+            remedy="set MASTER_ADDR to an address of it before you start Snakemake, or the job",
+        )
+    return replace(place, meeting=(found[1], port))
 
 
 def check(place: Place, trainer: Trainer) -> None:

@@ -54,7 +54,7 @@ def run(params: Params, run: str) -> None:
             raise SystemExit(status)
         return
     device = choose_device(place.local_rank, place.local_world)
-    with joined(place, device, timeout_s=trainer.timeout_s) as ranks:
+    with joined(launch.reachable(place), device, timeout_s=trainer.timeout_s) as ranks:
         launch.check(place, trainer)
         try:
             _pretrain(params, run, label, ranks, device)
@@ -100,6 +100,7 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
             return
         origin = encoders.fill(model.encoder, chosen, data.clip) if chosen.weights else None
         hub.save(layout.weights, model, chosen, data.clip)
+        layout.checkpoints.mkdir(exist_ok=True)  # DVC expects it, also where nothing was trained
         inputs = {
             "fingerprint": fingerprint(settings),
             "index_sha256": sha256_file(source.index),
@@ -161,5 +162,6 @@ def _manifest(
         "teacher_sha256": state.teacher_sha256,  # of the frozen network's weights; null: has none
         "model_sha256": sha256_file(layout.weights),
         "metrics_sha256": sha256_file(layout.metrics),
+        "failed_clips": state.failed_clips,  # left out of training, and why; nothing replaced them
         "sessions": state.sessions,
     }

@@ -1,9 +1,9 @@
 """A real Slurm on this machine: munge, a controller and two virtual nodes, all on loopback.
 
-No systemd, no accounting data base. The two nodes are two daemons of one host; each has four CPUs
-and two pretended GPUs (character devices that lead nowhere). Everything lies in one folder, but for
-the two links in /etc/slurm: the job-step plugin strips SLURM_CONF from the environment of an inner
-srun, which then looks there.
+No systemd, no accounting data base. The two nodes are two daemons of one host; each claims 16 CPUs,
+64 GB and two GPUs (character devices that lead nowhere). Everything lies in one folder, but for two
+links in /etc/slurm: the job-step plugin strips SLURM_CONF from the environment of an inner srun,
+which then looks there. The daemons end with the process that started them, however it ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,23 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-NEEDED = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontrol", "scancel")
+PROGRAMS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "srun",
+    "sbatch",
+    "squeue",
+    "scontrol",
+    "scancel",
+    "setpriv",
+)
 ETC = Path("/etc/slurm")
+LINKS = ("slurm.conf", "gres.conf")
 PORT = 16817  # of the controller; the nodes follow it
 NODES = ("n1", "n2")
 
@@ -68,20 +79,23 @@ OverSubscribe=NO
 PartitionName=spot Nodes=n[1-2] MaxTime=60 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 """
 NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 Sockets=1 "
-    "CoresPerSocket=4 ThreadsPerCore=1 RealMemory=8000 Gres=gpu:2 State=UNKNOWN"
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 Sockets=1 "
+    "CoresPerSocket=16 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:2 State=UNKNOWN"
 )
 
 
 def missing() -> str | None:
     """Why no Slurm can be started here; None where it can."""
-    absent = [name for name in NEEDED if not shutil.which(name, path=_path())]
+    absent = [name for name in PROGRAMS if not shutil.which(name, path=_path())]
     if absent:
         return f"not installed: {', '.join(absent)} (Debian: slurmctld slurmd slurm-client munge)"
     if os.geteuid() != 0:
         return "only root can start Slurm's daemons"
-    if any((ETC / name).exists() for name in ("slurm.conf", "gres.conf")):
+    if any(not (ETC / name).is_symlink() and (ETC / name).exists() for name in LINKS):
         return f"{ETC} already holds a configuration"
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+            return f"port {PORT} is taken, perhaps by the same tests"
     return None
 
 
@@ -108,22 +122,43 @@ class Slurm:
             assert done.returncode == 0, done.stdout
         return done
 
-    def jobs(self) -> list[tuple[str, str, str]]:
-        """Id, state and name of every job that has not ended."""
-        listed = self.command("squeue", "--noheader", "--format=%i|%T|%j").stdout
-        return [tuple(line.split("|", 2)) for line in listed.splitlines() if line]  # type: ignore[misc]
+    def jobs(self) -> dict[str, str]:
+        """Id of every job that has not ended -> its comment: rule_pretrain_wildcards_pixel."""
+        listed = self.command("squeue", "--noheader", "--format=%i|%k").stdout
+        return dict(line.split("|", 1) for line in listed.splitlines())
+
+    def job(self, number: str) -> dict[str, str]:
+        """What Slurm knows of a job (JobState, Restarts, TresPerNode, ...), `MinJobAge` long."""
+        said = self.command("scontrol", "--oneliner", "show", "job", number).stdout
+        return dict(field.split("=", 1) for field in said.split() if "=" in field)
 
     def node_state(self, node: str) -> str:
         """State of a node as sinfo names it: idle, mixed, drained, ..."""
-        return self.command("sinfo", "--noheader", f"--nodes={node}", "--format=%T").stdout.split()[
-            0
-        ]
+        said = self.command("sinfo", "--noheader", f"--nodes={node}", "--format=%T").stdout
+        return said.split()[0]
 
-    def completed(self) -> list[dict[str, str]]:
-        """What Slurm has noted of each job that ended (JobId, Name, JobState, NodeList, ...)."""
-        path = self.folder / "log" / "jobcomp.txt"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [dict(f.split("=", 1) for f in line.split() if "=" in f) for line in lines]
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 300) -> None:
+        """Wait until a condition holds.
+
+        Raises:
+            TimeoutError: with what there is in the queue.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                queue = self.command("squeue", check=False).stdout
+                raise TimeoutError(f"no {what} within {seconds} s\n{queue}")
+            time.sleep(0.2)
+
+    def empty(self) -> None:
+        """Cancel every job and wait until it is gone; have both nodes take jobs again."""
+        for node in NODES:
+            self.command("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+        for hard in ((), ("--signal=KILL",)):
+            with contextlib.suppress(TimeoutError):
+                self.command("scancel", *hard, "--user=root")
+                self.wait(lambda: not self.jobs(), "empty queue", 60)
+                break
 
 
 @contextlib.contextmanager
@@ -131,21 +166,44 @@ def running(folder: Path) -> Iterator[Slurm]:
     """Start the daemons in `folder`, and stop them in the order that leaves none behind."""
     cluster = Slurm(folder)
     _write(folder)
-    started: list[Path] = []
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        _start_munge(folder)
-        started.append(folder / "munge" / "munged.pid")
-        cluster.command("slurmctld")
-        started.append(folder / "run" / "slurmctld.pid")
-        for node in NODES:
-            cluster.command("slurmd", "-N", node)
-            started.append(folder / "run" / f"slurmd-{node}.pid")
-        _wait(lambda: all(cluster.node_state(node) == "idle" for node in NODES), "idle nodes", 30)
+        started.append(_daemon(folder, "munged", "--foreground", "--force", *_munge(folder)))
+        cluster.wait((folder / "munge" / "munge.socket").exists, "munge", 60)
+        started.append(_daemon(folder, "slurmctld", "-D"))
+        started.extend(_daemon(folder, "slurmd", "-D", "-N", node) for node in NODES)
+        cluster.wait(lambda: _idle(cluster), "idle nodes", 120)
         yield cluster
     finally:
-        _stop(cluster, started)
-        for name in ("slurm.conf", "gres.conf"):
+        if len(started) > 1:
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired, TimeoutError):
+                cluster.empty()
+        for daemon in reversed(started):  # the nodes, the controller, munge
+            daemon.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.wait(30)
+            daemon.kill()
+            daemon.wait()
+        for name in LINKS:
             (ETC / name).unlink(missing_ok=True)
+
+
+def _idle(cluster: Slurm) -> bool:
+    said = cluster.command("sinfo", "--noheader", "--Node", "--format=%T", check=False)
+    return said.returncode == 0 and set(said.stdout.split()) == {"idle"}
+
+
+def _daemon(folder: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A daemon in the foreground, in a session of its own; it ends with this process."""
+    with (folder / "log" / f"{name}.out").open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", name, *arguments],
+            env=os.environ | {"PATH": _path()},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def _write(folder: Path) -> None:
@@ -164,12 +222,13 @@ def _write(folder: Path) -> None:
     gres = f"AutoDetect=off\nName=gpu File={folder}/dev/gpu[0-1]\n"
     (folder / "etc" / "gres.conf").write_text(gres)
     ETC.mkdir(exist_ok=True)
-    for name in ("slurm.conf", "gres.conf"):
+    for name in LINKS:
         (ETC / name).unlink(missing_ok=True)  # a link to nowhere, of tests that were killed
         (ETC / name).symlink_to(folder / "etc" / name)
 
 
-def _start_munge(folder: Path) -> None:
+def _munge(folder: Path) -> list[str]:
+    """Write a key; return munged's options."""
     place = folder / "munge"
     key = place / "munge.key"
     key.touch(mode=0o600)
@@ -181,28 +240,7 @@ def _start_munge(folder: Path) -> None:
         "log-file": place / "munged.log",
         "seed-file": place / "munged.seed",
     }
-    options = [f"--{name}={path}" for name, path in files.items()]
-    subprocess.run(["munged", *options, "--force"], env={"PATH": _path()}, check=True, timeout=30)
-
-
-def _stop(cluster: Slurm, started: list[Path]) -> None:
-    with contextlib.suppress(AssertionError, subprocess.TimeoutExpired, TimeoutError):
-        cluster.command("scancel", "--user=root")
-        _wait(lambda: not cluster.jobs(), "an empty queue", 30)
-    for pid_file in reversed(started):  # the nodes, the controller, munge
-        with contextlib.suppress(OSError, ValueError, TimeoutError):
-            number = int(pid_file.read_text())
-            os.kill(number, 15)
-            _wait(lambda number=number: not Path(f"/proc/{number}").exists(), str(pid_file), 15)
-
-
-def _wait(condition: object, what: str, seconds: float) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"no {what} within {seconds} s")
-        time.sleep(0.1)
+    return [f"--{name}={path}" for name, path in files.items()]
 
 
 def _path() -> str:

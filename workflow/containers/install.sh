@@ -1,3 +1,4 @@
+#!/bin/sh
 # What both container recipes run, as root on Debian 12: system packages, then the locked ones.
 set -eu
 cd /opt/pipeline

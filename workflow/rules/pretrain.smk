@@ -22,10 +22,14 @@ rule pretrain:
             lambda trainer: trainer.devices if trainer.devices > 1 else None
         ),
         tasks=several_nodes(lambda trainer: trainer.nodes if trainer.devices == 1 else None),
-        tasks_per_gpu=several_nodes(lambda trainer: 1),
+        tasks_per_gpu=several_nodes(lambda trainer: 0),  # 0: Slurm is told the tasks, and no more
+        gres=lambda wildcards: accelerators(
+            trainer(wildcards).devices if trainer(wildcards).epochs else 0
+        ),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "pretrain", wildcards.run),
     # One command, whatever the resources: it starts `trainer.devices` processes of its own, and on
-    # several nodes it calls srun (pipeline/training/launch.py).
+    # several nodes it calls srun (pipeline/training/launch.py). `exec`: Slurm signals every process
+    # of a job, and a shell in between would die of what the training has to answer.
     shell:
-        "python -m pipeline pretrain --run {wildcards.run} --log {log}"
+        "exec python -m pipeline pretrain --run {wildcards.run} --log {log}"
