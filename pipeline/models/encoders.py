@@ -54,7 +54,7 @@ def fill(encoder: Encoder, run: Run, clip: Clip) -> Origin:
     if run.weights is None:
         raise ValueError("this run names no weights")
     path = Path(run.weights)
-    files = _files(path)
+    files = weight_files(path)
     digests = {file.name: sha256_file(file) for file in files}
     if run.weights_sha256 is not None and run.weights_sha256 not in digests.values():
         raise UserError(
@@ -69,11 +69,11 @@ def fill(encoder: Encoder, run: Run, clip: Clip) -> Origin:
         state |= hub.read_state(file)
     kind, ours = _recognised(state, files[0], run.model, encoder)
     hub.load_pretrained_encoder(encoder, ours, place=str(path))
-    _warn_of_zero_biases(encoder, path)
+    warn_of_zero_biases(encoder, path)
     return Origin(kind, str(run.weights), digests)
 
 
-def _files(path: Path) -> list[Path]:
+def weight_files(path: Path) -> list[Path]:
     """Return the file or files with the weights."""
     if path.is_file():
         return [path]
@@ -109,8 +109,13 @@ def _recognised(
     if any("encoder.layer." in name for name in state):
         ours = hugging_face.encoder_tensors(state)
         return "Hugging Face's VideoMAE", _with_norm(ours, encoder)
+    raise unknown(state, file)
+
+
+def unknown(state: Mapping[str, Tensor], file: Path) -> UserError:
+    """Return the error for tensors that are no encoder's."""
     some = ", ".join(list(state)[:4])
-    raise UserError(
+    return UserError(
         f"this is no encoder that can be read here; its tensors are {some}, ...",
         place=str(file),
         remedy="give a model of this project, of SIGMA, of VideoMAE, or its Hugging Face directory",
@@ -172,7 +177,7 @@ def _check(theirs: Model, model: Model, file: Path) -> None:
         )
 
 
-def _warn_of_zero_biases(encoder: Encoder, path: Path) -> None:
+def warn_of_zero_biases(encoder: Encoder, path: Path) -> None:
     """Say where no block has a query or value bias: a faulty export loses them without a word."""
     biases = [
         value for name, value in encoder.named_parameters() if name.endswith(("q_bias", "v_bias"))

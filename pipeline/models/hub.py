@@ -3,6 +3,10 @@
 A file of this project is safetensors with the official parameter names, and the run's and the
 clip's configuration as JSON in its metadata. Loading is strict throughout: a tensor that is
 missing, left over or of another shape is an error that names it.
+
+    from pipeline.models import hub
+    model = hub.load("model.safetensors")  # or any other checkpoint (`load`)
+    features = model.embed("clip.mp4")
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +29,9 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.sigma import SigmaModel
 from pipeline.models.teacher import FrozenTarget
 from pipeline.models.vit import Encoder
+
+if TYPE_CHECKING:
+    from pipeline.models.video_model import VideoModel
 
 FORMAT = "sigma-pipeline model 1"
 SHOWN = 10  # names in one error message
@@ -53,29 +60,73 @@ def save(path: Path | str, model: SigmaModel, run: Run, clip: Clip) -> None:
 
 def read_config(path: Path | str) -> tuple[Run, Clip]:
     """The configuration in a file that `save` wrote. Raises `UserError` for any other file."""
-    try:
-        with safe_open(path, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as safetensors: {error}") from error
-    config = json.loads(metadata.get("config", "{}"))
+    config = _configuration(path)
     if config.get("format") != FORMAT:
         raise UserError(
             f"{path} does not hold a model of this project (no configuration in its metadata)",
-            remedy="load an official checkpoint with pipeline.models.hub.load_official",
+            remedy="load other checkpoints with pipeline.models.hub.load",
         )
     return Run.model_validate(config["run"]), Clip.model_validate(config["clip"])
 
 
 def is_ours(path: Path | str) -> bool:
     """Whether `save` wrote this safetensors file."""
-    with safe_open(path, framework="pt") as handle:
-        config = json.loads((handle.metadata() or {}).get("config", "{}"))
-    return isinstance(config, dict) and config.get("format") == FORMAT
+    return _configuration(path).get("format") == FORMAT
 
 
-def load(path: Path | str, *, load_teacher: bool = False) -> SigmaModel:
-    """Read a model that `save` wrote, on CPU and in evaluation mode.
+def _configuration(path: Path | str) -> dict[str, Any]:
+    """What a safetensors file says of itself; empty where it is another project's."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors: {error}") from error
+    try:
+        config = json.loads(metadata.get("config", "{}"))
+    except ValueError:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def load(
+    path: Path | str,
+    *,
+    load_teacher: bool = False,
+    heads: int | None = None,
+    frames: int | None = None,
+    size: int | None = None,
+    stride: int | None = None,
+    sampling: Literal["dense", "per_segment"] | None = None,
+) -> VideoModel:
+    """Read any checkpoint of this project, of SIGMA, of VideoMAE or of Hugging Face's VideoMAE.
+
+    On CPU and in evaluation mode. What a checkpoint of this project's pretraining gives is a
+    `SigmaModel`, too.
+
+    Args:
+        path: a file, a directory that Transformers wrote, or a repository `OWNER/NAME` of a hub.
+        load_teacher: the frozen network of a `dino` target, which only training needs.
+        heads: attention heads, where the file does not say (`pipeline.models.geometry`); so, too,
+            `frames` of a clip, `size` in pixels, `stride` and `sampling`.
+
+    Raises:
+        UserError: where the file is none of these, or its tensors do not fit.
+    """
+    from pipeline.models import video_model
+
+    hints = video_model.Hints(heads, frames, size, stride, sampling)
+    if Path(path).suffix == ".safetensors" and Path(path).is_file() and is_ours(path):
+        run, clip = read_config(path)
+        model = video_model.PretrainedModel(
+            run.model, run.objective, clip, load_teacher=load_teacher
+        )
+        load_official(model, load_file(path), place=str(path))
+        return model.opened(run, clip, Path(path), hints).eval()
+    return video_model.opened(str(path), hints)
+
+
+def load_pretraining(path: Path | str, *, load_teacher: bool = False) -> SigmaModel:
+    """Read a model that `save` wrote, on CPU and in evaluation mode; no other file will do.
 
     The frozen teacher of a `dino` target is only needed for training, so not loaded by default.
     """
@@ -90,17 +141,29 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
     Official `.pth` files hold them under `model` or `module`, beside the training's arguments.
     """
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors of a checkpoint as `read_state`, and the training's arguments beside them.
+
+    Where the file has no arguments they are empty.
+    """
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return load_file(path), {}
         with torch.serialization.safe_globals([argparse.Namespace]):  # plain values only
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no exception of its own
         raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's tensors")
+    arguments = content.get("args")
+    said = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
     for key in ("model", "module"):
         content = content.get(key, content)
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}, said
 
 
 def load_official(

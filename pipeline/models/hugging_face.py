@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +46,8 @@ ENCODER_KEYS = (  # of `config`, those that an encoder's features depend on
 )
 THEIR_BLOCK = re.compile(r"(?:videomae\.)?encoder\.layer\.(\d+)\.(.+)")
 PARTS = ("query", "key", "value")
+FC_NORM_EPS = 1e-5  # of the norm in front of their classifier, whatever their configuration says
+OURS = "sigma_pipeline_clip"  # key of config.json for what VideoMAE does not ask: stride, sampling
 NOT_THEIRS = ("prototypes", "target.")  # SIGMA's own: VideoMAE has no place for them
 
 
@@ -84,23 +87,28 @@ def config(model: Model, clip: Clip) -> dict[str, Any]:
 
 def tensors(model: SigmaModel) -> dict[str, Tensor]:
     """All weights that VideoMAE has a place for, under its names; prototypes and targets go."""
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
+    return renamed(model.state_dict())
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of ours (`encoder.blocks.0...`, `decoder...`) under VideoMAE's names."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
         if name.startswith(NOT_THEIRS):
             continue
         match = BLOCK.fullmatch(name)
         if match is None:
             module, _, kind = name.rpartition(".")
-            renamed[f"{OUTSIDE[module]}.{kind}" if module in OUTSIDE else name] = tensor
+            found[f"{OUTSIDE[module]}.{kind}" if module in OUTSIDE else name] = tensor
             continue
         stack, index, rest = match.groups()
         block = f"{STACKS[stack]}.{index}"
         if rest == "attn.qkv.weight":
             for part, weight in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                renamed[f"{block}.attention.attention.{part}.weight"] = weight.contiguous()
+                found[f"{block}.attention.attention.{part}.weight"] = weight.contiguous()
         else:
-            renamed[f"{block}.{_in_block(rest)}"] = tensor
-    return renamed
+            found[f"{block}.{_in_block(rest)}"] = tensor
+    return found
 
 
 def _in_block(rest: str) -> str:
@@ -143,3 +151,36 @@ def encoder_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if len(parts) == len(PARTS):  # else loading says what is missing
             renamed[f"{block}.attn.qkv.weight"] = torch.cat([parts[part] for part in PARTS])
     return renamed
+
+
+def head_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a classifier's norm and linear head under this project's names; empty without one."""
+    names = {"fc_norm.": "fc_norm.", "classifier.": "head."}
+    return {
+        ours + name.removeprefix(theirs): tensor
+        for name, tensor in state.items()
+        for theirs, ours in names.items()
+        if name.startswith(theirs) and "classifier.weight" in state
+    }
+
+
+def said_by(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """Return what a `config.json` says that no tensor's shape does.
+
+    Raises:
+        UserError: for pictures that are not square, and for another activation than GELU.
+    """
+    size = config.get("image_size", 224)
+    if isinstance(size, list):
+        if len(set(size)) != 1:
+            raise UserError(f"pictures of {size} pixels, not square", place=str(place))
+        size = size[0]
+    activation = config.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise UserError(f"its activation is {activation!r}, here it is 'gelu'", place=str(place))
+    return {
+        "heads": config.get("num_attention_heads", 12),
+        "frames": config.get("num_frames", 16),
+        "size": size,
+        **config.get(OURS, {}),
+    }

@@ -87,12 +87,14 @@ def test_files_of_others_are_explained(tmp_path: Path, sigma: SigmaModel) -> Non
     """A safetensors file without our configuration, and a file that is none at all."""
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match="no configuration"):
+    with pytest.raises(UserError, match="no encoder"):
         hub.load(path)
+    with pytest.raises(UserError, match="no configuration"):
+        hub.load_pretraining(path)
     path.write_bytes(b"<html>")
     with pytest.raises(UserError, match="cannot be read"):
         hub.load(path)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no weights"):
         hub.load(tmp_path / "absent.safetensors")
 
 

@@ -1,0 +1,70 @@
+"""What lies beside a checkpoint of this project, and is of just these weights.
+
+A file that tells of other weights (their digest is in it) is left out, with a note: no card says
+of a model what was measured on another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.files import read_json, sha256_file
+from pipeline.shards.index import DatasetIndex
+
+RESULTS = ("evaluation", "segmentation", "severe")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The pretraining's manifest, results by their stage, and the data set where it is here."""
+
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each file that was read
+    data: DatasetIndex | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find(checkpoint: Path, sha256: str) -> Beside:
+    """Look beside the checkpoint, and for its data set in this project folder."""
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    notes, results, digests = [], {}, {}
+    pretrain = _read(folder / "pretrain.json")
+    if pretrain and pretrain.get("model_sha256") != sha256:
+        notes.append("pretrain.json beside it tells of other weights, so it was not used")
+        pretrain = {}
+    if pretrain:
+        digests["pretrain.json"] = sha256_file(folder / "pretrain.json")
+    for name in RESULTS:
+        content = _read(folder / f"{name}.json")
+        if not content:
+            continue
+        if content.get("inputs", {}).get("weights") not in (sha256, None):
+            notes.append(f"{name}.json beside it tells of other weights, so it was not used")
+            continue
+        results[name] = content
+        digests[f"{name}.json"] = sha256_file(folder / f"{name}.json")
+    data = _data(pretrain.get("index_sha256", ""))
+    return Beside(pretrain, results, digests, data, tuple(notes))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _data(index_sha256: str) -> DatasetIndex | None:
+    """Return the data set with this index, where it is in this project folder."""
+    for path in sorted(Path("data").glob("*/shards/index.json")):
+        if index_sha256 and sha256_file(path) == index_sha256:
+            try:
+                return DatasetIndex.load(path.parent)
+            except UserError:
+                return None
+    return None
