@@ -6,12 +6,13 @@ Beside ours stand the paper's rows, where a column's data set is one that the pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.evaluation.severe.columns import COLUMNS
 from pipeline.reporting import paper
 from pipeline.reporting.results import Results, RunResult
+from pipeline.reporting.seeds import Group, spread
 
 PROTOCOLS = {"clustering": "clustering", "over_clustering": "over-clustering"}
 
@@ -27,11 +28,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of numbers as they are shown (per cent, or an error); None where there is none."""
+    """A row of numbers as they are shown (per cent, or an error); None where there is none.
+
+    `deviations` are standard deviations over `seeds` runs; empty where there is one run.
+    """
 
     name: str
     values: tuple[float | None, ...]
     scored: str = ""  # on how many clips of how many
+    deviations: tuple[float | None, ...] = ()
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,29 @@ def tables(results: Results) -> list[Table]:
     """Return the tables that there are numbers for."""
     found = [segmentation(results.runs), severe(results.runs)]
     return [table for table in found if table is not None]
+
+
+def over_seeds(table: Table, found: Sequence[Group]) -> Table:
+    """Return the table with a line per group of runs: the mean over its seeds."""
+    lines = {line.name: line for line in table.runs}
+    return replace(table, runs=tuple(_mean(g, [lines[n] for n in g.names]) for g in found))
+
+
+def _mean(group: Group, lines: Sequence[Line]) -> Line:
+    if not group.spread:
+        return replace(lines[0], name=group.name)
+    columns = [
+        [value for value in column if value is not None]
+        for column in zip(*(line.values for line in lines), strict=True)
+    ]
+    spreads = [spread(column) if column else None for column in columns]
+    return Line(
+        group.name,
+        tuple(each.mean if each else None for each in spreads),
+        "; ".join(dict.fromkeys(line.scored for line in lines if line.scored)),
+        tuple(each.deviation if each else None for each in spreads),
+        len(lines),
+    )
 
 
 def segmentation(runs: Sequence[RunResult]) -> Table | None:

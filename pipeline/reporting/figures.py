@@ -1,4 +1,4 @@
-"""The curves and confusion matrices, as plotly figures that the page draws in its own colours.
+"""The curves, as plotly figures that the page draws in its own colours.
 
 A trace carries a colour's number in `meta.colour`; the page's script turns it into a colour of the
 light, dark or print scheme.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from plotly import graph_objects as go
 
 from pipeline.reporting.results import Line, Results, RunResult
+from pipeline.reporting.seeds import Group, groups
 
 POINTS = 1200  # of a curve; of longer ones every n-th is drawn
 ROWS = 8  # of the table that stands for a curve where it cannot be seen
 DIGITS = 6  # significant, of a drawn value
 DASHES = ("solid", "dash", "dot", "dashdot")  # beside colour, so that colour alone says nothing
-LABELLED = 30  # classes whose names stand beside a confusion matrix
 
 # Key in the log: title, unit of the axis, what it tells, fixed range of the axis.
 DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
@@ -34,6 +35,7 @@ DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
         "How evenly the tubes are spread over the prototypes: 0 is one prototype for all.",
         (0, 1.05),
     ),
+    "lr": ("Learning rate", "per step", "Warm-up, then a cosine.", None),
     "branch_agreement": (
         "Agreement of the branches",
         "share of tubes",
@@ -59,16 +61,30 @@ DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
         "1 is a collapse: the decoder predicts the same direction for all masked tubes.",
         (-0.05, 1.05),
     ),
-    "lr": ("Learning rate", "per step", "Warm-up, then a cosine.", None),
 }
-SPEED = {"clips_per_s": ("Speed", "clips/s", "Clips that a run trained on per second.")}
+SPEED: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
+    "clips_per_s": (
+        "Speed",
+        "clips/s",
+        "Clips that a run trained on per second, since the line before.",
+        None,
+    ),
+    "data_wait": (
+        "Waiting for data",
+        "share of time",
+        "Share of the time in which the model waited for the next batch.",
+        (0, 1.05),
+    ),
+}
+FIRST = ("prototypes_used", "assignment_entropy", "lr", "clips_per_s")  # beside the loss
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: a value per step."""
+    """One curve: a value per step. Seeds of a `group` share its colour and place in the legend."""
 
     run: str
+    group: str
     colour: int
     steps: list[float]
     values: list[float | None]
@@ -89,36 +105,18 @@ class Figure:
 
 def curves(results: Results) -> list[Figure]:
     """Return loss, diagnostics, learning rate and speed; what was not logged is left out."""
-    colours = {run.name: place for place, run in enumerate(results.runs)}
-    figures = _losses(results.trained, colours)
-    for key, (title, unit, caption, limits) in DIAGNOSTICS.items():
-        found = _series(results.trained, colours, key)
-        if found:
-            figures.append(_curve(key, title, unit, caption, found, limits))
-    for key, (title, unit, caption) in SPEED.items():
-        found = [
-            series
-            for run in results.trained
-            if (series := _one(run.name, colours[run.name], run.speed, key))
-        ]
-        if found:
-            figures.append(_curve(key, title, unit, caption, found, None))
-    return figures
+    found = groups(results.runs)
+    figures = _losses(results.trained, found)
+    drawn = {}
+    for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
+        series = _series(results.trained, found, key, "speed" if key in SPEED else "metrics")
+        if series:
+            drawn[key] = _curve(key, title, unit, caption, series, limits)
+    order = [*FIRST, *(key for key in drawn if key not in FIRST)]
+    return figures + [drawn[key] for key in order if key in drawn]
 
 
-def confusions(results: Results) -> list[Figure]:
-    """Return a matrix per run and label of which class was taken for which."""
-    found = [
-        (details.label, _confusion(run, number))
-        for run in results.runs
-        for number, details in enumerate(run.details)
-        if details.confusion
-    ]
-    order = list(dict.fromkeys(label for label, _ in found))
-    return [figure for _, figure in sorted(found, key=lambda item: order.index(item[0]))]
-
-
-def _losses(runs: Sequence[RunResult], colours: dict[str, int]) -> list[Figure]:
+def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
     """One chart per kind of loss: values of different kinds cannot be compared."""
     kinds: dict[tuple[str, str, int, float], list[RunResult]] = {}
     for run in runs:
@@ -127,8 +125,8 @@ def _losses(runs: Sequence[RunResult], colours: dict[str, int]) -> list[Figure]:
         kinds.setdefault((objective.loss, objective.target.kind, *size), []).append(run)
     figures = []
     for number, (kind, group) in enumerate(kinds.items()):
-        found = _series(group, colours, "loss")
-        if not found:
+        series = _series(group, found, "loss", "metrics")
+        if not series:
             continue
         if kind[0] == "sinkhorn":
             unit = "cross-entropy, nats"
@@ -137,27 +135,35 @@ def _losses(runs: Sequence[RunResult], colours: dict[str, int]) -> list[Figure]:
         else:
             unit = "mean squared error"
             caption = "Mean squared error of the masked tubes' normalised targets."
-        title = f"Loss: {', '.join(run.name for run in group)}"
-        figures.append(_curve(f"loss-{number}", title, unit, caption, found, None))
+        title = f"Loss: {', '.join(each.name for each in groups(group))}"
+        figures.append(_curve(f"loss-{number}", title, unit, caption, series, None))
     return figures
 
 
-def _series(runs: Sequence[RunResult], colours: dict[str, int], key: str) -> list[Series]:
-    found = (_one(run.name, colours[run.name], run.metrics, key) for run in runs)
-    return [series for series in found if series]
+def _series(
+    runs: Sequence[RunResult], found: Sequence[Group], key: str, log: Literal["metrics", "speed"]
+) -> list[Series]:
+    """Read one curve of each run that logged it."""
+    numbers = {name: (k, group.name) for k, group in enumerate(found) for name in group.names}
+    curves = []
+    for run in runs:
+        colour, group = numbers[run.name]
+        points = _points(getattr(run, log), key)
+        if points:
+            steps = [step for step, _ in points]
+            curves.append(Series(run.name, group, colour, steps, [value for _, value in points]))
+    return curves
 
 
-def _one(run: str, colour: int, lines: Sequence[Line], key: str) -> Series | None:
-    """Read one curve; None where the run did not log it. What is not finite is a gap."""
+def _points(lines: Sequence[Line], key: str) -> list[tuple[float, float | None]]:
+    """Return steps and values, at most about `POINTS`. What is not finite is a gap."""
     points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
     if not points:
-        return None
-    every = -(-len(points) // POINTS)
-    kept = points[::every]
+        return []
+    kept = points[:: -(-len(points) // POINTS)]
     if kept[-1] != points[-1]:
         kept.append(points[-1])
-    values = [_shortened(value) for _, value in kept]
-    return Series(run, colour, [step for step, _ in kept], values)
+    return [(step, _shortened(value)) for step, value in kept]
 
 
 def _shortened(value: float) -> float | None:
@@ -172,26 +178,38 @@ def _curve(
     found: Sequence[Series],
     limits: tuple[float, float] | None,
 ) -> Figure:
-    traces = [
-        go.Scatter(
-            x=series.steps,
-            y=series.values,
-            name=series.run,
-            mode="lines" if len(series.steps) > 1 else "markers",
-            line={"width": 2, "dash": DASHES[series.colour % len(DASHES)]},
-            meta={"colour": series.colour},
-            hovertemplate="%{y:.4~g}",
-        )
-        for series in found
-    ]
-    figure = go.Figure(traces)
-    figure.update_layout(template="none", hovermode="x unified", showlegend=len(found) > 1)
-    figure.update_xaxes(title_text="step", hoverformat=",d", rangemode="tozero")
+    figure = go.Figure(_traces(found))
+    several = len({series.group for series in found}) > 1
+    figure.update_layout(template="none", hovermode="x unified", showlegend=several)
+    figure.update_xaxes(
+        title_text="step", rangemode="tozero", unifiedhovertitle={"text": "step %{x:,d}"}
+    )
     figure.update_yaxes(title_text=unit, range=limits)
     header, rows = _table(found)
     return Figure(
         name, title, caption, str(figure.to_json()), _in_words(title, found), header, rows
     )
+
+
+def _traces(found: Sequence[Series]) -> list[go.Scatter]:
+    """A line per run; the legend names each group once, pointing at a line names the run."""
+    traces, named = [], set()
+    for series in found:
+        traces.append(
+            go.Scatter(
+                x=series.steps,
+                y=series.values,
+                name=series.group,
+                legendgroup=series.group,
+                showlegend=series.group not in named,
+                mode="lines" if len(series.steps) > 1 else "markers",
+                line={"width": 2, "dash": DASHES[series.colour % len(DASHES)]},
+                meta={"colour": series.colour, "run": series.run},
+                hovertemplate=f"%{{y:.4~g}}<extra>{series.run}</extra>",
+            )
+        )
+        named.add(series.group)
+    return traces
 
 
 def _in_words(title: str, found: Sequence[Series]) -> str:
@@ -216,50 +234,3 @@ def _table(found: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, .
         shown = ("" if value is None else f"{value:.4g}" for value in values)
         rows.append((f"{step:,.0f}", *shown))
     return ("step", *(series.run for series in found)), tuple(rows)
-
-
-def _confusion(run: RunResult, number: int) -> Figure:
-    details = run.details[number]
-    counts = details.confusion
-    shares = [[value / max(1, sum(row)) for value in row] for row in counts]
-    heat = go.Heatmap(
-        x=details.classes,
-        y=details.classes,
-        z=[[round(value, 4) for value in row] for row in shares],
-        customdata=counts,
-        zmin=0,
-        zmax=1,
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        hovertemplate="%{y} taken for %{x}<br>%{customdata} clips, %{z:.1%}<extra></extra>",
-    )
-    figure = go.Figure(heat)
-    named = len(details.classes) <= LABELLED
-    figure.update_layout(template="none", hovermode="closest")
-    figure.update_xaxes(title_text="answer", type="category", showticklabels=named)
-    figure.update_yaxes(
-        title_text="truth", type="category", autorange="reversed", showticklabels=named
-    )
-    right = sum(counts[i][i] for i in range(len(counts)))
-    total = sum(map(sum, counts))
-    summary = f"Confusion matrix of {run.name}, {details.label}: {right} of {total} clips right"
-    mistakes = sorted(
-        (
-            (counts[i][j], details.classes[i], details.classes[j])
-            for i in range(len(counts))
-            for j in range(len(counts))
-            if i != j and counts[i][j]
-        ),
-        key=lambda item: (-item[0], item[1:]),
-    )
-    rows = tuple((true, answer, str(count)) for count, true, answer in mistakes[:ROWS])
-    return Figure(
-        id=f"confusion-{run.name}-{number}",
-        title=f"{run.name}: {details.label}",
-        caption=f"{right:,} of {total:,} clips on the diagonal.",
-        json=str(figure.to_json()),
-        summary=summary,
-        header=("true class", "taken for", "clips"),
-        rows=rows,
-    )

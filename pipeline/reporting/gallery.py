@@ -117,7 +117,7 @@ def within(galleries: Sequence[Gallery], limit: int) -> list[Gallery]:
 
 def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]) -> Gallery:
     """Score all tubes of these clips with the run's prototypes, and draw the nearest ones."""
-    model = hub.load(run.layout.weights, load_teacher=True)
+    model = hub.load_pretraining(run.layout.weights, load_teacher=True)
     scores = score(model, run, clip, entries)
     grid = TubeGrid.from_clip(clip, run.settings.model.tube)
     used = np.argsort(-scores.assigned, kind="stable")[: np.count_nonzero(scores.assigned)]

@@ -6,22 +6,31 @@ alone, and scripts through `script_json`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pipeline.files import read_json
 from pipeline.progress import duration
-from pipeline.provenance import provenance
-from pipeline.reporting import benchmarks, figures, summary, tables
+from pipeline.reporting import (
+    benchmarks,
+    figures,
+    matrices,
+    origin,
+    published,
+    seeds,
+    summary,
+    tables,
+    time_chart,
+    times,
+)
 from pipeline.reporting.gallery import Gallery
-from pipeline.reporting.results import Results, RunResult
+from pipeline.reporting.neighbours import NeighbourGroup
+from pipeline.reporting.results import Results
 from pipeline.reporting.segments import Overlay
 from pipeline.reporting.strips import StripGroup
 from pipeline.reporting.terminal import census_line
@@ -29,6 +38,17 @@ from pipeline.reporting.terminal import census_line
 TEMPLATES = Path(__file__).parent / "templates"
 LOST_SHOWN = 500  # rows; the rest is in lost.csv
 COLOURS = 8  # that report.css defines for runs
+BENCHMARKS = {"segmentation": "Segmentation", "severe": "SEVERE"}  # in the list of contents
+
+
+@dataclass(frozen=True)
+class ScoreView:
+    """One label's scores: by group of seeds, run by run, and the paper's rows beside them."""
+
+    table: tables.ScoreTable
+    groups: Sequence[seeds.GroupRow]
+    runs: Sequence[seeds.GroupRow]
+    paper: Sequence[published.PaperRow]
 
 
 @dataclass(frozen=True)
@@ -50,22 +70,59 @@ class ClassTable:
     rows: tuple[ClassRow, ...]
 
 
-def render(
-    results: Results,
-    galleries: Sequence[Gallery],
-    strips: Sequence[StripGroup],
-    overlays: Sequence[Overlay],
-    failures: Mapping[str, str],
-) -> str:
-    """Return the page as HTML.
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that has a place in its contents."""
 
-    Args:
-        results: the experiment.
-        galleries: prototypes, one gallery per run that has some.
-        strips: masks.
-        overlays: segmented clips.
-        failures: pictures that could not be drawn: what, and why.
-    """
+    id: str
+    title: str  # in the list of contents
+    template: str
+    charts: bool = False
+    table: benchmarks.Table | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was drawn: prototypes, masks, segmented clips, neighbours; and what could not be."""
+
+    galleries: Sequence[Gallery] = ()
+    strips: Sequence[StripGroup] = ()
+    overlays: Sequence[Overlay] = ()
+    neighbours: Sequence[NeighbourGroup] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)  # what -> why
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The page, and each of its sections as a page of its own."""
+
+    page: str
+    sections: Mapping[str, str]  # id -> HTML
+
+
+def render(results: Results, pictures: Pictures) -> Rendered:
+    """Return the experiment as HTML: all on one page, and section by section."""
+    environment = _environment()
+    values = _values(results, pictures)
+    found = _sections(values)
+    values |= {
+        "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        "script": Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+    }
+
+    def filled(template: str, sections: Sequence[Section]) -> str:
+        charts = any(section.charts for section in sections)
+        return environment.get_template(template).render(
+            **values, sections=sections, plotly=plotly_script() if charts else ""
+        )
+
+    return Rendered(
+        filled("report.html", found),
+        {section.id: filled("section.html", [section]) for section in found},
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -81,30 +138,71 @@ def render(
         "probe": tables.probe_name,
         "script_json": script_json,
         "listed": summary.listed,
+        "count": summary.count,
     }
-    curves, confusions = figures.curves(results), figures.confusions(results)
-    return environment.get_template("report.html").render(
-        results=results,
-        paragraph=summary.paragraph(results),
-        tables=tables.score_tables(results),
-        notes=tables.notes(results),
-        colours={run.name: place % COLOURS for place, run in enumerate(results.runs)},
-        census=ranked(results.index.census),
-        census_line=census_line(results.index.census),
-        lost=results.index.lost[:LOST_SHOWN],
-        curves=curves,
-        confusions=confusions,
-        class_tables=class_tables(results),
-        galleries=galleries,
-        strips=strips,
-        overlays=overlays,
-        benchmarks=benchmarks.tables(results),
-        failures=failures,
-        **_provenance(results),
-        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
-        plotly=plotly_script() if curves or confusions else "",
-    )
+    return environment
+
+
+def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
+    """Everything that the templates show."""
+    groups = seeds.groups(results.runs)
+    colours = seeds.colours(groups, COLOURS)
+    stages = times.stage_times(results)
+    firsts = replace(results, runs=tuple(group.first for group in groups))
+    return {
+        "results": results,
+        "paragraph": summary.paragraph(results),
+        "groups": groups,
+        "several_seeds": any(group.spread for group in groups),
+        "score_tables": [
+            ScoreView(
+                table,
+                seeds.group_rows(table, groups),
+                seeds.group_rows(table, seeds.alone(results.runs)),
+                published.rows(results, table),
+            )
+            for table in tables.score_tables(results)
+        ],
+        "notes": tables.notes(results),
+        "colours": colours,
+        "census": ranked(results.index.census),
+        "census_line": census_line(results.index.census),
+        "lost": results.index.lost[:LOST_SHOWN],
+        "curves": figures.curves(results),
+        "confusions": matrices.confusions(firsts),
+        "class_tables": class_tables(results),
+        "pictures": pictures,
+        "benchmarks": [
+            (table, benchmarks.over_seeds(table, groups)) for table in benchmarks.tables(results)
+        ],
+        "stages": stages,
+        "time_chart": time_chart.chart(stages, groups),
+        **origin.facts(results),
+    }
+
+
+def _sections(values: Mapping[str, Any]) -> list[Section]:
+    """Return the sections that there is something to show in, in the page's order."""
+    pictures: Pictures = values["pictures"]
+    has_classes = values["class_tables"] or values["confusions"]
+    charts = bool(values["confusions"])
+    timed = values["time_chart"] is not None
+    found = [
+        (True, Section("runs", "Runs", "scores.html")),
+        *(
+            (True, Section(each.id, BENCHMARKS[each.id], "benchmark.html", table=each))
+            for each, _ in values["benchmarks"]
+        ),
+        (True, Section("census", "Clips", "census.html")),
+        (values["curves"], Section("curves", "Curves", "curves.html", charts=True)),
+        (pictures.galleries, Section("prototypes", "Prototypes", "prototypes.html")),
+        (pictures.strips or pictures.overlays, Section("masks", "Masks", "masks.html")),
+        (pictures.neighbours, Section("neighbours", "Neighbours", "neighbours.html")),
+        (has_classes, Section("classes", "Classes", "classes.html", charts=charts)),
+        (True, Section("time", "Time", "time.html", charts=timed)),
+        (True, Section("provenance", "Provenance", "provenance.html")),
+    ]
+    return [section for shown, section in found if shown]
 
 
 def ranked(census: Mapping[str, int]) -> dict[str, int]:
@@ -150,65 +248,6 @@ def _class_table(
         )
         rows.append(ClassRow(name, clips[name], tuple(shares)))
     return ClassTable(label, probe, tuple(runs), tuple(rows))
-
-
-def _provenance(results: Results) -> dict[str, Any]:
-    here = provenance()
-    runs = {run.name: run.pretrained.get("provenance") or {} for run in results.runs}
-    machines = [each.get("hardware") or {} for each in runs.values()]
-    versions = [each.get("packages") or {} for each in runs.values()]
-    codes = {name: _code(each.get("code") or {}) for name, each in runs.items()}
-    source = read_json(results.data.manifest) if results.data.manifest.is_file() else {}
-    values = results.params.model_dump(mode="json")
-    return {
-        "configuration": yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        "code": _code(here["code"]),
-        "run_codes": codes,
-        "hardware": _distinct([*machines, here["hardware"]]),
-        "packages": _merged([*versions, here["packages"]]),
-        "seconds": [_seconds(run) for run in results.runs],
-        "source": {"file": "", "sha256": ""} | source["source"] if source else {},
-    }
-
-
-def _code(version: Mapping[str, Any]) -> str:
-    """Say which code it was: a git revision, and a hash of the sources that tells edits apart."""
-    revision, digest = version.get("revision"), version.get("source_sha256") or "unknown"
-    if not revision:
-        return f"sources {digest[:16]} (not in git)"
-    edited = ", with uncommitted edits" if version.get("dirty") else ""
-    return f"git {revision[:12]}{edited}, sources {digest[:16]}"
-
-
-def _seconds(run: RunResult) -> tuple[str, float | None, float | None]:
-    return run.name, run.pretrained.get("seconds"), run.evaluated.get("seconds")
-
-
-def _distinct(machines: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return each machine once, in words."""
-    said = []
-    for machine in machines:
-        if not machine:
-            continue
-        accelerators = ", ".join(machine.get("accelerators") or []) or "no accelerator"
-        parts = [
-            str(machine.get("cpu") or "unknown processor"),
-            f"{machine.get('cores')} cores",
-            f"{machine.get('memory_gib')} GiB",
-            accelerators,
-            str(machine.get("system")),
-        ]
-        said.append(", ".join(parts))
-    return list(dict.fromkeys(said))
-
-
-def _merged(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return every package's version; all of them where the runs differ."""
-    found: dict[str, dict[str, None]] = {}
-    for packages in versions:
-        for name, version in packages.items():
-            found.setdefault(name, {})[version] = None
-    return {name: ", ".join(each) for name, each in sorted(found.items())}
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

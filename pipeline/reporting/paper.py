@@ -28,6 +28,9 @@ LINEAR: dict[str, dict[str, float]] = {
     },
 }  # fmt: skip
 
+# Classes of those data sets: a part of one that goes by its name is not compared.
+CLASSES = {"ssv2": 174, "k400": 400, "ucf101": 101, "hmdb51": 51, "in1k": 1000, "c100": 100}
+
 # Mean IoU by method, then by kind of data set and protocol (as in segmentation.json).
 SEGMENTATION: dict[str, dict[tuple[str, str], float]] = {
     "SIGMA-DINO": {
@@ -71,6 +74,20 @@ SEVERE: dict[str, dict[str, float]] = {
         "VideoMAE": (68.6, 86.6, 74.6, 25.9, 42.8, 65.3, 0.172, 12.6, 57.4),
     }.items()
 }
+
+
+def recognition(data: str, classes: int, *, frozen: bool) -> dict[str, float]:
+    """Return each method's top-1 in per cent; empty where the data set is not the paper's.
+
+    Args:
+        data: the data set's name, as the keys of `CLASSES`.
+        classes: how many classes were told apart.
+        frozen: of a linear probe; else of a fine-tuned encoder.
+    """
+    if CLASSES.get(data) != classes:
+        return {}
+    rows = LINEAR if frozen else FINETUNED
+    return {method: row[data] for method, row in rows.items() if data in row}
 
 
 def segmentation(kind: str, protocol: str) -> dict[str, float]:

@@ -137,7 +137,7 @@ def _rows(
     yield "what the encoder sees", seen
     for run in runs:
         if run.settings.objective.target.kind == "pixel":
-            model = hub.load(run.layout.weights)
+            model = hub.load_pretraining(run.layout.weights)
             yield f"filled in by {run.name}", reconstruct(model, videos, hidden)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.files import sha256_file
-from pipeline.provenance import code_version
+from pipeline.provenance import code_version, provenance
 from pipeline.reporting.results import Results, RunResult
+from pipeline.reporting.seeds import Group, GroupCell, group_rows, groups
 from pipeline.reporting.tables import ScoreTable, probe_name, score_tables
 
 
@@ -33,23 +34,35 @@ def evaluation(results: Results) -> dict[str, Any]:
         },
         "settings": results.params.model_dump(mode="json"),
         "code": code_version(),
+        "provenance": provenance(),
     }
 
 
 def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
-    """Return run -> label -> probe -> top-1, a share from 0 to 1: few enough for DVC's tables."""
-    top1: dict[str, dict[str, dict[str, float]]] = {}
+    """Return every benchmark's scores by run, few enough for DVC's tables.
+
+    Run -> label -> probe -> top-1; run -> `segmentation` -> data, frames and protocol -> mIoU;
+    run -> `severe` -> task -> its score. All are shares from 0 to 1, but for SEVERE's counting,
+    which is an error and has no upper bound.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for run in results.runs:
-        for score in run.scores:
-            top1.setdefault(run.name, {}).setdefault(score.label, {})[score.probe] = score.top1
-    return top1
+        rows = [(score.label, score.probe, score.top1) for score in run.scores]
+        for row in run.segmented.get("scores", ()):
+            name = f"{row['data']}_{row['frames']}_frames_{row['protocol']}"
+            rows += [("segmentation", name, row["miou"])] if row["miou"] is not None else []
+        rows += [("severe", row["task"], row["value"]) for row in run.severe.get("scores", ())]
+        for group, name, value in rows:
+            found.setdefault(run.name, {}).setdefault(group, {})[name] = value
+    return found
 
 
 def paragraph(results: Results) -> str:
     """Say in a few sentences what was done and what came of it."""
     tables = score_tables(results)
+    found = groups(results.runs)
     sentences = [_what_was_trained(results), _how_it_was_scored(results, tables)]
-    return " ".join([*sentences, *(_finding(table) for table in tables)])
+    return " ".join([*sentences, *(_finding(table, found) for table in tables)])
 
 
 def listed(items: Sequence[str]) -> str:
@@ -79,11 +92,19 @@ def _what_was_trained(results: Results) -> str:
     shapes = list(dict.fromkeys(_shape(run) for run in trained))
     one = len(trained) == 1
     encoders = "One video encoder" if one else f"{_in_words(len(trained))} video encoders"
-    kinds = listed([f"{run.name} ({run.description})" for run in trained])
+    kinds = listed([_named(group) for group in groups(trained)])
     return (
         f"{encoders} ({listed(shapes)}) {'was' if one else 'were'} pretrained without labels for "
         f"{times} on {count(clips, 'clip')} of “{data.name}”, {view}: {kinds}."
     )
+
+
+def _named(group: Group) -> str:
+    """A run and what it learned from; of several seeds, which."""
+    said = group.first.description
+    if group.spread:
+        said += f"; seeds {listed([str(seed) for seed in group.seeds])}"
+    return f"{group.name} ({said})"
 
 
 def _shape(run: RunResult) -> str:
@@ -101,7 +122,7 @@ def _how_it_was_scored(results: Results, tables: Sequence[ScoreTable]) -> str:
         [f"{_article(name)} {name}" if name.endswith("probe") else name for name in names]
     )
     clips = dict.fromkeys(count(table.first.scored, f"{table.split} clip") for table in tables)
-    untrained = [run.name for run in results.runs if not run.trained]
+    untrained = [group.name for group in groups(results.runs) if not group.first.trained]
     whose = "Their frozen features" if len(results.trained) != 1 else "Its frozen features"
     if untrained and results.trained:
         whose += f", and those of the untrained {listed(untrained)},"
@@ -113,18 +134,34 @@ def _article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
 
-def _finding(table: ScoreTable) -> str:
+def _finding(table: ScoreTable, found: Sequence[Group]) -> str:
     """Who does best on a label, with the first probe, and how that compares with no training."""
-    cells = [(row.run, row.cells[0]) for row in table.rows]
-    best = [(run, cell) for run, cell in cells if cell and cell.best1]
-    names = listed([run.name for run, _ in best])
+    cells = [(row.group, row.cells[0]) for row in group_rows(table, found)]
+    best = [(group, cell) for group, cell in cells if cell and cell.best]
+    names = listed([group.name for group, _ in best])
     said = f"On “{table.label}” ({table.classes} classes) {names} "
     said += f"{'does best' if len(best) == 1 else 'are level'} by the {probe_name(table.probes[0])}"
     beside = f"chance {table.chance:.1%}"
-    baseline = table.baseline.cells[0] if table.baseline else None
-    if baseline and not baseline.best1:
-        beside = f"untrained {baseline.score.top1:.1%}, {beside}"
-    return f"{said}: {best[0][1].score.top1:.1%} right; {beside}."
+    baseline = next(((g, c) for g, c in cells if c and not g.first.trained), None)
+    if baseline and not baseline[1].best:
+        beside = f"untrained {_score(baseline[1])}, {beside}"
+    sentences = [f"{said}: {_score(best[0][1])} right; {beside}."]
+    worse = [
+        f"{group.name} by {-100 * cell.gain:.1f}"
+        for group, cell in cells
+        if cell and cell.gain is not None and cell.gain < 0
+    ]
+    if worse:
+        sentences.append(f"Below the untrained encoder, in points: {listed(worse)}.")
+    return " ".join(sentences)
+
+
+def _score(cell: GroupCell) -> str:
+    """A share in per cent; of several seeds mean and standard deviation."""
+    said = f"{cell.top1.mean:.1%}"
+    if cell.top1.deviation is not None:
+        said += f" (± {100 * cell.top1.deviation:.1f} over {cell.top1.n} seeds)"
+    return said
 
 
 def _in_words(number: int) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pipeline.reporting import benchmarks
 from pipeline.reporting.results import Results
+from pipeline.reporting.seeds import GroupRow, Spread, group_rows, groups
 from pipeline.reporting.tables import Cell, Row, ScoreTable, notes, probe_name, score_tables
 
 SHOWN_REASONS = 12  # lines; the page has all
@@ -57,6 +58,9 @@ def _rich_table(table: ScoreTable) -> Table:
     shown.add_column("scored", justify="right")
     for row in table.rows:
         shown.add_row(*_row(row, table.with_top5))
+    for mean in group_rows(table, groups([row.run for row in table.rows])):
+        if mean.group.spread:
+            shown.add_row(*_mean(mean, table.with_top5), style="italic")
     chance = [_percent(table.chance, False)]
     if table.with_top5:
         chance.append(_percent(min(1.0, 5 / table.classes), False))
@@ -96,6 +100,22 @@ def _row(row: Row, with_top5: bool) -> list[Text]:
     for cell in row.cells:
         texts += _cell(cell, with_top5)
     return [*texts, Text(row.scored)]
+
+
+def _mean(row: GroupRow, with_top5: bool) -> list[str]:
+    """Mean and standard deviation over the seeds of a run."""
+    texts = [f"{row.group.name}, {len(row.group.runs)} seeds"]
+    for cell in row.cells:
+        texts.append(_spread(cell.top1 if cell else None))
+        if with_top5:
+            texts.append(_spread(cell.top5 if cell else None))
+    return [*texts, row.scored]
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None or spread.deviation is None:
+        return ""
+    return f"{100 * spread.mean:.1f} ± {100 * spread.deviation:.1f} "
 
 
 def _cell(cell: Cell | None, with_top5: bool) -> list[Text]:

@@ -9,17 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
 from pipeline.configuration import composition
-from pipeline.configuration.layout import DataLayout, ExperimentLayout
+from pipeline.configuration.layout import DataLayout, ExperimentLayout, times
 from pipeline.configuration.schema import Params
 from pipeline.files import sha256_file, write_json, write_text
 from pipeline.models import hub
 from pipeline.models.sigma import SigmaModel
 from pipeline.records import ClipRecord, Outcome
 from pipeline.shards.format import ShardSummary, summary_file
+from pipeline.shards.index import DatasetIndex
 from pipeline.shards.shard_stage import pack
 from pipeline.videos import synthetic
 
@@ -89,12 +91,13 @@ def tiny_params() -> Params:
 
 
 def write_data(params: Params) -> None:
-    """Real shards of six val and four train clips, and an index that tells of two lost ones."""
+    """Real shards of val, train and test clips, and an index that tells of two lost ones."""
     assert params.data.synthetic is not None
     layout = DataLayout(params.data.name)
     rows = list(synthetic.rows(params.data.synthetic))
     chosen = [row for row in rows if row["split"] == "val"][:6]
     chosen += [row for row in rows if row["split"] == "train"][:4]
+    chosen += [row for row in rows if row["split"] == "test"][:3]
     paths = dict(synthetic.write_videos(params.data.synthetic, chosen, Path("videos")))
     size = params.data.synthetic.size
     records = [
@@ -107,6 +110,7 @@ def write_data(params: Params) -> None:
             width=size,
             height=size,
             split=row["split"],
+            labels={"motion": row["motion"], "digit": row["digit"]},
         )
         for number, row in enumerate(chosen)
     ]
@@ -124,8 +128,8 @@ def write_data(params: Params) -> None:
             "name": params.data.name,
             "codec": "h264",
             "shards": [asdict(shard) for shard in shards],
-            "census": {"ok": 10, "missing": 1, "corrupt": 1},
-            "splits": {"train": 4, "val": 6},
+            "census": {"ok": 13, "missing": 1, "corrupt": 1},
+            "splits": {"train": 4, "val": 6, "test": 3},
             "lost": [dict(zip(keys, clip, strict=True)) for clip in lost],
         },
     )
@@ -146,6 +150,8 @@ def write_run(params: Params, name: str) -> None:
     speed = [{"step": step, "clips_per_s": 100.0 + step} for step in range(1, STEPS + 1)]
     write_text(layout.metrics, lines(metrics if trained else []))
     write_text(layout.speed, lines(speed if trained else []))
+    write_features(params, name)
+    write_times(params, name)
     write_json(layout.pretrained, {"steps": STEPS, "seconds": 61.0, "encoder_parameters": 4242})
     inputs = {
         "index": sha256_file(DataLayout(params.data.name).index),
@@ -164,6 +170,29 @@ def write_run(params: Params, name: str) -> None:
             "seconds": 2.0,
         },
     )
+
+
+def write_features(params: Params, name: str) -> None:
+    """Features in which each test clip is nearest to the training clip at its own place."""
+    index = DatasetIndex.load(DataLayout(params.data.name).shards)
+    arrays: dict[str, Any] = {"key": np.array("{}")}
+    for split in ("train", "test"):
+        clips = index.clips([split])
+        arrays[f"{split}_ids"] = np.array([clip.id for clip in clips])
+        places = np.eye(len(clips), 4, dtype=np.float32) + (0.1 if split == "test" else 0)
+        arrays[f"{split}_features"] = places[:, None]  # one view
+        arrays[f"{split}_failed"] = np.array([], dtype=np.str_)
+    path = ExperimentLayout(params.name).run(name).features
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def write_times(params: Params, name: str) -> None:
+    """Times of this run's pretraining, interrupted once, and of the first chunk's download."""
+    entry = {"began": "2026-01-01T00:00:00+00:00", "seconds": 30.5, "cpu_seconds": 50.0}
+    entry |= {"peak_memory_mib": 700, "finished": False}
+    body = {"sessions": [entry, entry | {"finished": True, "peak_memory_mib": 900}]}
+    write_json(times(params.name, "pretrain", name), body)
+    write_json(times(params.data.name, "download", 0), {"sessions": body["sessions"][1:]})
 
 
 PROBES = ("linear", "knn")

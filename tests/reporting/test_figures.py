@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.reporting import figures, results
+from pipeline.reporting import figures, matrices, results
 from pipeline.reporting.results import Results
 
 from .experiments import CLASSES, STEPS, Experiment
@@ -31,17 +31,25 @@ def test_losses_of_different_kinds_have_axes_of_their_own(found: Results) -> Non
 
 
 def test_losses_of_one_kind_share_a_chart(found: Results) -> None:
-    """Catches runs that differ in their seed alone being drawn apart."""
+    """Catches runs that differ in their seed alone drawn apart, or named twice in the legend."""
     twin = replace(found.runs[1], name="pixel_again")
     drawn = by_id(replace(found, runs=(*found.runs, twin)))
-    names = [[t["name"] for t in json.loads(drawn[f"loss-{n}"].json)["data"]] for n in range(2)]
-    assert names == [["sigma_mlp"], ["pixel", "pixel_again"]]
+    traces = [json.loads(drawn[f"loss-{n}"].json)["data"] for n in range(2)]
+    assert [[t["meta"]["run"] for t in each] for each in traces] == [
+        ["sigma_mlp"],
+        ["pixel", "pixel_again"],
+    ]
+    assert [(t["name"], t["showlegend"]) for t in traces[1]] == [("pixel", True), ("pixel", False)]
+    assert len({t["meta"]["colour"] for t in traces[1]}) == 1
+    assert "<extra>pixel_again</extra>" in traces[1][1]["hovertemplate"]  # pointing names the run
 
 
 def test_all_that_is_asked_for_is_drawn(found: Results) -> None:
     """Catches a diagnostic whose key in the log and here have come apart."""
-    promised = {"prototypes_used", "assignment_entropy", "branch_agreement", "lr", "clips_per_s"}
-    assert promised <= set(by_id(found))
+    ids = list(by_id(found))
+    first = ["loss-0", "loss-1", "prototypes_used", "assignment_entropy", "lr", "clips_per_s"]
+    assert ids[:6] == first
+    assert "branch_agreement" in ids
 
 
 def test_values_are_those_of_the_log_and_nan_is_a_gap(found: Results) -> None:
@@ -67,7 +75,7 @@ def test_long_curves_are_thinned_but_keep_both_ends(found: Results) -> None:
 
 def test_a_matrix_shows_shares_of_true_classes(found: Results) -> None:
     """Catches a transposed matrix, and columns normalised in place of rows."""
-    matrix = figures.confusions(found)[0]
+    matrix = matrices.confusions(found)[0]
     (heat,) = json.loads(matrix.json)["data"]
     assert heat["y"] == CLASSES
     assert heat["z"][0][:2] == [pytest.approx(2 / 3, abs=1e-4), pytest.approx(1 / 3, abs=1e-4)]

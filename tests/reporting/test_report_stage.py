@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .experiments import SKIPPED, TOP1, Experiment
 @pytest.fixture
 def copy(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """A copy of the experiment that a test may damage, as working directory."""
-    for part in ("data", "results"):
+    for part in ("data", "results", "logs"):
         shutil.copytree(experiment.folder / part, tmp_path / part)
     monkeypatch.chdir(tmp_path)
     return experiment
@@ -35,7 +36,7 @@ def test_evaluation_json_holds_all_runs(experiment: Experiment) -> None:
     }
     assert len(body["skipped"]) == 6
     assert {row["reason"] for row in body["skipped"]} == {SKIPPED}
-    assert body["data"]["census"] == {"ok": 10, "missing": 1, "corrupt": 1}
+    assert body["data"]["census"] == {"ok": 13, "missing": 1, "corrupt": 1}
     assert all(len(digest) == 64 for digest in body["data"]["shards"].values())
     assert set(body["inputs"]["weights"]) == set(TOP1)
     assert body["settings"]["name"] == experiment.params.name
@@ -97,6 +98,20 @@ def test_damaged_files_are_named(copy: Experiment, damage: str) -> None:
         report_stage.run(copy.params)
     assert caught.value.place == str(path)
     assert caught.value.remedy
+
+
+def test_every_section_is_a_page_of_its_own(copy: Experiment) -> None:
+    """Catches a section that Snakemake's report lacks, and one of before that stays behind."""
+    folder = copy.layout.figures
+    (folder / "gone.html").write_text("of before")
+    report_stage.run(copy.params)
+    whole = copy.layout.report.read_text(encoding="utf-8")
+    sections = re.findall(r'<section id="([^"]+)"', whole)
+    assert sorted(path.stem for path in folder.glob("*.html")) == sorted(sections)
+    for name in sections:
+        alone = (folder / f"{name}.html").read_text(encoding="utf-8")
+        assert re.findall(r'<section id="([^"]+)"', alone) == [name]
+        assert ("js-plotly-plot" in alone) == (name in ("curves", "classes", "time"))
 
 
 def test_without_pictures_there_are_still_numbers(copy: Experiment) -> None:

@@ -106,7 +106,7 @@ def test_terminal_shows_scores_chance_and_reasons(experiment: Experiment, found:
     assert "random (untrained) 25.0 87.5* 25.0 87.5* 8 of 10" in lines
     assert "chance 16.7 83.3 16.7 83.3" in lines
     assert f"skipped: weather, linear probe: {SKIPPED}" in lines
-    assert "clips: 10 of 12 ok, 2 lost: corrupt 1, missing 1" in lines
+    assert "clips: 13 of 15 ok, 2 lost: corrupt 1, missing 1" in lines
 
 
 def test_markup_in_a_reason_is_printed_as_it_is(found: Results) -> None:

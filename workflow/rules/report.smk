@@ -1,3 +1,7 @@
+# What `snakemake --report results.zip` shows: docs/report.md. Captions lie in workflow/report.
+report: "../report/workflow.rst"
+
+
 rule report:
     input:
         index=DATA.index,
@@ -7,9 +11,31 @@ rule report:
         severe=[run.severe for run in RUNS],
         code=stages.sources("report"),
     output:
-        evaluation=EXPERIMENT.evaluation,
-        metrics=EXPERIMENT.metrics,
-        page=EXPERIMENT.report,
+        evaluation=report(
+            EXPERIMENT.evaluation,
+            caption="../report/evaluation.rst",
+            category="Numbers",
+            labels={"file": "evaluation.json", "holds": "all scores of all runs"},
+        ),
+        metrics=report(
+            EXPERIMENT.metrics,
+            caption="../report/metrics.rst",
+            category="Numbers",
+            labels={"file": "metrics.json", "holds": "the scores that DVC shows"},
+        ),
+        page=report(
+            EXPERIMENT.report,
+            caption="../report/page.rst",
+            category="Report",
+            labels={"page": "all of it"},
+        ),
+        figures=report(
+            directory(EXPERIMENT.figures),
+            patterns=["{section}.html"],
+            caption="../report/section.rst",
+            category="Figures",
+            labels={"section": "{section}"},
+        ),
     log:
         layout.log(EXPERIMENT.name, "report"),
     conda:

@@ -12,7 +12,10 @@
       if (trace.type === "heatmap") {
         return { ...trace, colorscale: [[0, colour("wash")], [1, colour("c0")]] };
       }
-      const own = colour(`c${trace.meta.colour % 8}`);
+      const own = colour(trace.meta.colour < 0 ? "soft" : `c${trace.meta.colour % 8}`);
+      if (trace.type === "bar") {
+        return { ...trace, marker: { color: own, line: { width: 1, color: colour("paper") } } };
+      }
       return { ...trace, line: { ...trace.line, color: own }, marker: { color: own, size: 7 } };
     });
     const axis = (given) => ({
@@ -45,6 +48,8 @@
     for (const { element, figure } of charts) {
       const { data, layout } = themed(figure);
       Plotly.react(element, data, layout, config);
+      // To a screen reader a chart is one picture with a name; its values stand in the table below.
+      element.querySelector(".plot-container")?.setAttribute("aria-hidden", "true");
     }
   }
 
@@ -55,11 +60,15 @@
     }
     if (!charts.length) return;
     draw();
+    // What plotly measures text with is no picture for a screen reader to tell of.
+    document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
     dark.addEventListener("change", draw);
     window.addEventListener("beforeprint", () => {
       root.dataset.scheme = "print";
       draw();
-      for (const { element } of charts) Plotly.relayout(element, { width: 320, autosize: false });
+      for (const { element } of charts) {
+        Plotly.relayout(element, { width: element.closest(".wide") ? 640 : 320, autosize: false });
+      }
     });
     window.addEventListener("afterprint", () => {
       delete root.dataset.scheme;
@@ -105,6 +114,30 @@
       button.setAttribute("aria-pressed", String(playing));
     });
   }
+  // The section that is being read is marked in the contents.
+  function setUpContents() {
+    const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
+    const sections = [...links.keys()].map((id) => document.getElementById(id));
+    const mark = () => {
+      const passed = sections.filter((s) => s.getBoundingClientRect().top < window.innerHeight / 3);
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      const current = passed.length && links.get(passed.at(-1).id);
+      if (!current) return;
+      current.setAttribute("aria-current", "true");
+      const list = current.closest("ol");
+      list.scrollLeft = current.offsetLeft - list.offsetLeft - list.clientWidth / 3;
+    };
+    let waiting = false;
+    const later = () => {
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(() => { waiting = false; mark(); });
+    };
+    if (links.size) document.addEventListener("scroll", later, { passive: true });
+    if (links.size) mark();
+  }
+
   setUpCharts();
+  setUpContents();
   root.dataset.ready = "true"; // for tests: everything above ran
 })();
