@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from types import TracebackType
@@ -17,12 +18,22 @@ from pipeline.errors import UserError
 
 Item = TypeVar("Item")
 
+# A worker hands its batches over through a socket in a file, which multiprocessing names
+# TMPDIR/pymp-RANDOM/listener-RANDOM, and Linux allows such a path 107 bytes.
+SOCKET = len("/pymp-12345678/listener-12345678")
+LONGEST_SOCKET_PATH = 107
+
 
 def in_order(dataset: Dataset[Item | UserError], steps: range, workers: int) -> Iterator[Item]:
     """Yield `dataset[step]` for each step, in order, made by `workers` processes (0: by this one).
 
     A worker hands a UserError back as an item, which is raised here.
+
+    Raises:
+        UserError: the folder for temporary files has too long a name for workers.
     """
+    if workers:
+        check_temporary_folder()
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -36,6 +47,21 @@ def in_order(dataset: Dataset[Item | UserError], steps: range, workers: int) -> 
         if isinstance(item, UserError):
             raise item
         yield item
+
+
+def check_temporary_folder() -> None:
+    """Raise UserError where workers could hand nothing over: they would hang without a word."""
+    folder = tempfile.gettempdir()
+    longest = LONGEST_SOCKET_PATH - SOCKET
+    length = len(os.fsencode(folder))
+    if length > longest:
+        raise UserError(
+            f"the folder for temporary files has too long a name for loader workers: {length} "
+            f"bytes, and {longest} are the most",
+            place=f"TMPDIR: {folder}",
+            remedy="set TMPDIR to a folder with a shorter name (export TMPDIR=/tmp), or "
+            "trainer.workers to 0",
+        )
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

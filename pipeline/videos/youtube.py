@@ -233,6 +233,7 @@ class _Fetcher:
             "ratelimit": youtube.bytes_per_s,
             "cookiefile": youtube.cookies,
             "ffmpeg_location": ffmpeg.executable(),
+            "js_runtimes": {name: {} for name in ("deno", "node", "quickjs", "bun")},  # any of them
             "merge_output_format": "mp4/mkv",
             # ffmpeg itself would wait for a silent server for ever.
             "external_downloader_args": {

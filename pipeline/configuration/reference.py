@@ -1,0 +1,290 @@
+"""The reference of every key of params.yaml, as Markdown, from the schema itself.
+
+Bounds, choices and defaults are those that pydantic checks; a key's meaning is the comment beside
+it, or above it, in `pipeline/configuration/schema`; a section's is its class's docstring. So a key
+cannot change without its line in docs/configuration.md, which a test compares with this.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import io
+import itertools
+import re
+import tokenize
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from pydantic.fields import FieldInfo
+
+from pipeline.configuration.composition import CONF, choices
+from pipeline.configuration.schema import Params, Section
+from pipeline.configuration.schema.section import Name, RunName
+
+PAGE = CONF.parent.parent / "docs" / "configuration.md"
+MARK = "<!-- From here on written by `python -m pipeline compose --reference`. -->"
+TELLING = ("kind", "solver")  # keys that tell which of several sections a value is
+INLINE = 3  # a section of so few keys has no table of its own
+NAMES = (get_args(Name)[1], get_args(RunName)[1])
+Table = tuple[str, str, list[str]]  # heading, introduction, rows
+
+
+def page(text: str) -> str:
+    """Return the page with everything after MARK written anew."""
+    head, mark, _ = text.partition(MARK)
+    if not mark:
+        raise ValueError(f"the page has no line {MARK}")
+    return f"{head}{MARK}\n\n{reference()}"
+
+
+def reference() -> str:
+    """Return the tables of all sections, in the order of the schema."""
+    writer = _Writer()
+    writer.section("", Params)
+    tables = []
+    for heading, introduction, rows in writer.tables:
+        level = "##" if "." not in heading else "###"
+        title = f"{level} `{heading}" if heading != "`" else "## Top level"
+        head = "| key | value | default | meaning |\n|---|---|---|---|"
+        parts = [title, *([introduction] if introduction else []), "\n".join([head, *rows])]
+        tables.append("\n\n".join(parts))
+    return "\n\n".join([_groups(), *tables]) + "\n"
+
+
+def _groups() -> str:
+    """Return the table of the groups' choices, each with the comment at the top of its file."""
+    rows = ["## Groups", "", "| group | choice | what |", "|---|---|---|"]
+    for group, names in choices().items():
+        for name in (name for name in names if name != "base"):
+            lines = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+            top = itertools.takewhile(lambda line: line.startswith("#"), lines)
+            said = " ".join(line.lstrip("# ") for line in top if "@package" not in line)
+            rows.append(f"| `{group}` | `{name}` | {_linked(said)} |")
+    return "\n".join(rows)
+
+
+@dataclass
+class _Writer:
+    """Walks the schema; `known` says where a section that occurs again was described."""
+
+    tables: list[Table] = field(default_factory=list)
+    known: dict[type[Section], str] = field(default_factory=dict)
+
+    def section(self, path: str, section: type[Section], variant: str = "") -> None:
+        """Add the table of a section, then those of the sections in it that are large enough."""
+        heading = f"{path}` with {variant}" if variant else f"{path}`"
+        rows: list[str] = []
+        place = len(self.tables)
+        self.known[section] = path
+        own, parent = dict(section.model_fields), self._parent(section)
+        if parent is not None:
+            own = {name: own[name] for name in own if name not in parent.model_fields}
+        self.tables.append((heading, "", rows))
+        for name, info in own.items():
+            rows += self._rows(path, "", name, info, section)
+        about = [_sentence(section)] if path else []
+        if parent is not None:
+            about.append(f"Has the keys of `{self.known[parent]}` as well.")
+        self.tables[place] = (heading, _linked(" ".join(filter(None, about))), rows)
+
+    def _parent(self, section: type[Section]) -> type[Section] | None:
+        base = section.__mro__[1]
+        return base if base in self.known and base is not Section else None
+
+    def _rows(
+        self, path: str, prefix: str, name: str, info: FieldInfo, owner: type[Section]
+    ) -> Iterator[str]:
+        """Yield the row of a key, and those of the keys below it where they are few."""
+        key = f"{prefix}{name}"
+        where = f"{path}.{key}".lstrip(".")
+        parts = _sections(info.annotation)
+        known = [part for part in parts if part in self.known]
+        new = [part for part in parts if part not in self.known]
+        is_inline = len(parts) == 1 and bool(new) and _is_small(parts[0])
+        notes = [_remark(owner, name)]
+        notes += [f"keys as in `{self.known[known[0]]}`"] if known else []
+        notes += ["keys below"] if new and not is_inline else []
+        kind, default = _kind(info.annotation, info.metadata), _default(where, info)
+        yield _row(key, kind, default, "; ".join(filter(None, notes)))
+        if _kind(info.annotation).startswith("mapping"):
+            where += ".NAME"
+        for part in new:
+            if is_inline:
+                self.known[part] = where
+                for below, each in part.model_fields.items():
+                    yield from self._rows(path, f"{key}.", below, each, part)
+            else:
+                self.section(where, part, _variant(part) if len(parts) > 1 else "")
+
+
+def _row(*cells: str) -> str:
+    key, *rest = (cell.replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join([f"`{key}`", *rest]) + " |"
+
+
+def _linked(text: str) -> str:
+    """Make links of the pages that a comment names."""
+    return re.sub(r"docs/([a-z-]+(?:/[a-z-]+)?\.md)", r"[\1](\1)", text)
+
+
+def _sentence(section: type[Section]) -> str:
+    written = vars(section).get("__doc__") or ""
+    return " ".join(inspect.cleandoc(written).split())
+
+
+def _variant(section: type[Section]) -> str:
+    """Return how a section of a choice is told: `kind: mlp`."""
+    name = next(name for name in TELLING if name in section.model_fields)
+    values = get_args(section.model_fields[name].annotation)
+    return " or ".join(f"`{name}: {value}`" for value in values)
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    """Return the sections that a value may be or hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [part for inner in get_args(annotation) for part in _sections(inner)]
+
+
+def _is_small(section: type[Section]) -> bool:
+    """Whether its keys are so few, and so plain, that they need no table of their own."""
+    fields = section.model_fields
+    return len(fields) <= INLINE and not any(_sections(f.annotation) for f in fields.values())
+
+
+def _kind(annotation: Any, metadata: Any = ()) -> str:
+    """Say in words what a value may be."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inner[0], [*_flat(inner[1:]), *metadata])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        kinds = dict.fromkeys(_kind(part, metadata) for part in inner if part is not type(None))
+        return " or ".join([*kinds, *(["null"] if type(None) in inner else [])])
+    if origin is tuple:
+        return _tuple(inner, metadata)
+    if origin is not None and issubclass(origin, Mapping):
+        name = "name" if any(each in metadata for each in NAMES) else _kind(inner[0])
+        return f"mapping of {name} to {_kind(inner[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "section"
+    return _scalar(annotation, metadata)
+
+
+def _flat(metadata: Any) -> list[Any]:
+    found: list[Any] = []
+    for each in metadata:
+        found += each.metadata if isinstance(each, FieldInfo) else [each]
+    return found
+
+
+def _tuple(inner: tuple[Any, ...], metadata: Any) -> str:
+    if inner[-1] is not Ellipsis:
+        kind = _kind(inner[0])  # all are of one kind
+        return f"{ {2: 'two', 3: 'three'}[len(inner)] } {_plural(kind)}"
+    least = next((item.min_length for item in metadata if isinstance(item, MinLen)), 0)
+    return (f"{least} or more " if least else "list of ") + _plural(_kind(inner[0]))
+
+
+def _plural(kind: str) -> str:
+    word, space, rest = kind.partition(" ")
+    return (
+        f"{word}s{space}{rest}"
+        if word in ("integer", "number", "name", "section", "text")
+        else kind
+    )
+
+
+def _scalar(annotation: Any, metadata: Any) -> str:
+    items = _flat(metadata)
+    if annotation is bool:
+        return "true, false"
+    if annotation is str:
+        patterns = {getattr(item, "pattern", None) for item in items}
+        return "name" if patterns & {name.metadata[0].pattern for name in NAMES} else "text"
+    word = {int: "integer", float: "number"}[annotation]
+    if any(isinstance(item, MultipleOf) and item.multiple_of == 2 for item in items):
+        word = "even integer"
+    low = next((f"{item.ge:g}" for item in items if isinstance(item, Ge)), "")
+    above = next((f"{item.gt:g}" for item in items if isinstance(item, Gt)), "")
+    high = next((f"{item.le:g}" for item in items if isinstance(item, Le)), "")
+    below = next((f"{item.lt:g}" for item in items if isinstance(item, Lt)), "")
+    if low and high:
+        return f"{word} from {low} to {high}"
+    bounds = [
+        f"{sign} {bound}"
+        for sign, bound in ((">=", low), (">", above), ("<=", high), ("<", below))
+        if bound
+    ]
+    return f"{word} {', '.join(bounds)}".strip()
+
+
+def _default(key: str, info: FieldInfo) -> str:
+    """Return what a key is where nothing is said: in the group's base.yaml, else in the schema."""
+    group, _, rest = key.partition(".")
+    values: Any = _base(group)
+    for part in rest.split("."):
+        values = values[part] if isinstance(values, Mapping) and part in values else None
+    if values is not None and values != "???" and not isinstance(values, Mapping):
+        return f"`{_yaml(values)}`"
+    if info.is_required() or isinstance(info.default, Section):
+        return ""
+    return f"`{_yaml(list(info.default) if isinstance(info.default, tuple) else info.default)}`"
+
+
+@functools.cache
+def _base(group: str) -> Any:
+    path = CONF / group / "base.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _yaml(value: Any) -> str:
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    )
+
+
+def _remark(owner: type[Section], name: str) -> str:
+    """Return the comment of a key, from the class that declares it."""
+    for cls in owner.__mro__:
+        if name in vars(cls).get("__annotations__", {}):
+            return _linked(_remarks(cls.__module__).get((cls.__name__, name), ""))
+    return ""
+
+
+@functools.cache
+def _remarks(module: str) -> dict[tuple[str, str], str]:
+    """Return the comments of all keys of a module's classes: above a key, then beside it."""
+    path = Path(str(importlib.import_module(module).__file__))
+    text = path.read_text(encoding="utf-8")
+    comments = {
+        token.start[0]: (
+            token.string.lstrip("# ").strip(),
+            not token.line[: token.start[1]].strip(),
+        )
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT and "noqa" not in token.string
+    }
+    found = {}
+    for cls in (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)):
+        for node in cls.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found[cls.name, node.target.id] = " ".join(_of_lines(comments, node))
+    return found
+
+
+def _of_lines(comments: Mapping[int, tuple[str, bool]], node: ast.AnnAssign) -> list[str]:
+    first = node.lineno
+    while comments.get(first - 1, ("", False))[1]:
+        first -= 1
+    lines = range(first, (node.end_lineno or node.lineno) + 1)
+    return [comments[line][0] for line in lines if line in comments]

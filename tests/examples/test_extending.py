@@ -1,0 +1,148 @@
+"""The worked examples of docs/extending.md: taken from the page, applied to a copy, and run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.configuration import composition
+from pipeline.shards import index_stage, shard_stage
+from pipeline.videos import decode_stage, download_stage, ffmpeg, manifest_stage
+
+from ..workflow.workspace import Workspace, checkout
+
+FILE = re.compile(r"`([\w/.]+)`:\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL)
+PATCH = re.compile(r"```diff\n(.*?)```", re.DOTALL)
+SMALL = (
+    "data=synthetic_tiny",
+    "data.chunks=1",
+    "model.width=32",
+    "model.depth=1",
+    "model.heads=2",
+    "model.decoder_width=16",
+    "model.decoder_depth=1",
+    "model.decoder_heads=1",
+    "trainer.epochs=4",
+    "trainer.warmup_epochs=1",
+    "trainer.batch_size=16",
+    "trainer.log_every=1",
+)
+
+
+def example(project: Path, title: str, folder: Path) -> Workspace:
+    """Apply the section of this title to a copy of the project; run the test that it has."""
+    page = (project / "docs" / "extending.md").read_text(encoding="utf-8")
+    (section,) = (part for part in page.split("\n## ") if part.startswith(title))
+    workspace = checkout(project, folder)
+    for patch in PATCH.findall(section):
+        subprocess.run(
+            ["git", "apply", "-C1", "-"],
+            cwd=folder,
+            input=patch,
+            text=True,
+            check=True,
+            env={"GIT_CEILING_DIRECTORIES": str(folder.parent)},
+        )
+    tests = []
+    for name, text in FILE.findall(section):
+        path = folder / name
+        assert not path.exists(), f"{name} is there already"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        tests += [name] if name.startswith("tests/") else []
+    assert len(tests) == 1
+    workspace.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    return workspace
+
+
+def test_every_block_of_the_page_is_taken(project: Path) -> None:
+    """Would catch an example that the patterns above pass over."""
+    page = (project / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert len(FILE.findall(page)) + len(PATCH.findall(page)) == page.count("```") / 2
+
+
+@pytest.mark.slow
+def test_a_data_set(project: Path, tmp_path: Path) -> None:
+    """Would catch a reader that cannot be called, or a group that does not compose."""
+    workspace = example(project, "A data set", tmp_path / "project")
+    labels, videos = workspace.folder / "labels", workspace.folder / "videos"
+    labels.mkdir()
+    videos.mkdir()
+    (labels / "train.txt").write_text("0001;waving\n0002;nodding\n", encoding="utf-8")
+    (labels / "test.txt").write_text("0003;waving\n", encoding="utf-8")
+    for number in (1, 2, 3):
+        source = f"testsrc2=size=64x48:rate=10:duration={number}"
+        command = [ffmpeg.executable(), "-v", "error", "-f", "lavfi", "-i", source]
+        subprocess.run([*command, str(videos / f"000{number}.mp4")], check=True)
+    pipeline = (sys.executable, "-m", "pipeline")
+    workspace.run(
+        *pipeline, "manifest", "gestures", "--annotations", "labels", "--videos", "videos"
+    )
+    workspace.run(*pipeline, "compose", "experiment=demo", "data=gestures", "name=gestures")
+    workspace.snakemake("data")
+    index = json.loads((workspace.folder / "data/gestures/shards/index.json").read_text())
+    assert index["census"] == {"ok": 3}
+    assert index["splits"] == {"train": 2, "test": 1}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `data` of the tiny data set, made by the stages."""
+    text = composition.compose(["experiment=one", *SMALL])
+    params = composition.validate(yaml.safe_load(text), place="test")
+    folder = tmp_path_factory.mktemp("made")
+    with contextlib.chdir(folder):
+        manifest_stage.run(params)
+        for stage in (download_stage, decode_stage, shard_stage):
+            stage.run(params, 0)
+        index_stage.run(params)
+    return folder / "data"
+
+
+def losses(workspace: Workspace, data: Path, name: str, objective: str) -> Iterator[float]:
+    """Pretrain with an objective; yield the loss of each step."""
+    (workspace.folder / "data").symlink_to(data)
+    pipeline = (sys.executable, "-m", "pipeline")
+    overrides = ("experiment=one", f"name={name}", f"objective={objective}")
+    workspace.run(*pipeline, "compose", *overrides, *SMALL)
+    workspace.run(*pipeline, "pretrain", "--run", "encoder")
+    log = workspace.folder / "results" / name / "runs" / "encoder" / "metrics.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)["loss"]
+
+
+@pytest.mark.slow
+def test_a_target(project: Path, data: Path, tmp_path: Path) -> None:
+    """Would catch a target that the model does not take, or that cannot be learned."""
+    workspace = example(project, "A target", tmp_path / "project")
+    found = list(losses(workspace, data, "hog", "sigma_hog"))
+    assert len(found) == 12
+    assert found[-1] < found[0]
+
+
+@pytest.mark.slow
+def test_an_objective(project: Path, data: Path, tmp_path: Path) -> None:
+    """Would catch a loss that is not reached, or a rule for losses that has a hole."""
+    workspace = example(project, "An objective", tmp_path / "project")
+    found = list(losses(workspace, data, "cosine", "pixel_cosine"))
+    assert all(0 <= loss <= 2 for loss in found)
+    assert found[-1] < found[0]
+    pipeline = (sys.executable, "-m", "pipeline")
+    refused = workspace.run(
+        *pipeline,
+        "compose",
+        "experiment=one",
+        "objective=sigma_mlp_demo",
+        "objective.loss=cosine",
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "loss 'cosine' with a jointly trained target 'mlp' collapses" in refused.stdout
