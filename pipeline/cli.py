@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.commands import manifest
-from pipeline.configuration import stages
+from pipeline.configuration import layout, stages
 from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
 from pipeline.joblog import copied_to
+from pipeline.timing import recorded
 from pipeline.training.launch import own_log
 
-COMMANDS = ("compose", "shards")  # modules of pipeline.commands, in the order of the help
+# Modules of pipeline.commands, in the order of the help.
+COMMANDS = ("compose", "doctor", "shards", "embed", "neighbours", "export", "versions", "trace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
+        except BrokenPipeError:  # such as `trace ... | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 141  # as a shell reports a program that ends so
         except KeyboardInterrupt:
             print("interrupted: run the same command again and it goes on", file=sys.stderr)
             return 130
@@ -65,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_stage(options: argparse.Namespace) -> None:
     from pipeline.configuration import composition
+    from pipeline.lineage import made
 
     if getattr(options, "dataset", None):
         manifest.run(options)
@@ -79,4 +85,8 @@ def _run_stage(options: argparse.Namespace) -> None:
             f"there is no run {options.run!r}", remedy=f"one of {', '.join(params.runs)}"
         )
     given = stages.restrict(params, options.command, wildcards.get("run", ""))
-    importlib.import_module(stage.module).run(given, **wildcards)
+    owner = params.name if "name" in stage.reads else params.data.name
+    with recorded(layout.times(owner, options.command, *wildcards.values()), os.environ):
+        importlib.import_module(stage.module).run(given, **wildcards)
+    if options.command in made.STAGES:
+        made.record(params, options.command, **wildcards)

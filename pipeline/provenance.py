@@ -1,4 +1,4 @@
-"""What a result was made with: code version, packages, hardware. Written into every manifest.
+"""What a result was made with: code version, packages, codecs, hardware. Beside every result.
 
 Nothing here may fail a stage: outside git, without git, or on an odd machine the fields that
 cannot be known are null. No host name and no path: results are shared.
@@ -25,10 +25,18 @@ PACKAGES = (
     "torchvision",
     "timm",
     "numpy",
+    "scipy",
+    "transformers",
+    "deepspeed",
+    "triton",
     "decord",
+    "torchcodec",
     "imageio-ffmpeg",
+    "pillow",
     "webdataset",
+    "yt-dlp",
     "safetensors",
+    "pyarrow",
     "scikit-learn",
     "pydantic",
     "hydra-core",
@@ -38,8 +46,13 @@ PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """Return `code`, `packages` and `hardware` as JSON values."""
-    return {"code": code_version(), "packages": packages(), "hardware": hardware()}
+    """Return `code`, `packages`, `codecs` and `hardware` as JSON values."""
+    return {
+        "code": code_version(),
+        "packages": packages(),
+        "codecs": codecs(),
+        "hardware": hardware(),
+    }
 
 
 @functools.cache
@@ -79,6 +92,23 @@ def packages() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@functools.cache
+def codecs() -> dict[str, str | None]:
+    """Return the version of the ffmpeg program that clips are made with; null where there is none.
+
+    What decodes clips in training is a package (decord, torchcodec) with its own libraries.
+    """
+    from pipeline.videos import ffmpeg  # late: a result that needs no video needs no ffmpeg
+
+    try:
+        command = [ffmpeg.executable(), "-version"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, RuntimeError, subprocess.SubprocessError):
+        return {"ffmpeg": None}
+    words = done.stdout.split()
+    return {"ffmpeg": words[2] if words[:2] == ["ffmpeg", "version"] else None}
 
 
 def hardware() -> dict[str, Any]:

@@ -13,6 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", help="such as experiment=demo trainer.epochs=4")
     parser.add_argument("-o", "--output", default="params.yaml", help="default: %(default)s")
     parser.add_argument("--list", action="store_true", help="show the groups and their choices")
+    parser.add_argument(
+        "--reference", action="store_true", help="write docs/configuration.md from the schema"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -20,6 +23,9 @@ def run(options: argparse.Namespace) -> None:
     from pipeline.configuration import composition
     from pipeline.files import write_text
 
+    if options.reference:
+        _write_reference()
+        return
     if options.list:
         for group, names in composition.choices().items():
             print(f"{group}: {', '.join(names)}")
@@ -32,3 +38,12 @@ def run(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     print(f"wrote {options.output}; next: snakemake --cores all")
+
+
+def _write_reference() -> None:
+    from pipeline.configuration import reference
+    from pipeline.files import write_text
+
+    text = reference.PAGE.read_text(encoding="utf-8")
+    write_text(reference.PAGE, reference.page(text))
+    print(f"wrote {reference.PAGE.name}")

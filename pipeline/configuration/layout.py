@@ -71,6 +71,12 @@ class DataLayout:
         """All shards of the data set: hashes, counts, census, one entry per clip."""
         return self.shards / "index.json"
 
+    def made(self, stage: str, chunk: int | str = "") -> Path:
+        """What a stage was given and ran on. Apart from what it wrote, which is the same anywhere."""
+        folder = self.derived / "made"
+        name = f"{stage}.json" if chunk == "" else f"{stage}/{chunk}.json"
+        return folder / name
+
 
 @dataclass(frozen=True)
 class RunLayout:
@@ -185,7 +191,16 @@ class ExperimentLayout:
     def report(self) -> Path:
         return self.folder / "report.html"
 
+    @property
+    def figures(self) -> Path:  # the report's sections as pages of their own
+        return self.folder / "figures"
+
 
 def log(owner: str, stage: str, job: object = "") -> Path:
     """What a job printed. `owner` is the name of the data set or of the experiment."""
     return LOGS / owner / (f"{stage}-{job}.log" if job != "" else f"{stage}.log")
+
+
+def times(owner: str, stage: str, job: object = "") -> Path:
+    """How long a job took, beside its log; by the command line, for the report."""
+    return log(owner, stage, job).with_suffix(".times.json")

@@ -29,6 +29,7 @@ SHARED = (
     "pipeline.errors",
     "pipeline.files",
     "pipeline.joblog",
+    "pipeline.models.video_model",
     "pipeline.progress",
     "pipeline.provenance",
     "pipeline.training.flops",
@@ -134,7 +135,17 @@ STAGES = {
     "report": Stage(
         "pipeline.reporting.report_stage",
         "compare the runs: table and HTML page",
-        ("name", "data", "model", "objective", "trainer", "evaluation", "runs"),
+        (
+            "name",
+            "data",
+            "model",
+            "objective",
+            "trainer",
+            "evaluation",
+            "segmentation",
+            "severe",
+            "runs",
+        ),
     ),
 }
 

@@ -21,6 +21,7 @@ from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.rows import How
 from pipeline.files import atomic_path
 from pipeline.models.vit import Encoder
+from pipeline.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def extract(
     Args:
         encoder: of one checkpoint.
         splits: clips by split.
-        path: an npz file with `SPLIT_ids`, `SPLIT_features` (float32), `SPLIT_failed` and `key`,
-            written whole at the end. Until then what is done is kept beside it, and an
-            interrupted call goes on.
+        path: an npz file with `SPLIT_ids`, `SPLIT_features` (float32), `SPLIT_failed`, `key` and
+            `provenance`, written whole at the end. Until then what is done is kept beside it, and
+            an interrupted call goes on.
         key: what the features depend on (hashes, settings); others' files are not reused.
     """
     finished = _read(path, key)
@@ -99,6 +100,7 @@ def _beside(path: Path, split: str) -> Path:
 
 def _write(path: Path, key: Mapping[str, Any], found: Mapping[str, SplitFeatures]) -> None:
     arrays: dict[str, NDArray[Any]] = {"key": np.array(json.dumps(key, sort_keys=True))}
+    arrays["provenance"] = np.array(json.dumps(provenance(), sort_keys=True))
     for split, part in found.items():
         arrays[f"{split}_ids"] = np.array(part.ids, dtype=np.str_)
         arrays[f"{split}_features"] = part.values

@@ -1,13 +1,18 @@
 # What the rules share: the checked configuration, and where everything lies.
+import contextlib
 import logging
 import os
 import sys
 import time
 from pathlib import Path
 
+from snakemake.cli import parse_args
+from snakemake_interface_executor_plugins.settings import ExecMode
+
 from pipeline import joblog
 from pipeline.configuration import composition, layout, stages
 from pipeline.errors import UserError
+from pipeline.versions.unrecorded import refusal, unrecorded
 
 try:
     PARAMS = composition.load("params.yaml")
@@ -26,6 +31,45 @@ CHUNKS = range(PARAMS.data.chunks)
 RUNS = [EXPERIMENT.run(name) for name in PARAMS.runs]
 
 STARTED = time.time()
+
+# What a plain `snakemake` is about to believe or to make; not what clears up, draws or lists, is told
+# to make or touch something regardless, or is a part of another one (DVC's calls name their rule).
+REGARDLESS = (
+    *("touch", "forceall", "forcerun", "allowed_rules", "unlock", "cleanup_metadata"),
+    *("lint", "list_rules", "list_target_rules", "dag", "rulegraph", "filegraph", "d3dag"),
+    *("summary", "detailed_summary", "list_changes", "list_untracked", "delete_all_output"),
+)
+
+
+def made_elsewhere():
+    """Return the results that Snakemake would take for done without having a record of them."""
+    command = Path(sys.argv[0])
+    if command.name != "snakemake" and command.parent.name != "snakemake":
+        return []
+    made = [
+        DATA.manifest,
+        *(
+            path(chunk)
+            for path in (DATA.downloaded, DATA.decoded, DATA.sharded)
+            for chunk in CHUNKS
+        ),
+        DATA.index,
+        *(path for run in RUNS for path in (run.pretrained, run.evaluated)),
+        *(path for run in RUNS for path in (run.segmented, run.severe)),
+        EXPERIMENT.evaluation,
+        EXPERIMENT.report,  # not its metrics.json, which git brings with every clone
+    ]
+    found = unrecorded(made)
+    if not found:
+        return []
+    with contextlib.redirect_stderr(None):  # it would tell of the profile a second time
+        options = parse_args(sys.argv[1:])[1]
+    is_plain = not any(getattr(options, name) for name in REGARDLESS)
+    return found if is_plain and options.mode is ExecMode.DEFAULT else []
+
+
+if found := made_elsewhere():
+    sys.exit(f"error: {refusal(found)}")
 
 # `python` in the rules is the one that runs Snakemake, whether or not its environment is active.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -51,6 +95,11 @@ def weights_of(wildcards):
 def several_nodes(count):
     """Return a resource that a job on one node has not, for Slurm: srun starts the processes."""
     return lambda wildcards: count(trainer(wildcards)) if trainer(wildcards).nodes > 1 else None
+
+
+def accelerators(count):
+    """Return a job's GPUs on each node as Slurm wants them, where the profile says what they are."""
+    return f"{config['gres']}:{count}" if count and "gres" in config else None
 
 
 wildcard_constraints:

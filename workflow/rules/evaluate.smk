@@ -15,7 +15,8 @@ rule evaluate:
         mem_mb=lambda wildcards: 4000
         + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),
         runtime=1440,
+        gres=lambda wildcards: accelerators(1),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "evaluate", wildcards.run),
     shell:
-        "python -m pipeline evaluate --run {wildcards.run} --log {log}"
+        "exec python -m pipeline evaluate --run {wildcards.run} --log {log}"

@@ -15,6 +15,7 @@ rule severe:
         mem_mb=lambda wildcards: 4000
         + trainer(wildcards).cache_mib * max(1, trainer(wildcards).workers),
         runtime=1440,
+        gres=lambda wildcards: accelerators(1),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "severe", wildcards.run),
     shell:

@@ -13,7 +13,7 @@ from pipeline.configuration.schema.section import Name, Positive, Section
 class EmbeddedMasks(Section):
     """The test split of `data.synthetic`, with the masks that it is drawn from."""
 
-    name: Name
+    name: Name  # shown in the report
     kind: Literal["embedded"]
     clips: int | None = Field(default=None, gt=0)  # the first ones by id; null: all
 
@@ -21,7 +21,7 @@ class EmbeddedMasks(Section):
 class MaskFolder(Section):
     """A data set as it is shipped: JPEGImages, Annotations and a list of videos."""
 
-    name: Name
+    name: Name  # shown in the report
     kind: Literal["davis2017", "youtube_vos"]
     root: str  # the folder that holds JPEGImages (DAVIS), or train and valid (YouTube-VOS)
     split: str  # DAVIS: ImageSets/2017/SPLIT.txt; YouTube-VOS: the folder SPLIT
@@ -39,14 +39,15 @@ MaskedData = Annotated[EmbeddedMasks | MaskFolder, Field(discriminator="kind")]
 class Segmentation(Section):
     """Unsupervised video object segmentation: k-means on the tokens of one clip at a time."""
 
-    name: Name
-    data: tuple[MaskedData, ...]
-    frames: Lengths = Field(min_length=1)  # of a clip; each is a table of its own
-    resolution: int | None = Field(gt=0)  # pixels at which is clustered; null: data.clip.size
+    name: Name  # shown in the report
+    data: tuple[MaskedData, ...]  # data sets with masks; may be empty
+    frames: Lengths = Field(min_length=1)  # clip lengths, multiples of the tube's; a table each
+    # pixels of a side at which is clustered and compared; null: `data.clip.size`
+    resolution: int | None = Field(gt=0)
     components: int = Field(gt=0)  # principal components of a clip's tokens that are kept
     clusters: int = Field(gt=1)  # of over-clustering
     restarts: int = Field(gt=0)  # of k-means, the best of which counts
-    iterations: int = Field(gt=0)
+    iterations: int = Field(gt=0)  # of k-means, at most
     seed: int = Field(ge=0)  # of k-means, for every clip the same
     processes: int = Field(gt=0)  # that cluster at once; changes no score
     pictures: int = Field(ge=0)  # clips of each data set that are drawn, spread over its list
@@ -66,6 +67,7 @@ class DrawnClips(Section):
     """A small data set drawn for one task (`pipeline.videos.synthetic.tasks`)."""
 
     kind: Literal["drawn"]
+    # what is unlike the embedded data set (docs/severe.md)
     variant: Literal["backgrounds", "objects", "speeds", "directions", "counts", "several"]
 
 
@@ -75,20 +77,23 @@ class StoredClips(Section):
     kind: Literal["stored"]
     data: Name | None  # null: that of the experiment
     label: str  # a column of its list
-    train: tuple[str, ...] = ("train",)  # splits
-    test: tuple[str, ...] = ("test",)
+    train: tuple[str, ...] = ("train",)  # splits to learn from
+    test: tuple[str, ...] = ("test",)  # splits to score
     separator: str = ";"  # between the labels of one clip, where it has several
 
 
 class SevereTask(Section):
     """One task: a column of the table."""
 
-    name: Name
+    name: Name  # shown in the report
     column: Column  # of the paper's table, or the one whose place it takes on the embedded data
-    clips: Annotated[DrawnClips | StoredClips, Field(discriminator="kind")]
-    answer: Literal["class", "classes", "count"]
+    clips: Annotated[DrawnClips | StoredClips, Field(discriminator="kind")]  # where they are from
+    answer: Literal["class", "classes", "count"]  # what is asked of a clip
+    # `class` goes with `top1` or `per_class`, `classes` with `average_precision`, `count`
+    # with `relative_error`
     metric: Literal["top1", "per_class", "average_precision", "relative_error"]
-    samples: int | None = Field(default=None, gt=0)  # labelled train clips; null: all
+    # labelled train clips, drawn by hash; null: all
+    samples: int | None = Field(default=None, gt=0)
     sampling: Literal["dense", "per_segment"] = "dense"  # frames of a clip
 
     @model_validator(mode="after")
@@ -109,18 +114,19 @@ class SevereTask(Section):
 class DrawnSize(Section):
     """Clips of each data set that is drawn."""
 
-    train: int = Field(gt=0)
-    test: int = Field(gt=0)
+    train: int = Field(gt=0)  # clips to learn from
+    test: int = Field(gt=0)  # clips to score
 
 
 class FrozenHeads(Section):
     """Heads on frozen, mean-pooled features; strengths are chosen on held-out train clips."""
 
     kind: Literal["frozen"]
-    inverse_regularisation: tuple[Positive, ...] = Field(min_length=1)  # of logistic regression
-    max_iterations: int = Field(gt=0)
-    ridge: tuple[Positive, ...] = Field(min_length=1)  # of the regression of counts
-    batch_size: int = Field(gt=0)  # clips
+    # values of C of logistic regression
+    inverse_regularisation: tuple[Positive, ...] = Field(min_length=1)
+    max_iterations: int = Field(gt=0)  # of its solver
+    ridge: tuple[Positive, ...] = Field(min_length=1)  # strengths of the regression of counts
+    batch_size: int = Field(gt=0)  # clips at once; changes no result
 
 
 class FinetunedEncoder(Finetune):
@@ -132,9 +138,10 @@ class FinetunedEncoder(Finetune):
 class Severe(Section):
     """Benchmark III: how an encoder does away from the data and the task it is used to."""
 
-    name: Name
-    tasks: tuple[SevereTask, ...]
-    drawn: DrawnSize
+    name: Name  # shown in the report
+    tasks: tuple[SevereTask, ...]  # one per column of the table; may be empty
+    drawn: DrawnSize  # size of each data set that is drawn
+    # how each task is learned
     method: Annotated[FrozenHeads | FinetunedEncoder, Field(discriminator="kind")]
 
     @property

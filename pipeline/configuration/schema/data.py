@@ -12,25 +12,25 @@ from pipeline.configuration.schema.section import Interval, Name, PositiveInterv
 class ClipRandAugment(Section):
     """torchvision's RandAugment (Cubuk et al. 2020)."""
 
-    operations: int = Field(gt=0)  # one after the other
-    magnitude: int = Field(ge=0, le=30)
+    operations: int = Field(gt=0)  # of them, one after the other
+    magnitude: int = Field(ge=0, le=30)  # of each operation
 
 
 class ColourJitter(Section):
     """Largest relative change of each; of the hue, in turns of the colour circle."""
 
-    probability: Share
-    brightness: float = Field(ge=0)
-    contrast: float = Field(ge=0)
-    saturation: float = Field(ge=0)
-    hue: float = Field(ge=0, le=0.5)
+    probability: Share  # that a clip's colours are changed
+    brightness: float = Field(ge=0)  # largest change
+    contrast: float = Field(ge=0)  # largest change
+    saturation: float = Field(ge=0)  # largest change
+    hue: float = Field(ge=0, le=0.5)  # largest change, in turns of the colour circle
 
 
 class ClipAugmentation(Section):
     """What is done to clips before pretraining, all frames of a clip alike (`clips.augment`)."""
 
-    randaugment: ClipRandAugment | None = None
-    colour: ColourJitter | None = None
+    randaugment: ClipRandAugment | None = None  # torchvision's RandAugment; null: none
+    colour: ColourJitter | None = None  # colour jitter; null: none
     grey: Share = 0.0  # probability that a clip loses its colours
     erasing: Share = 0.0  # probability that a rectangle of a clip is painted over
 
@@ -38,25 +38,31 @@ class ClipAugmentation(Section):
 class Clip(Section):
     """The view of a video that the model sees: `frames` x `size` x `size` pixels."""
 
-    frames: int = Field(gt=0)
-    sampling: Literal["dense", "per_segment"] = "dense"  # every stride-th; one of each segment
-    stride: int = Field(gt=0)  # source frames from one sampled frame to the next; read by dense
-    size: int = Field(gt=0)  # pixels, square
-    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...]  # multi-scale crop, of the short side
-    flip: bool  # mirror at random; off where left and right are labels
+    frames: int = Field(gt=0)  # a multiple of the tube's
+    # in pretraining: every `stride`-th frame, or one of each of `frames` equal segments of
+    # the video
+    sampling: Literal["dense", "per_segment"] = "dense"
+    # video frames from one sampled frame to the next; read by `dense` alone
+    stride: int = Field(gt=0)
+    size: int = Field(gt=0)  # pixels, square; a multiple of the tube's
+    # multi-scale crop in pretraining: sides as shares of the short side
+    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...]
+    flip: bool  # mirror at random in pretraining; off where left and right are labels
+    # further changes in pretraining, on the accelerator where there is one; null: none
     augmentation: ClipAugmentation | None = None
 
 
 class Synthetic(Section):
     """The embedded data set: moving digits (`pipeline.videos.synthetic`, docs/synthetic.md)."""
 
-    seed: int = Field(ge=0)
-    train: int = Field(ge=0)  # clips
-    val: int = Field(ge=0)
-    test: int = Field(ge=0)
+    seed: int = Field(ge=0)  # same seed, same frames
+    train: int = Field(ge=0)  # clips of the split
+    val: int = Field(ge=0)  # clips of the split
+    test: int = Field(ge=0)  # clips of the split
     size: int = Field(ge=16, multiple_of=2)  # pixels, square
-    frames: int = Field(ge=2)
-    fps: int = Field(gt=0)
+    frames: int = Field(ge=2)  # of each video
+    fps: int = Field(gt=0)  # of each video
+    # which motions, and classes of the label `motion`
     motions: tuple[str, ...] = Field(min_length=2)
     digit_size: PositiveInterval  # pixels across the digit, smallest and largest
     contrast: float = Field(gt=0, le=1)  # of the digit against the background's mean
@@ -80,63 +86,76 @@ class Synthetic(Section):
 class YouTube(Section):
     """How videos are asked of YouTube (`pipeline.videos.youtube`, docs/sources.md)."""
 
-    format: str  # yt-dlp's format selection
+    format: str  # yt-dlp's format selection; sound is not needed
     whole: bool  # fetch whole videos, not the part between `start` and `end` of each clip
     connections: int = Field(gt=0)  # videos at once, in one job
-    pause_s: Interval  # before each video, drawn at random
-    bytes_per_s: int | None = Field(default=None, gt=0)  # of one connection; null: no limit
-    refusals: int = Field(gt=0)  # in a row; then no job asks again
-    rest_s: float = Field(ge=0)  # for so long
-    cookies: str | None = None  # a cookies.txt, relative to the project
-    address: str = Field(pattern=r"^https?://[^{}]*$")  # the id comes after it
+    pause_s: Interval  # seconds before each video, drawn at random
+    # of one connection, only for whole videos; null: no limit
+    bytes_per_s: int | None = Field(default=None, gt=0)
+    refusals: int = Field(gt=0)  # after so many in a row no job asks for `rest_s`
+    rest_s: float = Field(ge=0)  # seconds
+    # a cookies.txt of a session that is logged in, relative to the project
+    cookies: str | None = None
+    # where a video is asked for; its id comes after it
+    address: str = Field(pattern=r"^https?://[^{}]*$")
 
 
 class Download(Section):
-    retries: int = Field(ge=0)
-    timeout_s: float = Field(gt=0)
+    retries: int = Field(ge=0)  # further tries after a passing failure
+    timeout_s: float = Field(gt=0)  # seconds without an answer
     connections: int = Field(gt=0)  # at once, in one job
-    per_host: int = Field(gt=0)
-    unpack_ratio: float = Field(gt=1)  # an archive that grows by more is refused
-    storage: dict[str, dict[str, str | bool | int | float]]  # fsspec's options, by scheme: s3, gs
+    per_host: int = Field(gt=0)  # at once, to one server, in one job
+    unpack_ratio: float = Field(gt=1)  # an archive that grows to more times its size is refused
+    # fsspec's options, by scheme: `{s3: {anon: true}}` (docs/sources.md)
+    storage: dict[str, dict[str, str | bool | int | float]]
     youtube: YouTube
 
 
 class Decode(Section):
     short_side: int = Field(gt=0, multiple_of=2)  # pixels of every clip's shorter side
-    fps: float | None = Field(default=None, gt=0)  # null keeps the source's rate
-    crf: int = Field(ge=0, le=51)
+    fps: float | None = Field(default=None, gt=0)  # constant frame rate; null keeps the source's
+    crf: int = Field(ge=0, le=51)  # H.264 quality; less is better and larger
     gop: int = Field(gt=0)  # frames from one keyframe to the next
     preset: Literal[
         "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"
-    ]  # x264
-    tune: Literal["fastdecode"] | None = None  # x264: loads 1.7 x as fast for a tenth more bytes
-    min_frames: int = Field(ge=1)  # after cutting and resampling
-    max_seconds: float | None = Field(default=None, gt=0)  # of output; null: the whole video
-    time_limit_s: float = Field(gt=0)  # wall clock for one file
+    ]  # x264's speed against size
+    # x264's tuning: loads 1.7 x as fast for a tenth more bytes
+    tune: Literal["fastdecode"] | None = None
+    min_frames: int = Field(ge=1)  # a clip with fewer, after cutting and resampling, is `too_short`
+    max_seconds: float | None = Field(default=None, gt=0)  # longest output; null: the whole video
+    time_limit_s: float = Field(gt=0)  # for one file, by the wall clock; then it is `timed_out`
     memory_limit_mib: int = Field(gt=0)  # address space of one ffmpeg
 
 
 class Shards(Section):
     """How clips are stored (docs/shards.md); their size in pixels is `decode.short_side`."""
 
+    # how pictures are stored: sizes and speeds in docs/shards.md
     codec: Literal["h264", "jpeg", "raw"]
-    jpeg_quality: int = Field(default=90, ge=1, le=100)  # of libjpeg; read by jpeg
-    clips_per_shard: int = Field(gt=0)
+    jpeg_quality: int = Field(default=90, ge=1, le=100)  # of libjpeg; read by `jpeg` alone
+    clips_per_shard: int = Field(gt=0)  # at most
 
 
 class Data(Section):
+    # of the data set: `downloads/NAME`, `data/NAME`; experiments of equal `data` may share it
     name: Name
-    manifest: str | None = None  # a CSV; null where `synthetic` makes the rows
-    rows_from: str  # the CSV, or what describes made rows: for dvc.yaml, which knows no null
+    # a CSV with a row per clip (docs/sources.md); null where `synthetic` makes the rows
+    manifest: str | None = None
+    # follows `manifest` by itself; for made rows, the file that describes them (DVC knows no
+    # null)
+    rows_from: str
+    # the embedded data set; exactly one of `manifest` and `synthetic` is set
     synthetic: Synthetic | None = None
-    labels: tuple[str, ...]  # manifest columns that a probe predicts
-    pretrain_splits: tuple[str, ...]
-    chunks: int = Field(gt=0)  # jobs per stage; a clip's chunk is a hash of its id
-    max_lost_share: Share  # above this the data set is refused
+    labels: tuple[str, ...]  # columns of the list that the probes predict
+    pretrain_splits: tuple[str, ...]  # what is pretrained on
+    # jobs per stage; the chunk of a clip is a hash of its id. 500 to 1,000 videos each work
+    # well
+    chunks: int = Field(gt=0)
+    max_lost_share: Share  # a data set that has lost more of its clips is refused
     clip: Clip
     download: Download
     decode: Decode
-    shards: Shards
+    shards: Shards  # how clips are stored
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:

@@ -27,9 +27,12 @@ def _several(value: Any) -> Any:
 class Views(Section):
     """Which clips of a video are looked at: `segments` x `crops` of them, always the same ones."""
 
-    segments: int = Field(gt=0)  # clips spread evenly over the video
-    crops: int = Field(gt=0)  # 1: centre; 3: along the long side
-    sampling: Literal["dense", "per_segment"] = "dense"  # consecutive frames; one of each segment
+    # clips spread evenly over the video; probabilities are averaged (k-NN: features)
+    segments: int = Field(gt=0)
+    crops: int = Field(gt=0)  # 1: the centre; 3: along the long side
+    # consecutive frames, `data.clip.stride` apart; one frame of each of as many equal
+    # segments
+    sampling: Literal["dense", "per_segment"] = "dense"
 
 
 ONE_VIEW = Views(segments=1, crops=1)
@@ -38,13 +41,14 @@ ONE_VIEW = Views(segments=1, crops=1)
 class Training(Section):
     """How a head is trained on frozen features; `rates` are tried together, `val` chooses one."""
 
-    solver: Literal["adamw", "sgd"]
+    solver: Literal["adamw", "sgd"]  # of gradient descent
+    # per 256 clips of batch; trained together, chosen from on `val`
     rates: Annotated[tuple[Positive, ...], BeforeValidator(_several)]
-    epochs: int = Field(gt=0)
-    warmup_epochs: int = Field(ge=0)
-    batch_size: int = Field(gt=0)  # clips; the rates are per 256 of them
-    weight_decay: float = Field(ge=0)
-    seed: int = 0
+    epochs: int = Field(gt=0)  # of training
+    warmup_epochs: int = Field(ge=0)  # of linear warm-up; at most `epochs`
+    batch_size: int = Field(gt=0)  # clips
+    weight_decay: float = Field(ge=0)  # of the solver
+    seed: int = 0  # of initialisation and order
 
     @model_validator(mode="after")
     def _adds_up(self) -> Training:
@@ -57,8 +61,9 @@ class LinearProbe(Section):
     """Multinomial logistic regression on standardised features; C chosen on `val`."""
 
     solver: Literal["lbfgs"] = "lbfgs"
+    # values of C, chosen from on `val`
     inverse_regularisation: tuple[Annotated[float, Field(gt=0)], ...]
-    max_iterations: int = Field(gt=0)
+    max_iterations: int = Field(gt=0)  # of the solver
 
 
 class TrainedLinearProbe(Training):
@@ -70,23 +75,25 @@ class TrainedLinearProbe(Training):
 class AttentiveProbe(Training):
     """A learned query that pools all tokens by cross-attention, and a linear layer on it."""
 
-    heads: int = Field(gt=0)
-    mlp_ratio: float = Field(gt=0)
-    store_gib: float = Field(ge=0)  # tokens up to this size are kept on disk; else computed anew
+    heads: int = Field(gt=0)  # of the pooling block
+    mlp_ratio: float = Field(gt=0)  # of the pooling block
+    # all tokens are kept on disk (float16) up to this size; else computed for each epoch
+    store_gib: float = Field(ge=0)
 
 
 class NearestNeighbours(Section):
     """Weighted votes of the nearest train clips; the k of the table is chosen on `val`."""
 
+    # neighbours, chosen from on `val`
     k: Annotated[tuple[Neighbours, ...], BeforeValidator(_several)]
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=0)  # sharpness of their weights
 
 
 class RandAugment(Section):
     """timm's RandAugment (Cubuk et al. 2020), the same for all frames of a clip."""
 
-    operations: int = Field(gt=0)
-    magnitude: int = Field(ge=0, le=10)
+    operations: int = Field(gt=0)  # of them, one after the other
+    magnitude: int = Field(ge=0, le=10)  # of each operation
     deviation: float = Field(ge=0)  # of the magnitude
 
 
@@ -97,41 +104,44 @@ class Augmentation(Section):
     aspect: PositiveInterval  # its width by its height
     flip: bool  # mirror at random; off where left and right are labels
     repeated: int = Field(gt=0)  # times that a clip occurs in a batch, each time augmented anew
-    randaugment: RandAugment | None
+    randaugment: RandAugment | None  # timm's RandAugment; null: none
     erasing: Share  # probability that a rectangle of a clip is filled with noise
-    mixup: float = Field(ge=0)  # parameter of the beta distribution
-    cutmix: float = Field(ge=0)
+    mixup: float = Field(ge=0)  # parameter of its beta distribution
+    cutmix: float = Field(ge=0)  # parameter of its beta distribution
     mix_probability: Share  # that a batch is mixed at all
     switch_probability: Share  # that it is CutMix where both are on
-    label_smoothing: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(ge=0, lt=1)  # share of a target that is spread over all classes
 
 
 class Finetune(Section):
     """Training of the whole encoder with a new head (protocol of VideoMAE, appendix)."""
 
     labels: tuple[str, ...] | None = None  # of data.labels; null: all of them
-    epochs: int = Field(gt=0)
-    warmup_epochs: int = Field(ge=0)
-    batch_size: int = Field(gt=0)  # clips per step, repetitions counted
-    accumulation: int = Field(gt=0)
-    solver: Literal["adamw", "sgd"]
-    base_lr: float = Field(gt=0)  # per 256 clips of a batch, as final_lr and warmup_lr
-    final_lr: float = Field(ge=0)
-    warmup_lr: float = Field(ge=0)
-    betas: tuple[float, float]
-    weight_decay: float = Field(ge=0)
+    epochs: int = Field(gt=0)  # of training
+    warmup_epochs: int = Field(ge=0)  # of linear warm-up; at most `epochs`
+    # clips per step, repetitions counted; a multiple of `accumulation` x
+    # `augmentation.repeated`
+    batch_size: int = Field(gt=0)
+    accumulation: int = Field(gt=0)  # parts that a batch is computed in
+    solver: Literal["adamw", "sgd"]  # of gradient descent
+    base_lr: float = Field(gt=0)  # per 256 clips of a batch, as the next two
+    final_lr: float = Field(ge=0)  # last rate
+    warmup_lr: float = Field(ge=0)  # first rate
+    betas: tuple[float, float]  # of `adamw`; the first is the momentum of `sgd`
+    weight_decay: float = Field(ge=0)  # of the solver
+    # largest norm of the gradient; null: unlimited
     clip_grad: float | None = Field(default=None, gt=0)
     frozen: bool  # only the head learns: the paper's linear probe, on augmented clips
     batch_norm: bool  # before the linear layer, without scale and shift, in place of LayerNorm
-    layer_decay: float = Field(gt=0, le=1)
-    drop_path: Share
+    layer_decay: float = Field(gt=0, le=1)  # learning rate of a block by that of the block after it
+    drop_path: Share  # stochastic depth, of the last block
     head_scale: float = Field(gt=0)  # of the head's initial weights
     ema: float | None = Field(gt=0, lt=1)  # decay of the averaged weights, which are then scored
-    augmentation: Augmentation
-    sampling: Literal["dense", "per_segment"]
+    augmentation: Augmentation  # of train clips
+    sampling: Literal["dense", "per_segment"]  # of train clips, as `views.sampling`
     views: Views  # of val and test clips; their probabilities are averaged
-    precision: Literal["fp32", "bf16"]
-    seed: int
+    precision: Literal["fp32", "bf16"]  # of matrix products
+    seed: int  # of initialisation, order and augmentation
     checkpoint_every: int = Field(gt=0)  # steps
 
     @model_validator(mode="after")
@@ -150,19 +160,22 @@ class ImageSet(Section):
     """Images as still clips: each is repeated for all frames of a clip."""
 
     name: Name  # in the tables, in place of a label
-    format: Literal["imagenet", "cifar100"]
+    format: Literal["imagenet", "cifar100"]  # as it is published (docs/evaluation.md)
     folder: str  # train/CLASS/*, val/CLASS/*; or cifar-100-binary, as a folder or a .tar.gz
 
 
 class Evaluation(Section):
-    name: Name
+    name: Name  # shown in the report
     views: Views  # of val and test clips for the probes
     train_views: Views = ONE_VIEW  # of train clips for the probes
-    batch_size: int = Field(gt=0)  # clips, each view counted
-    processes: int = Field(default=1, gt=0)  # that compute features; each takes trainer.threads
-    on_failure: Literal["stop", "report"] = "stop"  # of a clip that can no longer be decoded
+    batch_size: int = Field(gt=0)  # clips at once, each view counted; changes no result
+    # that compute features, each with `trainer.threads`; changes no result
+    processes: int = Field(default=1, gt=0)
+    # a clip that can no longer be read ends the stage, or is named beside the score
+    on_failure: Literal["stop", "report"] = "stop"
+    # null leaves the probe out, here and below
     linear: Annotated[LinearProbe | TrainedLinearProbe, Field(discriminator="solver")] | None
-    attentive: AttentiveProbe | None = None
-    knn: NearestNeighbours | None
-    finetune: Finetune | None = None
-    images: tuple[ImageSet, ...] = ()
+    attentive: AttentiveProbe | None = None  # cross-attention pooling with a learned query
+    knn: NearestNeighbours | None  # weighted nearest neighbours
+    finetune: Finetune | None = None  # the whole encoder is trained
+    images: tuple[ImageSet, ...] = ()  # image data sets as still clips

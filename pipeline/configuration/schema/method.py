@@ -12,23 +12,23 @@ from pipeline.configuration.schema.section import Name, Section, Share
 class Model(Section):
     """Encoder and decoder (paper, section 4 and its appendix)."""
 
-    name: Name
+    name: Name  # shown in the report
     tube: tuple[int, int, int]  # frames, height, width of one space-time tube
-    width: int = Field(gt=0)
-    depth: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    mlp_ratio: float = Field(gt=0)
-    decoder_width: int = Field(gt=0)
-    decoder_depth: int = Field(gt=0)
-    decoder_heads: int = Field(gt=0)
-    drop_path: Share = 0.0
-    activation_checkpointing: bool = False
+    width: int = Field(gt=0)  # of the encoder
+    depth: int = Field(gt=0)  # of the encoder, in blocks
+    heads: int = Field(gt=0)  # of the encoder's attention
+    mlp_ratio: float = Field(gt=0)  # hidden width of an MLP, in widths
+    decoder_width: int = Field(gt=0)  # of the decoder
+    decoder_depth: int = Field(gt=0)  # of the decoder, in blocks
+    decoder_heads: int = Field(gt=0)  # of the decoder's attention
+    drop_path: Share = 0.0  # stochastic depth, of the last block
+    activation_checkpointing: bool = False  # less memory, more time
 
 
 class MlpTarget(Section):
     kind: Literal["mlp"]
-    hidden: tuple[int, ...]
-    width: int = Field(gt=0)
+    hidden: tuple[int, ...]  # hidden widths
+    width: int = Field(gt=0)  # of the output
 
 
 class PixelTarget(Section):
@@ -56,9 +56,11 @@ class Motion(Section):
 
 
 class Mask(Section):
+    # one spatial mask for all frames; one for the whole clip; one for each time, in which
+    # visible tubes follow motion
     kind: Literal["tube", "random", "motion"]
-    ratio: float = Field(gt=0, lt=1)
-    motion: Motion | None = None
+    ratio: float = Field(gt=0, lt=1)  # of the tubes that are masked
+    motion: Motion | None = None  # of kind `motion`
 
     @model_validator(mode="after")
     def _motion_is_told(self) -> Mask:
@@ -70,14 +72,16 @@ class Mask(Section):
 class Objective(Section):
     """What the masked tubes are compared with, and how."""
 
-    name: Name
-    target: Target
+    name: Name  # shown in the report
+    target: Target  # the projection network: trained jointly, a frozen image transformer, or none
+    # SIGMA's cross-prediction of assignments, not with target `pixel`; or regression, not
+    # with `mlp` (VideoMAE with `pixel`)
     loss: Literal["sinkhorn", "mse"]
-    mask: Mask
-    prototypes: int = Field(ge=0)
-    epsilon: float = Field(gt=0)
-    iterations: int = Field(gt=0)
-    temperature: float = Field(gt=0)
+    mask: Mask  # which tubes are hidden
+    prototypes: int = Field(ge=0)  # K; at least 2 for `sinkhorn`
+    epsilon: float = Field(gt=0)  # Sinkhorn's entropy weight; less is sharper
+    iterations: int = Field(gt=0)  # of Sinkhorn-Knopp
+    temperature: float = Field(gt=0)  # of the softmax that is compared with the assignment
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Objective:

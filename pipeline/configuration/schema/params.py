@@ -18,7 +18,9 @@ class Run(Section):
     model: Model
     objective: Objective
     trainer: Trainer
-    weights: str | None = None  # an encoder that others have trained, instead of pretraining
+    # an encoder that somebody has trained, in place of pretraining (docs/evaluation.md); with
+    # 0 epochs alone
+    weights: str | None = None
     weights_sha256: str | None = None  # of that file; checked where given
 
     @model_validator(mode="after")
@@ -37,14 +39,15 @@ class Params(Section):
     stages read `runs` only.
     """
 
-    name: Name  # of the experiment: its results go to results/<name>
+    name: Name  # of the experiment: its results go to `results/NAME`
     data: Data
-    model: Model
-    objective: Objective
-    trainer: Trainer
+    model: Model  # default: a run reads it only where its experiment says so (`${model}`)
+    objective: Objective  # default, likewise
+    trainer: Trainer  # default, likewise
     evaluation: Evaluation
     segmentation: Segmentation
     severe: Severe
+    # what is pretrained and compared: name (without `.`) to settings
     runs: dict[RunName, Run] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -12,57 +12,71 @@ from pipeline.configuration.schema.section import Name, Section, Share
 class Optimiser(Section):
     """AdamW; the rates are per 256 clips of global batch and are scaled by it."""
 
-    base_lr: float = Field(ge=0)
-    final_lr: float = Field(ge=0)
-    warmup_lr: float = Field(ge=0)
-    betas: tuple[float, float]
-    eps: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
+    base_lr: float = Field(ge=0)  # highest rate, after the warm-up
+    final_lr: float = Field(ge=0)  # last rate
+    warmup_lr: float = Field(ge=0)  # first rate
+    betas: tuple[float, float]  # of AdamW
+    eps: float = Field(gt=0)  # of AdamW
+    weight_decay: float = Field(ge=0)  # of AdamW
+    # largest norm of the gradient; null: unlimited
     clip_grad: float | None = Field(default=None, gt=0)
 
 
 class Tracking(Section):
     """Where the logged numbers go beside metrics.jsonl; keys and modes by each tool's own means."""
 
-    tensorboard: bool = False  # into the run's folder
-    wandb: str | None = None  # the project's name
-    mlflow: str | None = None  # the tracking URI: a server's address, or a folder's
+    tensorboard: bool = False  # event files in the run's folder (docs/resuming.md)
+    wandb: str | None = None  # a project of Weights & Biases
+    mlflow: str | None = None  # a server's address, or `file:FOLDER`
 
 
 class Profile(Section):
     """A trace of a few steps (torch.profiler), once for every process that trains."""
 
-    after: int = Field(ge=0)  # steps of this process; the first ones are not like the others
-    steps: int = Field(gt=0)
+    # steps of this process before it; the first ones are not like the others
+    after: int = Field(ge=0)
+    steps: int = Field(gt=0)  # that are traced
 
 
 class Trainer(Section):
-    name: Name
+    name: Name  # shown in the report
+    # how a run is spread over processes (docs/training.md)
     engine: Literal["single", "ddp", "fsdp", "deepspeed"]
-    zero_stage: Literal[1, 2, 3] = 2  # of engine deepspeed
-    nodes: int = Field(default=1, gt=0)
-    devices: int = Field(default=1, gt=0)  # processes on each node, one per accelerator
-    timeout_s: float = Field(default=600, gt=0)  # processes wait for each other no longer
-    seed: int
-    epochs: int = Field(ge=0)  # 0 leaves the model untrained
-    warmup_epochs: int = Field(ge=0)
-    batch_size: int = Field(gt=0)  # global: clips per optimiser step
-    accumulation: int = Field(gt=0)  # parts in which a process computes its share of a batch
+    zero_stage: Literal[1, 2, 3] = 2  # of `deepspeed`: what is spread
+    nodes: int = Field(default=1, gt=0)  # machines; another number started is an error
+    devices: int = Field(default=1, gt=0)  # processes on each machine, one per GPU
+    # seconds after which a process that does not answer is given up
+    timeout_s: float = Field(default=600, gt=0)
+    seed: int  # of initialisation, order, crops and masks
+    epochs: int = Field(ge=0)  # 0 leaves the model as it was initialised: the baseline of a table
+    warmup_epochs: int = Field(ge=0)  # of linear warm-up, then cosine; at most `epochs`
+    # clips per optimiser step, of all processes; a multiple of `nodes` x `devices` x
+    # `accumulation`
+    batch_size: int = Field(gt=0)
+    # parts that a process computes its share of a batch in; the result is the same
+    accumulation: int = Field(gt=0)
+    # of matrix products; `auto`: `bf16` where the device has it, else `fp16` (on a CPU
+    # `fp32`)
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     compile: bool = False  # the transformer blocks, by torch.compile
-    ema: float | None = Field(default=None, gt=0, lt=1)  # decay of the averaged weights; null: none
-    threads: int = Field(gt=0)  # of one process on CPU
+    # decay of averaged weights, which then are the model that is written; null: none
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    threads: int = Field(gt=0)  # of each process, on CPU; also what the job asks of Snakemake
     workers: int = Field(ge=0)  # loader processes; 0 loads in the training process
     cache_mib: int = Field(ge=0)  # decoded frames kept in memory by each loader worker
-    decoder: Literal["auto", "decord", "torchcodec"] = "auto"  # of h264; they give equal pixels
-    max_failed_share: Share = 0.001  # of the clips may be unreadable; above it the run stops
-    optimiser: Optimiser
+    # of `h264`; equal pixels; `auto`: torchcodec where it is there (docs/shards.md)
+    decoder: Literal["auto", "decord", "torchcodec"] = "auto"
+    # a clip that can no longer be read is left out and named; above this share of the clips
+    # the run stops
+    max_failed_share: Share = 0.001
+    optimiser: Optimiser  # AdamW
     log_every: int = Field(gt=0)  # steps
     checkpoint_every: int = Field(gt=0)  # steps
-    keep_checkpoints: int = Field(gt=0)  # the last so many
-    keep_every: int | None = Field(default=None, gt=0)  # steps: the checkpoints that stay for ever
-    tracking: Tracking = Tracking()
-    profile: Profile | None = None
+    keep_checkpoints: int = Field(gt=0)  # the last so many stay
+    # steps, a multiple of `checkpoint_every`: these checkpoints stay for ever
+    keep_every: int | None = Field(default=None, gt=0)
+    tracking: Tracking = Tracking()  # where the logged numbers are shown
+    profile: Profile | None = None  # a trace of a few steps; null: none
 
     @model_validator(mode="after")
     def _adds_up(self) -> Trainer:

@@ -73,6 +73,7 @@ def run(params: Params, run: str) -> None:
                 for clip, path in work.draw([each.id for each in scored], folder):
                     file = path.relative_to(layout.folder).as_posix()
                     drawn.append({"data": data.name, "id": clip, "file": file})
+    layout.segmentation_pictures.mkdir(exist_ok=True)  # DVC expects it, also where none was drawn
     with atomic_path(layout.segmented_clips) as temporary:
         pq.write_table(pa.Table.from_pylist(table, SCHEMA), temporary)
     write_json(
