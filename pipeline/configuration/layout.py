@@ -72,7 +72,7 @@ class DataLayout:
         return self.shards / "index.json"
 
     def made(self, stage: str, chunk: int | str = "") -> Path:
-        """What a stage was given and ran on. Apart from what it wrote, which is the same anywhere."""
+        """What a stage was given and ran on; what it wrote is the same anywhere, this is not."""
         folder = self.derived / "made"
         name = f"{stage}.json" if chunk == "" else f"{stage}/{chunk}.json"
         return folder / name
