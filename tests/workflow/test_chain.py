@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,15 +31,16 @@ ALL_BUT_DATA = {"pretrain": 3, **BENCHMARKS, **AFTER_TRAINING}
 FROM_DECODE = {"decode": 2, "shard": 2, "index": 1, **ALL_BUT_DATA}
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """Hash every result of the data set and of the experiment that is to be reproducible."""
+def hashes(folder: Path, runs: Sequence[str] = RUNS) -> dict[str, str]:
+    """Hash every result of the data set and of the runs that is to be reproducible."""
+    shards = sorted((folder / DATA.shards).glob("*.tar"))
+    assert len(shards) > 3
     files = [
-        *(folder / DATA.shards).glob("*.tar"),
-        *(folder / TINY_RESULTS.run(run).weights for run in RUNS),
-        *(folder / TINY_RESULTS.run(run).metrics for run in RUNS),
-        *(folder / TINY_RESULTS.run(run).predictions for run in RUNS),
+        *shards,
+        *(folder / TINY_RESULTS.run(run).weights for run in runs),
+        *(folder / TINY_RESULTS.run(run).metrics for run in runs),
+        *(folder / TINY_RESULTS.run(run).predictions for run in runs),
     ]
-    assert len(files) > 12
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
@@ -180,9 +182,9 @@ def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> 
 
 
 def _start(workspace: Workspace) -> subprocess.Popen[str]:
-    """Start what `make run` starts, but for what follows after the probes, in a process group."""
+    """Start what `make run` starts, but for one run and up to its probes, in a process group."""
     return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "2", "evaluated"],
+        [sys.executable, "-m", "snakemake", "--cores", "2", STOPPED],
         cwd=workspace.folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -203,6 +205,7 @@ def _wait_for_a_checkpoint(workspace: Workspace, process: subprocess.Popen[str])
 
 
 LONGER = ("trainer.epochs=60", "trainer.checkpoint_every=5")
+STOPPED = TINY_RESULTS.run("pixel").evaluated.as_posix()  # the run that is stopped, and its probes
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +213,8 @@ def uninterrupted(finished: Workspace, tmp_path_factory: pytest.TempPathFactory)
     """Hashes of what LONGER gives in one go."""
     whole = finished.copy(tmp_path_factory.mktemp("uninterrupted") / "whole")
     whole.compose(*LONGER)
-    whole.snakemake("evaluated")
-    return hashes(whole.folder)
+    whole.snakemake(STOPPED)
+    return hashes(whole.folder, ["pixel"])
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
@@ -240,8 +243,8 @@ def test_an_interrupted_run_goes_on(
         assert "stopped, not failed: run the same command again and it goes on" in said
 
     stopped.run(sys.executable, "workflow/free_lock.py")
-    assert "going on after step" in stopped.snakemake("evaluated").stdout
-    assert hashes(stopped.folder) == uninterrupted
+    assert "going on after step" in stopped.snakemake(STOPPED).stdout
+    assert hashes(stopped.folder, ["pixel"]) == uninterrupted
 
 
 def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
@@ -264,8 +267,9 @@ def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
     assert "gone,missing" in lost
 
 
-def test_dvc_and_snakemake_agree(fresh: Workspace) -> None:
-    """Catches a dvc.yaml that cannot be reproduced from a clean checkout, or disagrees after it."""
+def test_dvc_and_snakemake_agree(fresh: Workspace, finished: Workspace) -> None:
+    """Catches a dvc.yaml that cannot be reproduced from a clean checkout, or disagrees after it;
+    and scores that are others in another checkout."""
     subprocess.run(["git", "init", "-q"], cwd=fresh.folder, check=True)
     (fresh.folder / ".venv").symlink_to(sys.prefix)  # where `make` would have put it
     said = fresh.dvc("repro").stdout
@@ -274,6 +278,8 @@ def test_dvc_and_snakemake_agree(fresh: Workspace) -> None:
     assert fresh.planned() == {}
     assert "up to date" in fresh.dvc("repro").stdout
 
+    for path in (TINY_RESULTS.metrics, *(TINY_RESULTS.run(run).weights for run in RUNS)):
+        assert (fresh.folder / path).read_bytes() == (finished.folder / path).read_bytes()
     metrics = json.loads(fresh.dvc("metrics", "show", "--json").stdout)
     (path,) = metrics[""]["data"]
     assert path == TINY_RESULTS.metrics.as_posix()
