@@ -11,7 +11,6 @@ chunk (`python -m pipeline decode --chunk K`), as many at once as there are core
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import shlex
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import material
-from benchmarks.measuring import machine, machine_lines, table
+from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
@@ -205,13 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scratch", type=Path, help="where the clips go meanwhile")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    try:
-        report = measure(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(report, indent=2) if options.json else shown(report))
-    return 0
+    return answered(options, measure, shown)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import json
 import math
 import random
 import sys
@@ -31,12 +30,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import material
-from benchmarks.measuring import Speed, machine, machine_lines, table, take_turns
+from benchmarks.measuring import Speed, answered, machine, machine_lines, table, take_turns
 from pipeline.clips import frames as decoders
 from pipeline.clips.loader import Batch, pretraining_batches
 from pipeline.clips.pixels import DEVIATION, MEAN, normalise
 from pipeline.configuration.schema import Clip, Mask, Params
-from pipeline.errors import UserError
 from pipeline.shards.format import ClipEntry
 
 ORIGINALS = "decord + PIL, original files"
@@ -228,13 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scratch", type=Path, help="where the shards go meanwhile")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    try:
-        report = measure(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(report, indent=2) if options.json else shown(report))
-    return 0
+    return answered(options, measure, shown)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.provenance import hardware, packages
 
 
@@ -54,6 +58,21 @@ def take_turns(
             if round_:
                 turns[name].append(turn)
     return {name: Speed.of(found) for name, found in turns.items()}
+
+
+def answered(
+    options: argparse.Namespace,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    shown: Callable[[dict[str, Any]], str],
+) -> int:
+    """Measure, and print what came of it, with `--json` as JSON; return the exit status."""
+    try:
+        report = measure(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(report, indent=2) if options.json else shown(report))
+    return 0
 
 
 def machine() -> dict[str, Any]:

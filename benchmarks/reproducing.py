@@ -24,6 +24,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.configuration import composition
+from pipeline.configuration.reference import renewed
 from pipeline.configuration.schema import DinoTarget, Params, Run
 from pipeline.doctor import estimates
 from pipeline.doctor.estimates import Footage
@@ -97,10 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def page(text: str) -> str:
     """Return the page with everything after MARK computed anew."""
-    head, mark, _ = text.partition(MARK)
-    if not mark:
-        raise ValueError(f"the page has no line {MARK}")
-    return f"{head}{MARK}\n\n{tables()}\n"
+    return renewed(text, MARK, lambda: f"{tables()}\n")
 
 
 def tables() -> str:

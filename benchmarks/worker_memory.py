@@ -26,11 +26,10 @@ import psutil
 import torch
 
 from benchmarks import material
-from benchmarks.measuring import machine, machine_lines, table
+from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.clips import frames as decoders
 from pipeline.clips.loader import pretraining_batches
 from pipeline.configuration.schema import Mask
-from pipeline.errors import UserError
 
 CODECS = ("h264", "h264-torchcodec", "jpeg", "raw")
 MIB = 2**20
@@ -116,16 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker", choices=CODECS, help=argparse.SUPPRESS)
     parser.add_argument("--shards", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    try:
-        if options.worker:
-            print(json.dumps(worker(options.worker, options.shards, options.clips)))
-            return 0
-        report = measure(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(report, indent=2) if options.json else shown(report))
-    return 0
+    if options.worker:
+        return answered(options, lambda o: worker(o.worker, o.shards, o.clips), json.dumps)
+    return answered(options, measure, shown)
 
 
 if __name__ == "__main__":

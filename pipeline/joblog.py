@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -40,6 +40,11 @@ class _Copying:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._first, name)
+
+
+def own_rank(environment: Mapping[str, str]) -> str:
+    """This process's number among those of its job, as the launcher says it; "0" where alone."""
+    return environment.get("RANK", environment.get("SLURM_PROCID", "0"))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import read_json, write_json
+from pipeline.joblog import own_rank
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
@@ -41,7 +42,7 @@ def recorded(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
 
     Nothing here fails a job: where the file cannot be written, a warning is printed.
     """
-    if environment.get("RANK", environment.get("SLURM_PROCID", "0")) != "0":
+    if own_rank(environment) != "0":
         yield
         return
     before = sessions(path)

@@ -20,11 +20,7 @@ SHOWN = 20  # lost videos
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="of this project, SIGMA, VideoMAE or Hugging Face: a file, a directory, OWNER/NAME",
-    )
+    arguments.add_checkpoint(parser)
     parser.add_argument(
         "videos",
         nargs="+",

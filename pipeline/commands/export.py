@@ -12,11 +12,7 @@ SUMMARY = "write a model for Transformers, ONNX, timm or as safetensors, and che
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="of this project, SIGMA, VideoMAE or Hugging Face: a file, a directory, OWNER/NAME",
-    )
+    arguments.add_checkpoint(parser)
     parser.add_argument(
         "--to", required=True, choices=("huggingface", "safetensors", "onnx", "timm")
     )

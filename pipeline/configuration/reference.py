@@ -16,7 +16,7 @@ import itertools
 import re
 import tokenize
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -39,10 +39,15 @@ Table = tuple[str, str, list[str]]  # heading, introduction, rows
 
 def page(text: str) -> str:
     """Return the page with everything after MARK written anew."""
-    head, mark, _ = text.partition(MARK)
-    if not mark:
-        raise ValueError(f"the page has no line {MARK}")
-    return f"{head}{MARK}\n\n{reference()}"
+    return renewed(text, MARK, reference)
+
+
+def renewed(text: str, mark: str, written: Callable[[], str]) -> str:
+    """Return a page with everything after the line `mark` replaced by what `written` returns."""
+    head, found, _ = text.partition(mark)
+    if not found:
+        raise ValueError(f"the page has no line {mark}")
+    return f"{head}{mark}\n\n{written()}"
 
 
 def reference() -> str:

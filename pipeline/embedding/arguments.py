@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from pipeline.models.video_model import VideoModel
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Declare the model, whoever wrote it."""
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="of this project, SIGMA, VideoMAE or Hugging Face: a file, a directory, OWNER/NAME",
+    )
+
+
 def add_geometry(parser: argparse.ArgumentParser) -> None:
     """Declare what a checkpoint may not say of itself."""
     group = parser.add_argument_group("where the checkpoint does not say it (docs/features.md)")

@@ -12,13 +12,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Clip, ImageSet, Params
+from pipeline.configuration.schema import ImageSet, Params
 from pipeline.errors import UserError
 from pipeline.evaluation import answers, features, images
 from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.evaluation.recognition import Results, Subject, probe_all, probes
 from pipeline.evaluation.rows import How
-from pipeline.evaluation.weights import verified_sha256
+from pipeline.evaluation.weights import check_clip, verified_sha256
 from pipeline.files import sha256_file, write_json
 from pipeline.models import hub
 from pipeline.models.vit import Encoder
@@ -41,7 +41,7 @@ def run(params: Params, run: str) -> None:
     data, layout = DataLayout(params.data.name), RunLayout(params.name, run)
     index = DatasetIndex.load(data.shards)
     inputs = {"index": sha256_file(data.index), "weights": verified_sha256(layout)}
-    _check_shape(params.data.clip, layout)
+    check_clip(layout, params.data.clip)
     torch.set_num_threads(params.runs[run].trainer.threads)
     keep_freed_memory()
     try:
@@ -179,18 +179,6 @@ def _subject(
         folder=layout.probing / path.stem,
         how=how,
     )
-
-
-def _check_shape(clip: Clip, layout: RunLayout) -> None:
-    """The clip may be sampled otherwise than in training, but must have as many pixels."""
-    _, trained = hub.read_config(layout.weights)
-    if (trained.frames, trained.size) != (clip.frames, clip.size):
-        raise UserError(
-            f"the model takes clips of {trained.frames} frames of {trained.size} x {trained.size}, "
-            f"data.clip has {clip.frames} of {clip.size} x {clip.size}",
-            place=str(layout.weights),
-            remedy=f"python -m pipeline pretrain --run {layout.run}",
-        )
 
 
 def _summary(results: Results) -> Iterator[str]:

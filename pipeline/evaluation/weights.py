@@ -1,12 +1,14 @@
-"""A run's weights: that they are the trained ones, and its encoder for clips of another length."""
+"""A run's weights: that they are the trained ones, that they fit the clips, and its encoder."""
 
 from __future__ import annotations
 
 import copy
 
 from pipeline.configuration.layout import RunLayout
+from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_file
+from pipeline.models import hub
 from pipeline.models.positions import sinusoid_positions
 from pipeline.models.tubes import TubeGrid
 from pipeline.models.vit import Encoder
@@ -35,6 +37,22 @@ def verified_sha256(layout: RunLayout) -> str:
             remedy=remedy,
         )
     return actual
+
+
+def check_clip(layout: RunLayout, clip: Clip) -> None:
+    """The clip may be sampled otherwise than in training, but must have as many pixels.
+
+    Raises:
+        UserError: where it has not.
+    """
+    _, trained = hub.read_config(layout.weights)
+    if (trained.frames, trained.size) != (clip.frames, clip.size):
+        raise UserError(
+            f"the model takes clips of {trained.frames} frames of {trained.size} x {trained.size}, "
+            f"data.clip has {clip.frames} of {clip.size} x {clip.size}",
+            place=str(layout.weights),
+            remedy=f"python -m pipeline pretrain --run {layout.run}",
+        )
 
 
 def for_frames(encoder: Encoder, frames: int) -> Encoder:

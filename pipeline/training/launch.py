@@ -27,6 +27,7 @@ from typing import IO
 
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
+from pipeline.joblog import own_rank
 
 PASSED_ON = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 GRACE = 30.0  # seconds in which the others may end by themselves, once one process has failed
@@ -177,7 +178,7 @@ def this_command() -> list[str]:
 
 def own_log(path: Path | None, environment: Mapping[str, str]) -> Path | None:
     """The file into which this process copies what it prints: one for each rank."""
-    rank = environment.get("RANK", environment.get("SLURM_PROCID", "0"))
+    rank = own_rank(environment)
     return path if path is None or rank == "0" else path.with_suffix(f".rank{rank}{path.suffix}")
 
 

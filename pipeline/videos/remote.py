@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import IO, Any
 
 from pipeline.configuration.schema import Download
@@ -14,6 +14,7 @@ from pipeline.records import Outcome
 from pipeline.videos.addresses import scheme_of
 from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched, present
+from pipeline.videos.parallel import as_they_end
 from pipeline.videos.partial import Partial
 from pipeline.videos.web import FIRST_WAIT_S, Request, disk_is_full
 
@@ -27,14 +28,9 @@ def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple
     Raises:
         UserError: the package for a scheme is not installed, or the disk is full.
     """
-    with ThreadPoolExecutor(settings.connections) as pool:
-        futures = {pool.submit(_fetch, request, settings): request for request in requests}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+    yield from as_they_end(
+        functools.partial(_fetch, settings=settings), requests, settings.connections
+    )
 
 
 def _fetch(request: Request, settings: Download) -> Fetched:

@@ -12,7 +12,6 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pipeline.records import Outcome
 from pipeline.videos import ffmpeg
 from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched, inspect, present
+from pipeline.videos.parallel import as_they_end
 
 FINAL = {Outcome.MISSING, Outcome.FORBIDDEN}  # not asked for again
 TAIL_S = 1.0  # more than is wanted at the end, since a copied stream ends at a packet
@@ -102,14 +102,7 @@ def fetch_all(
             remedy="export one in Netscape's format, or set it to null",
         )
     fetcher = _Fetcher(settings, _Patience(settings, rest))
-    with ThreadPoolExecutor(settings.youtube.connections) as pool:
-        futures = {pool.submit(fetcher.fetch, each): each for each in wanted}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+    yield from as_they_end(fetcher.fetch, wanted, settings.youtube.connections)
 
 
 class _Patience:

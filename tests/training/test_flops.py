@@ -68,9 +68,7 @@ def test_the_peak_is_measured_once_and_is_reached() -> None:
     """Catches a peak in another unit, of one thread for all, or measured in every step."""
     device = torch.device("cpu")
     peak = flops.matmul_peak(device, "fp32")
-    began = time.perf_counter()
-    assert flops.matmul_peak(device, "fp32") == peak
-    assert time.perf_counter() - began < 0.01
+    assert flops.matmul_peak(device, "fp32") == peak  # to the last bit: not measured again
     matrix = torch.rand(512, 512)
     best = min(_timed(matrix) for _ in range(20))
     assert 0.2 < 2 * 512**3 / best / peak < 5

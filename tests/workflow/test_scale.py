@@ -14,11 +14,11 @@ from .workspace import Workspace
 
 
 @pytest.mark.slow
-def test_planning_needs_time_and_memory_for_millions(tmp_path: Path) -> None:
-    """Would catch planning that holds all rows: 10 million clips in 2 minutes and 4 GB.
+def test_planning_holds_no_clips(tmp_path: Path) -> None:
+    """Would catch planning that holds all rows: 10 million clips would need more than 4 GB.
 
-    By the processor's time, as the machine may be busy: 12 microseconds a clip, and no more memory
-    for five times as many clips (but for 8 bytes each).
+    Five times as many clips may need no more memory (but for 8 bytes each). How long it takes is
+    measured in benchmarks/scale.py.
     """
     used = []
     for clips in (50_000, 250_000):
@@ -26,20 +26,23 @@ def test_planning_needs_time_and_memory_for_millions(tmp_path: Path) -> None:
         folder.mkdir()
         write_list(folder / "list.csv", clips)
         prepared(folder, folder / "list.csv", clips // 1000)
-        used.append(cost(pipeline("manifest"), folder))
-    assert used[1]["cpu_seconds"] - used[0]["cpu_seconds"] < 200_000 * 12e-6
+        used.append(cost(pipeline("manifest"), folder)["mib"])
     # 128 Mi characters wait for their files at most, less than half of them here.
-    assert used[1]["mib"] - used[0]["mib"] < 60
+    assert used[1] - used[0] < 60
 
 
 @pytest.mark.slow
-def test_a_dry_run_of_kinetics_takes_seconds(tmp_path: Path) -> None:
-    """Would catch a workflow that looks at clips: 240,000 in 15 s (of a core) and 1 GB."""
-    write_list(tmp_path / "list.csv", 240_000)
-    prepared(tmp_path, tmp_path / "list.csv", 384)
-    used = cost(dry_run(), tmp_path)
-    assert used["cpu_seconds"] < 15
-    assert used["mib"] < 1000
+def test_a_dry_run_does_not_look_at_clips(tmp_path: Path) -> None:
+    """Would catch a workflow that reads the list: 240,000 clips take as much as 1,000."""
+    used = []
+    for clips in (1_000, 240_000):
+        folder = tmp_path / str(clips)
+        folder.mkdir()
+        write_list(folder / "list.csv", clips)
+        prepared(folder, folder / "list.csv", 100)
+        used.append(cost(dry_run(), folder)["mib"])
+    assert used[1] - used[0] < 20  # the list has 25 MB
+    assert used[1] < 1000
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from pipeline.evaluation.severe import columns, drawn, finetuned, frozen, proble
 from pipeline.evaluation.severe.frozen import Answers
 from pipeline.evaluation.severe.problem import Problem
 from pipeline.evaluation.severe.scores import Score, lines, score
-from pipeline.evaluation.weights import verified_sha256
+from pipeline.evaluation.weights import check_clip, verified_sha256
 from pipeline.files import atomic_path, read_json, sha256_file, write_json
 from pipeline.models import hub
 from pipeline.provenance import provenance
@@ -62,7 +62,7 @@ def run(params: Params, run: str) -> None:
     began = time.monotonic()
     layout, settings = RunLayout(params.name, run), params.severe
     inputs: dict[str, str] = {"weights": verified_sha256(layout)}
-    _check_shape(params, layout)
+    check_clip(layout, params.data.clip)
     done: list[Done] = []
     skipped: list[dict[str, str]] = []
     census: dict[str, dict[str, int]] = {}
@@ -198,19 +198,6 @@ def _keep(layout: RunLayout, task: SevereTask, key: dict[str, Any], found: Done)
         },
     )
     shutil.rmtree(layout.severe_work / task.name, ignore_errors=True)
-
-
-def _check_shape(params: Params, layout: RunLayout) -> None:
-    """The clip must have as many pixels as the model was trained on."""
-    _, trained = hub.read_config(layout.weights)
-    clip = params.data.clip
-    if (trained.frames, trained.size) != (clip.frames, clip.size):
-        raise UserError(
-            f"the model takes clips of {trained.frames} frames of {trained.size} x {trained.size}, "
-            f"data.clip has {clip.frames} of {clip.size} x {clip.size}",
-            place=str(layout.weights),
-            remedy=f"python -m pipeline pretrain --run {layout.run}",
-        )
 
 
 def _summary(
