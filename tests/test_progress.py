@@ -48,7 +48,7 @@ def on_a_terminal(project: Path, *arguments: str) -> str:
         except OSError:  # the other side is closed
             break
     os.close(ours)
-    assert process.wait(timeout=30) == 0, written
+    assert process.wait(timeout=300) == 0, written
     return written.decode()
 
 

@@ -256,7 +256,7 @@ def test_signals_are_the_parents(
     assert (output, errors, process.returncode) == (f"{outcome}\n", "", 0)
     # An ffmpeg that decoded for a worker ends at once, as nobody reads it any more. It is a zombie
     # until the system's first process, whose child it is then, takes notice of its end.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while running := _running(process.pid):
         assert time.monotonic() < deadline, running
         time.sleep(0.05)

@@ -33,7 +33,7 @@ def vote(asked: Task, row: int, k: int, temperature: float) -> dict[str, float]:
     return votes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([0.05, 0.07, 1.0]))
 def test_votes_are_those_counted_by_hand(seed: int, k: int, temperature: float) -> None:
     """Catches another distance, weights of the wrong sign or scale, and unweighted votes."""

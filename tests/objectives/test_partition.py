@@ -26,7 +26,7 @@ def directions(count: int, width: int, seed: int) -> Tensor:
     return functional.normalize(torch.randn(count, width, generator=generator), dim=1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(1, 80),
     st.integers(1, 12),

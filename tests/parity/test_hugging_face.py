@@ -97,7 +97,7 @@ def test_encoder_features(tmp_path: Path) -> None:
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(1, 60), st.integers(2, 20))
 def test_positions(count: int, half: int) -> None:
     """Sinusoid positions of any count and width are those of the reference implementation."""

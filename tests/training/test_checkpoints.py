@@ -54,7 +54,7 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert names == sorted(kept + [f"{name}.sha256" for name in kept])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(steps=st.integers(1, 12), keep=st.integers(1, 4), every=st.integers(1, 5))
 def test_every_nth_stays(
     tmp_path_factory: pytest.TempPathFactory, steps: int, keep: int, every: int
@@ -120,7 +120,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_counts(
     assert kinds[named + 2].startswith("drop step-00000001")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_a_damaged_one_is_passed_over(
     tmp_path_factory: pytest.TempPathFactory, where: float, bit: int, cut: bool

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 SIZE = st.integers(1, 300)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=SIZE, inner=SIZE, columns=SIZE, seed=st.integers(0, 2**31))
 def test_products_stay_float32(rows: int, inner: int, columns: int, seed: int) -> None:
     """Catches a processor or a version of oneDNN that makes use of the permission to round.

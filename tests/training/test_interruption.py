@@ -111,7 +111,7 @@ def test_within_slurm_it_waits_to_be_killed(
 def test_where_slurm_does_not_start_it_again_it_exits(project: Path, tmp_path: Path) -> None:
     """Catches a job that holds its node in vain until the time limit kills it."""
     process = leaving(project, tmp_path, "RUNNING", status=1)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == GO_ON_LATER
     assert "stopped: pretrain x" in said
     assert "warning: Slurm does not start job 17 again: scontrol ended with status 1" in said

@@ -166,9 +166,9 @@ def test_the_status_of_the_first_that_failed(
     assert "I am 0\n" in said
     assert "I am 1\n" in said
     began = time.monotonic()
-    fails = "if rank == '1':\n  print('gone'); sys.exit(75)\ntime.sleep(60)"
+    fails = "if rank == '1':\n  print('gone'); sys.exit(75)\ntime.sleep(600)"
     assert launch.start(trainer(devices=2), script(fails)) == 75
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
     assert "gone\n" in capfd.readouterr().err
     killed = "if rank == '1': os.kill(os.getpid(), signal.SIGKILL)"
     assert launch.start(trainer(devices=2), script(killed)) == 128 + signal.SIGKILL
@@ -176,15 +176,25 @@ def test_the_status_of_the_first_that_failed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_signals_reach_every_process(number: signal.Signals) -> None:
+def test_signals_reach_every_process(number: signal.Signals, tmp_path: Path) -> None:
     """Catches a pre-emption that only the starting process hears of, and that ends it."""
-    catches = f"signal.signal({int(number)}, lambda *_: sys.exit(75))\ntime.sleep(30)"
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), number))
-    timer.start()
+    catches = (
+        f"signal.signal({int(number)}, lambda *_: sys.exit(75))\n"
+        f"open(os.path.join({str(tmp_path)!r}, rank), 'w').close()\n"
+        "time.sleep(600)"
+    )
+
+    def signal_once_both_listen() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    listening = threading.Thread(target=signal_once_both_listen, daemon=True)
+    listening.start()
     began = time.monotonic()
     assert launch.start(trainer(devices=2), script(catches)) == 75
-    timer.join()
-    assert time.monotonic() - began < 15
+    listening.join()
+    assert time.monotonic() - began < 300
 
 
 def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +262,7 @@ def test_tasks_of_srun_stop_together_and_go_on(
         assert all(process.poll() is None for process in pair), pair[0].communicate()[1]
         time.sleep(0.01)
     pair[1].send_signal(signal.SIGUSR1)
-    said = [process.communicate(timeout=60)[1] for process in pair]
+    said = [process.communicate(timeout=300)[1] for process in pair]
     assert [process.returncode for process in pair] == [GO_ON_LATER] * 2, said
     assert "2 process(es) = 1 node(s) x 2 device(s), started by srun; engine ddp" in said[0]
     assert "SIGUSR1" in said[0]
@@ -276,7 +286,7 @@ def test_a_world_that_is_not_configured_ends_on_one_screen(
     """Catches eight tracebacks for one mistake, and a process that goes on alone."""
     compose()
     pair = tasks()
-    said = [process.communicate(timeout=60)[1] for process in pair]
+    said = [process.communicate(timeout=300)[1] for process in pair]
     assert [process.returncode for process in pair] == [2, 2]
     assert "srun started 1 x 2 processes" in said[0]
     assert said[0].count("\n") == 3

@@ -23,7 +23,7 @@ def write(log: MetricsLog, losses: list[float], first: int) -> None:
             log.write(step, 0, {"lr": step / 7})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     losses=st.lists(st.floats(0, 100), min_size=1, max_size=30),
     every=st.integers(1, 7),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clips.loader import Batch, pretraining_batches
@@ -61,7 +61,6 @@ TRAINER = Trainer(
 )
 
 
-@settings(deadline=None)
 @given(
     epochs=st.integers(1, 50),
     warmup=st.integers(0, 50),

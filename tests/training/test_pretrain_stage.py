@@ -301,7 +301,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(
     processes.append(process)
     assert wait_for_lines(process, layout.metrics, 5)
     os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == GO_ON_LATER, said
     assert "Traceback" not in said
     assert number.name in said

@@ -218,7 +218,7 @@ def test_members_that_lead_elsewhere_are_refused_and_the_rest_is_there(tmp_path:
     assert not any(file.is_symlink() for file in (tmp_path / "unpacked").rglob("*"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.text(st.sampled_from("./\\a:é \n\0"), min_size=1, max_size=12))
 def test_no_name_leads_out(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Would catch a spelling of a path that the check does not know."""

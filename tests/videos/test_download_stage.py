@@ -226,7 +226,7 @@ def test_a_killed_job_s_download_is_taken_over_by_another(
     many = chunked(params, 2, "id,url,start,end", *lines)
     job = multiprocessing.get_context("fork").Process(target=download_stage.run, args=(many, 0))
     job.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not [path for path in Path("downloads").rglob("*.part") if path.stat().st_size > 500]:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -15,7 +15,7 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=entries, after=entries, data=st.data())
 def test_a_journal_cut_anywhere_loses_the_cut_line_only(
     before: list[tuple[str, dict[str, str]]],

@@ -42,7 +42,7 @@ def good_rows(draw: st.DrawFn) -> Row:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(good_rows(), min_size=1, max_size=8, unique_by=lambda row: row.id))
 def test_every_row_comes_back_from_its_own_csv(
     rows: list[Row], tmp_path_factory: pytest.TempPathFactory
@@ -74,7 +74,7 @@ BAD = {  # what is wrong -> the fields of `id,path,url,start,end,split,sha256`, 
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(chosen=st.lists(st.sampled_from([None, *BAD]), min_size=1, max_size=15))
 def test_every_error_is_reported_with_its_own_line(
     chosen: list[str | None], tmp_path_factory: pytest.TempPathFactory

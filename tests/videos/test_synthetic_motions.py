@@ -52,7 +52,7 @@ def test_every_motion_has_its_reversal():
 
 @pytest.mark.parametrize("pair", PAIRS)
 @given(key=st.integers(0, 2**32), image=st.integers(0, 1796))
-@hypothesis_settings(max_examples=10, deadline=None)
+@hypothesis_settings(max_examples=10)
 def test_a_pair_shows_the_same_frames_in_opposite_order(settings, pair, key, image):
     """A sign forgotten in one member: its frames would no longer be the other's, reversed."""
     forwards, backwards = (picture(draw(settings, image, Uniform(key)), name) for name in pair)

@@ -57,9 +57,7 @@ lengths = st.integers(10, 300).map(lambda hundredths: hundredths / 100)
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=times, length=lengths)
 def test_a_segment_holds_exactly_its_frames(
     suffix: str,
@@ -348,9 +346,7 @@ def test_a_file_that_was_cut_short_never_passes(
         assert str(tmp_path) not in made.reason
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), noise=st.binary(min_size=1, max_size=400))
 def test_damage_anywhere_gives_a_record_and_never_an_exception(
     place: float, noise: bytes, make_video: MakeVideo, decode: Decode, tmp_path: Path

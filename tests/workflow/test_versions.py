@@ -317,7 +317,7 @@ def test_a_killed_stage_goes_on_under_dvc(copy: Workspace) -> None:
             time.sleep(0.02)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert not (copy.folder / RUN.pretrained).exists()
     copy.run(sys.executable, "workflow/free_lock.py")
     assert "going on after step" in copy.dvc("repro", "pretrain@encoder").stdout
