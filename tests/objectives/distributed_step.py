@@ -1,7 +1,5 @@
 """One process of a gloo group on this machine: takes its part of a batch through a DDP step.
 
-    python distributed_step.py FOLDER RANK WORLD
-
 Reads FOLDER/inputs.safetensors and FOLDER/settings.json, meets the others over a file there, and
 writes, for every objective, loss, diagnostics and averaged gradients, and an assignment of given
 scores, to FOLDER/RANK-of-WORLD.safetensors.
@@ -10,6 +8,7 @@ scores, to FOLDER/RANK-of-WORLD.safetensors.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -37,7 +36,9 @@ def step(
 
 
 def main(folder: Path, rank: int, world: int) -> None:
+    """Take the step."""
     torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
     meeting = f"file://{folder.resolve()}/meeting-{world}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     settings = json.loads((folder / "settings.json").read_text())
@@ -58,7 +59,3 @@ def main(folder: Path, rank: int, world: int) -> None:
         outputs |= {f"{name}.{key}": value.detach() for key, value in results.items()}
     save_file(outputs, folder / f"{rank}-of-{world}.safetensors")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,8 @@ from pipeline.objectives.masked_video import (
     sinkhorn_loss,
 )
 from pipeline.objectives.sinkhorn import assign
+
+from . import distributed_step
 
 CLIP = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
 MODEL = Model(
@@ -177,17 +177,20 @@ def test_diagnostics_count_both_branches() -> None:
     assert values["branch_agreement"].item() == pytest.approx(1 / 3)
 
 
-def run_processes(folder: Path, project: Path, world: int) -> list[dict[str, Tensor]]:
-    """Start `distributed_step.py` `world` times and return what each process wrote."""
-    program = Path(__file__).with_name("distributed_step.py")
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    environment = os.environ | {"PYTHONPATH": str(project), "GLOO_SOCKET_IFNAME": loopback}
+def run_processes(folder: Path, world: int) -> list[dict[str, Tensor]]:
+    """Let `world` processes take the step, and return what each wrote."""
+    context = multiprocessing.get_context("forkserver")  # which imports once what all need
+    context.set_forkserver_preload([distributed_step.__name__])
     processes = [
-        subprocess.Popen([sys.executable, program, folder, str(rank), str(world)], env=environment)
+        context.Process(target=distributed_step.main, args=(folder, rank, world))
         for rank in range(world)
     ]
     try:
-        assert [process.wait(timeout=600) for process in processes] == [0] * world
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(600)
+        assert [process.exitcode for process in processes] == [0] * world
     finally:
         for process in processes:
             process.kill()
@@ -196,7 +199,7 @@ def run_processes(folder: Path, project: Path, world: int) -> list[dict[str, Ten
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
-def test_several_processes_take_the_step_of_one(world: int, tmp_path: Path, project: Path) -> None:
+def test_several_processes_take_the_step_of_one(world: int, tmp_path: Path) -> None:
     """Gloo processes with B / world clips each, under DDP, against one process with all B:
     the same assignment, mean loss, averaged gradients and diagnostics, for both losses."""
     videos, mask = batch(8)
@@ -210,7 +213,7 @@ def test_several_processes_take_the_step_of_one(world: int, tmp_path: Path, proj
         "objectives": {name: o.model_dump(mode="json") for name, o in objectives.items()},
     }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    outputs = run_processes(tmp_path, project, world)
+    outputs = run_processes(tmp_path, world)
 
     assignment = torch.cat([output["assignment"] for output in outputs])
     assert torch.equal(assignment, assign(scores, 0.03, 10))
