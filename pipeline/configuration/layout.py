@@ -153,6 +153,10 @@ class RunLayout:
         return self.folder / "segmentation"
 
     @property
+    def segmentation_journal(self) -> Path:  # clips that are scored, for going on
+        return self.folder / "segmentation.partial.jsonl"
+
+    @property
     def severe(self) -> Path:
         """Manifest of the severe stage, written last."""
         return self.folder / "severe.json"

@@ -16,9 +16,10 @@ from pipeline.configuration.schema import ImageSet, Params
 from pipeline.errors import UserError
 from pipeline.evaluation import answers, features, images
 from pipeline.evaluation.clips import Clips, VideoClips
+from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition import Results, Subject, probe_all, probes
 from pipeline.evaluation.rows import How
-from pipeline.evaluation.weights import check_clip, verified_sha256
+from pipeline.evaluation.weights import verified_sha256
 from pipeline.files import sha256_file, write_json
 from pipeline.models import hub
 from pipeline.models.vit import Encoder

@@ -99,8 +99,9 @@ def _reader(path: Path) -> Callable[[Path], Reading] | None:
 def _experiment(path: Path) -> Reading:
     body = read_json(path)
     inputs, runs = body["inputs"], path.parent / "runs"
+    scored = inputs.get("runs", {})
     links = [
-        Link(runs / run / name, None, f"{title} of {run}")
+        Link(runs / run / name, scored.get(run, {}).get(name), f"{title} of {run}")
         for run in inputs["weights"]
         for name, title in (
             ("evaluation.json", "recognition"),

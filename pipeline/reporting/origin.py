@@ -17,7 +17,7 @@ def facts(results: Results) -> dict[str, Any]:
     here = provenance()
     runs = {run.name: run.pretrained.get("provenance") or {} for run in results.runs}
     machines = [each.get("hardware") or {} for each in runs.values()]
-    versions = [each.get("packages") or {} for each in runs.values()]
+    versions = [_versions(each) for each in runs.values()]
     manifest = read_json(results.data.manifest) if results.data.manifest.is_file() else {}
     values = results.params.model_dump(mode="json")
     return {
@@ -25,7 +25,7 @@ def facts(results: Results) -> dict[str, Any]:
         "code": _code(here["code"]),
         "run_codes": {name: _code(each.get("code") or {}) for name, each in runs.items()},
         "hardware": _distinct([*machines, here["hardware"]]),
-        "packages": _merged([*versions, here["packages"]]),
+        "packages": _merged([*versions, _versions(here)]),
         "source": {"file": "", "sha256": ""} | manifest["source"] if manifest else {},
         "listed": sum(manifest.get("chunks", ())),
         "index_sha256": sha256_file(results.data.index),
@@ -39,6 +39,12 @@ def _code(version: Mapping[str, Any]) -> str:
         return f"sources {digest[:16]} (not in git)"
     edited = ", with uncommitted edits" if version.get("dirty") else ""
     return f"git {revision[:12]}{edited}, sources {digest[:16]}"
+
+
+def _versions(made_with: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of packages, and of the programs that read and write videos."""
+    codecs = made_with.get("codecs") or {}
+    return (made_with.get("packages") or {}) | {n: v for n, v in codecs.items() if v}
 
 
 def _distinct(machines: Iterable[Mapping[str, Any]]) -> list[str]:

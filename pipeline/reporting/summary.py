@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.configuration.layout import RunLayout
 from pipeline.files import sha256_file
 from pipeline.provenance import code_version, provenance
 from pipeline.reporting.results import Results, RunResult
@@ -13,10 +14,7 @@ from pipeline.reporting.tables import ScoreTable, probe_name, score_tables
 
 
 def evaluation(results: Results) -> dict[str, Any]:
-    """Return all runs' scores together, as JSON values.
-
-    Holds nothing that differs between equal runs (no times): equal results, equal bytes.
-    """
+    """Return all runs' scores together, as JSON values, with the hashes of what they are from."""
     runs = results.runs
     return {
         "experiment": results.params.name,
@@ -31,11 +29,18 @@ def evaluation(results: Results) -> dict[str, Any]:
         "inputs": {
             "index": sha256_file(results.data.index),
             "weights": {run.name: run.evaluated["inputs"]["weights"] for run in runs},
+            "runs": {run.name: _scored(run.layout) for run in runs},
         },
         "settings": results.params.model_dump(mode="json"),
         "code": code_version(),
         "provenance": provenance(),
     }
+
+
+def _scored(layout: RunLayout) -> dict[str, str]:
+    """Hash the files that hold a run's scores, by their names."""
+    files = (layout.evaluated, layout.segmented, layout.severe)
+    return {path.name: sha256_file(path) for path in files if path.is_file()}
 
 
 def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:

@@ -14,8 +14,8 @@ from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import MaskFolder, Params
 from pipeline.configuration.stages import restrict
 from pipeline.errors import UserError
+from pipeline.evaluation.encoder import for_frames
 from pipeline.evaluation.segmentation import scores, segment_stage, sources
-from pipeline.evaluation.weights import for_frames
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.models import hub
 from pipeline.shards.index import DatasetIndex
