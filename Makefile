@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
+# One more than there are cores, as some tests wait for servers and schedulers; 2 GB of memory each.
+TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
 
 .PHONY: help run test lint clean setup lock deps
 
@@ -21,7 +23,7 @@ run: setup
 	  then echo "report: results/$$name/report.html"; else cat $$log; fi
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 
@@ -47,9 +46,9 @@ def hashes(folder: Path, runs: Sequence[str] = RUNS) -> dict[str, str]:
     }
 
 
-def test_the_chain_ends_with_table_and_report(finished: Workspace, first_output: Path) -> None:
+def test_the_chain_ends_with_table_and_report(finished: Workspace, first_output: str) -> None:
     """Catches a stage that does not fit the next, and a run that ends without its results."""
-    said = first_output.read_text(encoding="utf-8")
+    said = first_output
     assert "Traceback" not in said
     assert "results/tiny/report.html" in said
     scores = json.loads((finished.folder / TINY_RESULTS.evaluation).read_text(encoding="utf-8"))
@@ -62,9 +61,9 @@ def test_the_chain_ends_with_table_and_report(finished: Workspace, first_output:
         assert f"[pretrain {run}]" in log.read_text(encoding="utf-8")
 
 
-def test_runs_are_pretrained_side_by_side(first_output: Path, finished: Workspace) -> None:
+def test_runs_are_pretrained_side_by_side(first_output: str) -> None:
     """Catches a rule that takes both cores, so that runs wait for each other."""
-    said = first_output.read_text(encoding="utf-8")
+    said = first_output
     first_end = said.index("(Rule: pretrain)")
     begun = [run for run in RUNS if 0 <= said.find(f"[pretrain {run}]") < first_end]
     assert len(begun) >= 2
@@ -168,7 +167,8 @@ def test_a_manifest_that_is_gone_is_made_again(
 
 def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> None:
     """Catches a stage that keeps what it made under other settings, and says that it is done."""
-    overrides = ("data.decode.crf=30", "trainer.seed=3", "evaluation.knn.k=3")
+    one_run = ("~runs.pixel", "~runs.random")
+    overrides = (*one_run, "data.decode.crf=30", "trainer.seed=3", "evaluation.knn.k=3")
     changed = finished.copy(tmp_path / "changed")
     changed.compose(*overrides)
     changed.snakemake("evaluated")
@@ -177,8 +177,9 @@ def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> 
         shutil.rmtree(anew.folder / made)
     anew.compose(*overrides)
     anew.snakemake("evaluated")
-    assert hashes(changed.folder) == hashes(anew.folder)
-    assert hashes(changed.folder) != hashes(finished.folder)
+    found = hashes(changed.folder, ["sigma_mlp"])
+    assert found == hashes(anew.folder, ["sigma_mlp"])
+    assert found != hashes(finished.folder, ["sigma_mlp"])
 
 
 def _start(workspace: Workspace) -> subprocess.Popen[str]:
@@ -254,7 +255,7 @@ def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
     lines = [f"{path.stem},{path.relative_to(mine.folder)}" for path in videos]
     (mine.folder / "list.csv").write_text("\n".join(["id,path", *lines, "gone,gone.mp4", ""]))
     given = ("name=mine", "data=folder", "data.name=mine", "data.manifest=list.csv")
-    mine.compose(*given, "data.clip.stride=1")
+    mine.compose(*given, "data.clip.stride=1", "~runs.sigma_mlp", "~runs.random")
     said = mine.snakemake().stdout
     assert "skipped" in said
     results = ExperimentLayout("mine")
@@ -265,30 +266,3 @@ def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
     assert "skipped" in (mine.folder / results.report).read_text(encoding="utf-8")
     lost = (mine.folder / DataLayout("mine").lost).read_text(encoding="utf-8")
     assert "gone,missing" in lost
-
-
-def test_dvc_and_snakemake_agree(fresh: Workspace, finished: Workspace) -> None:
-    """Catches a dvc.yaml that cannot be reproduced from a clean checkout, or disagrees after it;
-    and scores that are others in another checkout."""
-    subprocess.run(["git", "init", "-q"], cwd=fresh.folder, check=True)
-    (fresh.folder / ".venv").symlink_to(sys.prefix)  # where `make` would have put it
-    said = fresh.dvc("repro").stdout
-    assert "results/tiny/report.html" in said
-    assert "up to date" in fresh.dvc("status").stdout
-    assert fresh.planned() == {}
-    assert "up to date" in fresh.dvc("repro").stdout
-
-    for path in (TINY_RESULTS.metrics, *(TINY_RESULTS.run(run).weights for run in RUNS)):
-        assert (fresh.folder / path).read_bytes() == (finished.folder / path).read_bytes()
-    metrics = json.loads(fresh.dvc("metrics", "show", "--json").stdout)
-    (path,) = metrics[""]["data"]
-    assert path == TINY_RESULTS.metrics.as_posix()
-    assert set(metrics[""]["data"][path]["data"]) == set(RUNS)
-
-    fresh.compose("evaluation.knn.k=3")
-    changed = set(json.loads(fresh.dvc("status", "--json").stdout))
-    assert (
-        {name.split("@")[0] for name in changed} == set(fresh.planned()) == {"evaluate", "report"}
-    )
-    lock = yaml.safe_load((fresh.folder / "dvc.lock").read_text(encoding="utf-8"))
-    assert {f"pretrain@{run}" for run in RUNS} <= set(lock["stages"])

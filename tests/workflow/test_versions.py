@@ -207,6 +207,21 @@ def test_a_fresh_clone_has_everything_to_do(clone: Workspace) -> None:
     assert set(planned) == set(STAGES)
 
 
+def test_dvc_makes_the_same_from_a_clean_clone(clone: Workspace, recorded: Workspace) -> None:
+    """Catches a dvc.yaml that cannot be reproduced, or disagrees with Snakemake after it; and
+    results that are others in another checkout."""
+    said = clone.dvc("repro").stdout
+    assert f"report: {RESULTS.report}" in said
+    agree_that_all_is_done(clone)
+    assert "up to date" in clone.dvc("repro").stdout
+    for path in (RESULTS.metrics, RUN.weights, RUN.metrics, RUN.predictions, DATA.index):
+        assert (clone.folder / path).read_bytes() == (recorded.folder / path).read_bytes()
+    assert git(clone, "status", "--short", RESULTS.metrics.as_posix(), "dvc.yaml") == ""
+    metrics = json.loads(clone.dvc("metrics", "show", "--json").stdout)
+    (shown,) = metrics[""]["data"].values()
+    assert set(shown["data"]) == {"encoder"}
+
+
 def test_a_clone_is_blessed_after_a_pull(clone: Workspace) -> None:
     """Catches results that count as made though nobody looked whether they are, and a bless that
     looks away."""
