@@ -23,7 +23,7 @@ run: setup
 	  then echo "report: results/$$name/report.html"; else cat $$log; fi
 
 test: lint
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

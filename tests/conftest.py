@@ -19,6 +19,15 @@ settings.load_profile("untimed")
 SHARED = PROJECT.parent / "shared"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, begin with the files that take longest, so that none
+    of these is left for the end."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        whole = PROJECT / "tests" / "workflow"
+        items.sort(key=lambda item: (whole not in item.path.parents, item.path not in long))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clips", type=Path, default=SHARED / "clips", help="folder of real videos")
     parser.addoption("--golden", type=Path, default=SHARED / "golden", help="recorded numbers")

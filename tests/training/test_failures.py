@@ -122,7 +122,7 @@ def pair(compose: Compose, project: Path) -> Iterator[subprocess.Popen[str]]:
         start_new_session=True,
     )
     folder = RunLayout(params.name, "sigma_mlp").checkpoints
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(folder.glob("*.pt"))) < 3:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline

@@ -1,0 +1,121 @@
+"""A chain that was interrupted, or whose settings have changed, ends as one from the beginning."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.configuration.layout import DataLayout, ExperimentLayout
+
+from .workspace import Workspace, environment, heed_interrupts
+
+pytestmark = pytest.mark.slow
+
+DATA = DataLayout("synthetic_tiny")
+TINY_RESULTS = ExperimentLayout("tiny")
+
+
+def hashes(folder: Path, run: str) -> dict[str, str]:
+    """Hash every result of the data set and of a run that is there and is to be reproducible."""
+    shards = sorted((folder / DATA.shards).glob("*.tar"))
+    assert len(shards) > 3
+    results = TINY_RESULTS.run(run)
+    files = [*shards, results.weights, results.metrics]
+    files += [path for path in (results.predictions,) if path.exists()]
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> None:
+    """Catches a stage that keeps what it made under other settings, and says that it is done."""
+    one_run = ("~runs.pixel", "~runs.random")
+    overrides = (*one_run, "data.decode.crf=30", "trainer.seed=3", "evaluation.knn.k=3")
+    changed = finished.copy(tmp_path / "changed")
+    changed.compose(*overrides)
+    changed.snakemake("evaluated")
+    anew = finished.copy(tmp_path / "anew")
+    for made in ("data", "results", "downloads", ".snakemake"):
+        shutil.rmtree(anew.folder / made)
+    anew.compose(*overrides)
+    anew.snakemake("evaluated")
+    found = hashes(changed.folder, "sigma_mlp")
+    assert TINY_RESULTS.run("sigma_mlp").predictions.as_posix() in found
+    assert found == hashes(anew.folder, "sigma_mlp")
+    assert found != hashes(finished.folder, "sigma_mlp")
+
+
+def _start(workspace: Workspace) -> subprocess.Popen[str]:
+    """Start what `make run` starts, but for the training of one run, in a process group."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", STOPPED],
+        cwd=workspace.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def _wait_for_a_checkpoint(workspace: Workspace, process: subprocess.Popen[str]) -> None:
+    folder = workspace.folder / TINY_RESULTS.run("pixel").checkpoints
+    deadline = time.monotonic() + 600
+    while not list(folder.glob("step-*.pt")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+LONGER = ("trainer.epochs=60", "trainer.checkpoint_every=5")
+STOPPED = TINY_RESULTS.run("pixel").pretrained.as_posix()  # the run that is stopped
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of what LONGER gives in one go."""
+    whole = finished.copy(tmp_path_factory.mktemp("uninterrupted") / "whole")
+    shutil.rmtree(whole.folder / TINY_RESULTS.folder)
+    whole.compose(*LONGER)
+    whole.snakemake(STOPPED)
+    return hashes(whole.folder, "pixel")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_run_goes_on(
+    finished: Workspace, uninterrupted: dict[str, str], tmp_path: Path, kind: signal.Signals
+) -> None:
+    """Catches a lock, a half-written file or a lost checkpoint after Ctrl-C or a kill.
+
+    SIGTERM, too, goes to all, as Slurm sends it at a time limit: that is no failure.
+    """
+    stopped = finished.copy(tmp_path / "stopped")
+    shutil.rmtree(stopped.folder / TINY_RESULTS.folder)
+    stopped.compose(*LONGER)
+    process = _start(stopped)
+    try:
+        _wait_for_a_checkpoint(stopped, process)
+    finally:
+        os.killpg(process.pid, kind)
+        said = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert not (stopped.folder / TINY_RESULTS.run("pixel").pretrained).exists()
+    if kind is signal.SIGTERM:
+        assert "stopped: pretrain pixel, SIGTERM: after step" in said
+        assert "returned non-zero exit status" not in said
+        assert "stopped, not failed: run the same command again and it goes on" in said
+
+    stopped.run(sys.executable, "workflow/free_lock.py")
+    assert "going on after step" in stopped.snakemake(STOPPED).stdout
+    assert hashes(stopped.folder, "pixel") == uninterrupted

@@ -1,0 +1,94 @@
+"""What runs again after a setting, a source file or a manifest has changed: dry runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.configuration.layout import DataLayout, ExperimentLayout
+
+from .workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+DATA = DataLayout("synthetic_tiny")
+TINY_RESULTS = ExperimentLayout("tiny")
+AFTER_TRAINING = {"evaluate": 3, "report": 1}
+BENCHMARKS = {"segment": 3, "severe": 3}
+ALL_BUT_DATA = {"pretrain": 3, **BENCHMARKS, **AFTER_TRAINING}
+FROM_DECODE = {"decode": 2, "shard": 2, "index": 1, **ALL_BUT_DATA}
+
+
+@pytest.mark.parametrize(
+    ("override", "rerun"),
+    [
+        ("evaluation.knn.k=3", AFTER_TRAINING),
+        ("data.labels=[motion]", AFTER_TRAINING),
+        ("data.clip.scales=[0.9]", ALL_BUT_DATA),
+        ("data.decode.crf=30", FROM_DECODE),
+        ("data.download.timeout_s=7", {"download": 2, **FROM_DECODE}),
+        ("data.synthetic.seed=5", {"manifest": 1, "download": 2, **FROM_DECODE}),
+        ("segmentation.clusters=4", {"segment": 3, "report": 1}),
+        ("severe.drawn.test=8", {"severe": 3, "report": 1}),
+        (
+            "runs.pixel.objective.mask.ratio=0.5",
+            {"pretrain": 1, "evaluate": 1, "segment": 1, "severe": 1, "report": 1},
+        ),
+        ("objective.epsilon=0.2", {"report": 1}),  # no run reads it; the report shows it
+    ],
+)
+def test_a_setting_reruns_what_reads_it(
+    finished: Workspace, tmp_path: Path, override: str, rerun: dict[str, int]
+) -> None:
+    """Catches a stage that misses a change of a setting, and one that runs again in vain."""
+    changed = finished.copy(tmp_path / "changed")
+    changed.compose(override)
+    assert changed.planned() == rerun
+
+
+@pytest.mark.parametrize(
+    ("source", "rerun"),
+    [
+        ("pipeline/evaluation/knn.py", AFTER_TRAINING),
+        ("pipeline/objectives/sinkhorn.py", {**ALL_BUT_DATA}),
+        ("pipeline/videos/transcode.py", FROM_DECODE),
+        ("pipeline/reporting/templates/report.css", {"report": 1}),
+        ("pipeline/progress.py", {}),  # shared, and decides no result
+    ],
+)
+def test_a_source_file_reruns_its_stages(
+    finished: Workspace, tmp_path: Path, source: str, rerun: dict[str, int]
+) -> None:
+    """Catches results of code that is no longer there; a revert makes them valid again."""
+    changed = finished.copy(tmp_path / "changed")
+    path = changed.folder / source
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + ("\n/* */\n" if path.suffix == ".css" else "\n# a remark\n"), "utf-8")
+    assert changed.planned() == rerun
+    path.write_text(text, encoding="utf-8")
+    assert changed.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "rule"),
+    [
+        (DATA.manifest, "manifest"),
+        (DATA.downloaded(0), "download"),
+        (DATA.decoded(1), "decode"),
+        (DATA.sharded(0), "shard"),
+        (DATA.index, "index"),
+        (TINY_RESULTS.run("pixel").pretrained, "pretrain"),
+        (TINY_RESULTS.run("random").evaluated, "evaluate"),
+        (TINY_RESULTS.run("pixel").segmented, "segment"),
+        (TINY_RESULTS.run("sigma_mlp").severe, "severe"),
+        (TINY_RESULTS.report, "report"),
+    ],
+)
+def test_a_manifest_that_is_gone_is_made_again(
+    finished: Workspace, tmp_path: Path, manifest: Path, rule: str
+) -> None:
+    """Catches a default target that lists too little: `Nothing to be done` after a killed stage."""
+    changed = finished.copy(tmp_path / "changed")
+    (changed.folder / manifest).unlink()
+    assert changed.planned().get(rule) == 1
