@@ -9,8 +9,9 @@ import re
 import select
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,20 +89,46 @@ def test_a_terminal_shared_by_jobs_has_whole_lines(project: Path, tmp_path: Path
     assert "[pretrain x] 2/4 steps, loss 3.000" in log.read_text()
 
 
-def test_plain_lines_where_there_is_no_terminal() -> None:
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A function that lets seconds pass, on a clock that stands still otherwise."""
+    now = [100.0]
+
+    def pass_seconds(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("pipeline.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return pass_seconds
+
+
+def test_plain_lines_where_there_is_no_terminal(pass_time: Callable[[float], None]) -> None:
     """Catches a line for every step, and a speed or a time left that are made up."""
     stream = io.StringIO()
-    with Progress("x", 100, "steps", done=50, interval=0.02, stream=stream) as progress:
+    with Progress("x", 100, "steps", done=50, interval=5, stream=stream) as progress:
         for _ in range(10):
-            time.sleep(0.01)
+            pass_time(2)
             progress.advance()
-    lines = stream.getvalue().splitlines()
-    assert 2 <= len(lines) <= 6
-    assert lines[-1].startswith("[x] 60/100 steps, ")
-    speed = float(lines[-1].split(", ")[1].split()[0])
-    assert 20 < speed <= 100
-    minutes, seconds = lines[-1].split(", ")[2].split()[0].split(":")
-    assert int(minutes) * 60 + int(seconds) == pytest.approx(40 / speed, abs=0.6)
+    said = [
+        "[x] 53/100 steps, 0.5 steps/s, 1:34 left",
+        "[x] 56/100 steps, 0.5 steps/s, 1:28 left",
+        "[x] 59/100 steps, 0.5 steps/s, 1:22 left",
+        "[x] 60/100 steps, 0.5 steps/s, 1:20 left",
+    ]
+    assert stream.getvalue().splitlines() == said
+
+
+def test_what_was_done_before_is_not_taken_for_speed(pass_time: Callable[[float], None]) -> None:
+    """Catches minutes that are promised where hours are left, after an interrupted call."""
+    stream = io.StringIO()
+    with Progress("x", 100, "videos", interval=1, stream=stream) as progress:
+        progress.skip(80)
+        pass_time(1)
+        progress.skip(10, lost=3)
+        pass_time(1)
+        progress.advance()
+    first, *_, last = stream.getvalue().splitlines()
+    assert first == "[x] 90/100 videos, lost 3, 0.0 videos/s, ? left"
+    assert last == "[x] 91/100 videos, lost 3, 0.5 videos/s, 0:18 left"
 
 
 def test_durations() -> None:

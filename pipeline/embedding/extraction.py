@@ -206,9 +206,10 @@ def _compute(
         for video, item in zip(videos, _read(reading, how.workers), strict=True):
             if item.looked is not None:
                 waiting.add(video, item.sha256, item.looked)
+                progress.advance(1, **waiting.said)
             else:
                 waiting.known(work.get(video.id)["outcome"])
-            progress.advance(1, **waiting.said)
+                progress.skip(1, **waiting.said)
         waiting.finish()
 
 

@@ -57,6 +57,7 @@ def opened(browser: Browser, file: Path, size: dict[str, int], scheme: str = "li
         viewport={"width": size["width"], "height": size["height"]},
         color_scheme="dark" if scheme == "dark" else "light",
     )
+    context.set_default_timeout(120_000)
     seen = Seen(context.new_page())
     seen.page.on("console", lambda message: seen.console.append(message.text))
     seen.page.on("pageerror", lambda error: seen.console.append(str(error)))
@@ -70,7 +71,7 @@ def opened(browser: Browser, file: Path, size: dict[str, int], scheme: str = "li
     return seen
 
 
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
     """Wait. Playwright's own waiting for an expression needs `eval`, which the page forbids."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,21 @@ def leaving(
     )
 
 
+def wait_until_it_ignores(process: subprocess.Popen[str], numbers: Sequence[int]) -> None:
+    """Ask the kernel, where it is Linux."""
+    wanted = sum(1 << (number - 1) for number in numbers)
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        time.sleep(10)
+        return
+    while True:
+        assert process.poll() is None
+        (mask,) = re.findall(r"^SigIgn:\s+([0-9a-f]+)$", status.read_text(), re.MULTILINE)
+        if int(mask, 16) & wanted == wanted:
+            return
+        time.sleep(0.02)
+
+
 def test_outside_of_slurm_it_exits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,9 +111,7 @@ def test_within_slurm_it_waits_to_be_killed(
             while "waiting for Slurm to end job 17" not in said:
                 said = process.stderr.readline()
                 assert said, process.wait()
-        else:
-            time.sleep(3)
-        time.sleep(0.3)
+        wait_until_it_ignores(process, SIGNALS)
         for number in SIGNALS:  # what Slurm repeats must not end it either
             process.send_signal(number)
         time.sleep(0.3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -79,26 +79,37 @@ def test_a_linked_copy_is_left_alone(tmp_path: Path) -> None:
     assert len(log.path.read_text().splitlines()) == 3
 
 
-def test_speed_counts_the_wait_for_data(tmp_path: Path) -> None:
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A function that lets seconds pass, on a clock that stands still otherwise."""
+    now = [100.0]
+
+    def pass_seconds(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("pipeline.training.logs.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return pass_seconds
+
+
+def test_speed_counts_the_wait_for_data(tmp_path: Path, pass_time: Callable[[float], None]) -> None:
     """Catches a data-wait share that is not a share, or clips that are counted twice."""
 
     def slowly() -> Iterator[int]:
         for step in range(1, 4):
-            time.sleep(0.06)
+            pass_time(3)
             yield step
 
     speed = SpeedLog(tmp_path / "speed.jsonl")
     speed.rewind(0)
     for step in speed.timed(slowly()):
-        time.sleep(0.02)
+        pass_time(1)
         speed.clips += 8
         speed.write(step)
     lines = [json.loads(line) for line in speed.path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
-    assert all(0.5 < line["data_wait"] < 1 for line in lines)
-    assert sum(8 / line["clips_per_s"] for line in lines) == pytest.approx(
-        lines[-1]["seconds"], rel=0.05
-    )
+    assert [line["data_wait"] for line in lines] == [0.75] * 3
+    assert [line["clips_per_s"] for line in lines] == [2.0] * 3
+    assert lines[-1]["seconds"] == 12
     again = SpeedLog(speed.path)
     again.rewind(2)
     assert [json.loads(line) for line in speed.path.read_text().splitlines()] == lines[:2]
@@ -120,15 +131,18 @@ def test_a_table_grows_a_column_that_comes_late(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == ["1", "2", "3"]
 
 
-def test_utilisation_is_operations_over_the_peak(tmp_path: Path) -> None:
+def test_utilisation_is_operations_over_the_peak(
+    tmp_path: Path, pass_time: Callable[[float], None]
+) -> None:
     """Catches an MFU of another rate than the one beside it, and one where nothing is known."""
     speed = SpeedLog(tmp_path / "speed.jsonl")
     speed.rewind(0)
+    pass_time(1)
     speed.clips += 4
     speed.write(1)
     assert "mfu" not in speed.last
     speed.utilisation = 1e-4
-    time.sleep(0.05)
+    pass_time(1)
     speed.clips += 100
     speed.write(2)
     assert speed.last["mfu"] == pytest.approx(speed.last["clips_per_s"] * 1e-4, abs=1e-4)
