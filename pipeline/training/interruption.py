@@ -42,9 +42,11 @@ def leave(stop: GoOnLater, label: str, *, is_first: bool = True) -> NoReturn:
         _say(f"stopped: {label}, {stop}\n  remedy: run the same command again and it goes on")
     job = os.environ.get("SLURM_JOB_ID")
     if job is not None and (not is_first or _ends_or_starts_again(job)):
+        for number in SIGNALS:  # Slurm repeats them, and the job's end shall be Slurm's doing
+            signal.signal(number, signal.SIG_IGN)
         if is_first:
             _say(f"waiting for Slurm to end job {job}")
-        _wait_for_the_kill()
+        time.sleep(PATIENCE)
     raise SystemExit(GO_ON_LATER)
 
 
@@ -74,12 +76,6 @@ def _ask(*command: str) -> tuple[str, str]:
         return "", str(error)
     failure = done.stderr.strip() or f"{command[0]} ended with status {done.returncode}"
     return done.stdout.strip(), failure if done.returncode else ""
-
-
-def _wait_for_the_kill() -> None:
-    for number in SIGNALS:  # Slurm repeats them, and the job's end shall be Slurm's doing
-        signal.signal(number, signal.SIG_IGN)
-    time.sleep(PATIENCE)
 
 
 def _say(message: str) -> None:

@@ -112,7 +112,7 @@ def test_a_full_disk_one_that_may_not_be_written_and_then_room(
 @pytest.fixture
 def pair(compose: Compose, project: Path) -> Iterator[subprocess.Popen[str]]:
     """Two processes in the middle of a training that would take minutes."""
-    params = compose(*PAIR, *MANY, "trainer.epochs=2000", "trainer.timeout_s=6")
+    params = compose(*PAIR, *MANY, "trainer.epochs=2000", "trainer.timeout_s=20")
     process = subprocess.Popen(
         PRETRAIN,
         env=environment(project),
@@ -143,7 +143,7 @@ def test_a_process_that_is_lost(
     ranks = {child.environ()["RANK"]: child for child in children if "RANK" in child.environ()}
     assert set(ranks) == {"0", "1"}
     ranks[str(rank)].send_signal(number)
-    said, _ = pair.communicate(timeout=150)  # 6 until it is missed, 30 of grace
+    said, _ = pair.communicate(timeout=300)  # 20 until it is missed, 30 of grace
     assert pair.returncode not in (0, 75)
     is_one_clear_screen(said)
     assert f"rank {1 - rank} of 2" in said
