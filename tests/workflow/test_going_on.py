@@ -28,8 +28,8 @@ def hashes(folder: Path, run: str) -> dict[str, str]:
     shards = sorted((folder / DATA.shards).glob("*.tar"))
     assert len(shards) > 3
     results = TINY_RESULTS.run(run)
-    files = [*shards, results.weights, results.metrics]
-    files += [path for path in (results.predictions,) if path.exists()]
+    files = [*shards, folder / results.weights, folder / results.metrics]
+    files += [path for path in (folder / results.predictions,) if path.exists()]
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
