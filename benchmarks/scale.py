@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import material
-from benchmarks.measuring import machine, machine_lines, table
+from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.errors import UserError
@@ -234,24 +234,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--grow-clips", type=int, default=1250, help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, help="where the files go meanwhile")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
+    return answered(parser.parse_args(arguments), measure, shown)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what is asked for."""
     parts: dict[str, tuple[Callable[[Path, int], dict[str, Any]], int]] = {
         "plan": (plan, options.clips),
         "dry": (dry, options.dry_clips),
         "grow": (grow, options.grow_clips),
     }
     report: dict[str, Any] = {}
-    try:
-        for name, (part, clips) in parts.items():
-            if options.only in (None, name):
-                with tempfile.TemporaryDirectory(prefix="scale-", dir=options.scratch) as folder:
-                    report[name] = part(Path(folder).resolve(), clips)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    for name, (part, clips) in parts.items():
+        if options.only in (None, name):
+            with tempfile.TemporaryDirectory(prefix="scale-", dir=options.scratch) as folder:
+                report[name] = part(Path(folder).resolve(), clips)
     report["machine"] = machine()
-    print(json.dumps(report, indent=2) if options.json else shown(report))
-    return 0
+    return report
 
 
 if __name__ == "__main__":

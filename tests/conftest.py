@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -58,6 +59,23 @@ def golden_folder(request: pytest.FixtureRequest) -> Path:
 def project() -> Path:
     """The project folder."""
     return PROJECT
+
+
+@pytest.fixture
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[float], None]]:
+    """Gives a module, by its name, a clock that stands still, and returns a function that lets
+    seconds pass on it."""
+
+    def stop_the_clock_of(module: str) -> Callable[[float], None]:
+        now = [100.0]
+
+        def pass_time(seconds: float) -> None:
+            now[0] += seconds
+
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
+        return pass_time
+
+    return stop_the_clock_of
 
 
 @pytest.fixture

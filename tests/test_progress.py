@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -90,15 +89,8 @@ def test_a_terminal_shared_by_jobs_has_whole_lines(project: Path, tmp_path: Path
 
 
 @pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A function that lets seconds pass, on a clock that stands still otherwise."""
-    now = [100.0]
-
-    def pass_seconds(seconds: float) -> None:
-        now[0] += seconds
-
-    monkeypatch.setattr("pipeline.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
-    return pass_seconds
+def pass_time(own_clock: Callable[[str], Callable[[float], None]]) -> Callable[[float], None]:
+    return own_clock("pipeline.progress")
 
 
 def test_plain_lines_where_there_is_no_terminal(pass_time: Callable[[float], None]) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -80,15 +79,8 @@ def test_a_linked_copy_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A function that lets seconds pass, on a clock that stands still otherwise."""
-    now = [100.0]
-
-    def pass_seconds(seconds: float) -> None:
-        now[0] += seconds
-
-    monkeypatch.setattr("pipeline.training.logs.time", SimpleNamespace(monotonic=lambda: now[0]))
-    return pass_seconds
+def pass_time(own_clock: Callable[[str], Callable[[float], None]]) -> Callable[[float], None]:
+    return own_clock("pipeline.training.logs")
 
 
 def test_speed_counts_the_wait_for_data(tmp_path: Path, pass_time: Callable[[float], None]) -> None:

@@ -6,16 +6,14 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 
-from .workspace import Workspace, environment, heed_interrupts
+from .workspace import Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -54,29 +52,6 @@ def test_going_on_equals_beginning_anew(finished: Workspace, tmp_path: Path) -> 
     assert found != hashes(finished.folder, "sigma_mlp")
 
 
-def _start(workspace: Workspace) -> subprocess.Popen[str]:
-    """Start what `make run` starts, but for the training of one run, in a process group."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "2", STOPPED],
-        cwd=workspace.folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
-def _wait_for_a_checkpoint(workspace: Workspace, process: subprocess.Popen[str]) -> None:
-    folder = workspace.folder / TINY_RESULTS.run("pixel").checkpoints
-    deadline = time.monotonic() + 600
-    while not list(folder.glob("step-*.pt")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 LONGER = ("trainer.epochs=60", "trainer.checkpoint_every=5")
 STOPPED = TINY_RESULTS.run("pixel").pretrained.as_posix()  # the run that is stopped
 
@@ -102,9 +77,9 @@ def test_an_interrupted_run_goes_on(
     stopped = finished.copy(tmp_path / "stopped")
     shutil.rmtree(stopped.folder / TINY_RESULTS.folder)
     stopped.compose(*LONGER)
-    process = _start(stopped)
+    process = stopped.start("snakemake", "--cores", "2", STOPPED)
     try:
-        _wait_for_a_checkpoint(stopped, process)
+        stopped.wait_for(f"{TINY_RESULTS.run('pixel').checkpoints}/step-*.pt", process)
     finally:
         os.killpg(process.pid, kind)
         said = process.communicate(timeout=300)[0]

@@ -39,7 +39,7 @@ def test_a_dry_run_does_not_look_at_clips(tmp_path: Path) -> None:
         folder = tmp_path / str(clips)
         folder.mkdir()
         write_list(folder / "list.csv", clips)
-        prepared(folder, folder / "list.csv", 100)
+        prepared(folder, folder / "list.csv", 384)
         used.append(cost(dry_run(), folder)["mib"])
     assert used[1] - used[0] < 20  # the list has 25 MB
     assert used[1] < 1000

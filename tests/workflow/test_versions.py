@@ -19,7 +19,7 @@ import yaml
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.stages import STAGES
 
-from .workspace import Workspace, environment
+from .workspace import Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -314,22 +314,9 @@ def test_experiments(copy: Workspace) -> None:
 def test_a_killed_stage_goes_on_under_dvc(copy: Workspace) -> None:
     """Catches DVC's removing the checkpoints before it runs the stage again."""
     compose(copy, "trainer.epochs=60", "trainer.checkpoint_every=5")
-    command = [sys.executable, "-m", "dvc", "repro", "pretrain@encoder"]
-    process = subprocess.Popen(
-        command,
-        cwd=copy.folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    process = copy.start("dvc", "repro", "pretrain@encoder")
     try:
-        deadline = time.monotonic() + 600
-        while not list((copy.folder / RUN.checkpoints).glob("step-0000002*.pt")):
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        copy.wait_for(f"{RUN.checkpoints}/step-0000002*.pt", process)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=300)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,27 @@ class Workspace:
         if check:
             assert done.returncode == 0, done.stdout
         return done
+
+    def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start `python -m MODULE ...` in a process group of its own, which heeds Ctrl-C."""
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=heed_interrupts,
+        )
+
+    def wait_for(self, pattern: str, process: subprocess.Popen[str]) -> None:
+        """Wait until the process has made a file of such a path; fail where it ends before."""
+        deadline = time.monotonic() + 600
+        while not list(self.folder.glob(pattern)):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def compose(self, *overrides: str) -> None:
         self.run(sys.executable, "-m", "pipeline", "compose", "experiment=tiny", *overrides)
