@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers.attention_pool import AttentionPoolLatent
 from torch import Tensor, nn
 
 from pipeline.configuration.schema import AttentiveProbe
@@ -47,6 +46,8 @@ class AttentiveHead(nn.Module):
     """Logits (b, C) of tokens (b, N, D)."""
 
     def __init__(self, width: int, classes: int, attention_heads: int, mlp_ratio: float) -> None:
+        from timm.layers.attention_pool import AttentionPoolLatent  # takes seconds
+
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.pool = AttentionPoolLatent(

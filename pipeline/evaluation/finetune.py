@@ -18,14 +18,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.data.mixup import Mixup
-from timm.data.random_erasing import RandomErasing
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,6 +40,9 @@ from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.devices import choose_device, fast_fp32
 from pipeline.training.interruption import GoOnLater, StopRequest
 from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
+
+if TYPE_CHECKING:
+    from timm.utils.model_ema import ModelEmaV3
 
 Kind = Literal["single", "multi", "regression"]
 SAVED = 1  # checkpoints that are kept
@@ -196,6 +196,8 @@ def begin(
     )
     average = None
     if settings.ema is not None:
+        from timm.utils.model_ema import ModelEmaV3  # timm takes seconds
+
         # A warm-up of the decay, or a short training would be averaged with its beginning.
         average = ModelEmaV3(network, decay=settings.ema, use_warmup=True)
     return Learner(network, _optimiser([dict(group) for group in groups], settings), average)
@@ -271,9 +273,13 @@ def mixed(
     wanted, shape = settings.augmentation, pixels.shape
     flat = pixels.flatten(1, 2)  # b, 3 T, H, W
     if wanted.erasing:
+        from timm.data.random_erasing import RandomErasing
+
         erase = RandomErasing(wanted.erasing, mode="pixel", device=pixels.device)  # type: ignore[no-untyped-call]
         flat = erase(flat)
     if (wanted.mixup or wanted.cutmix) and targets.kind != "regression":
+        from timm.data.mixup import Mixup
+
         mixup = Mixup(  # type: ignore[no-untyped-call]
             mixup_alpha=wanted.mixup,
             cutmix_alpha=wanted.cutmix,

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
-from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -101,6 +99,8 @@ def batches(
 
 def augmented(video: frames.Frames, settings: RandAugment, seed: int) -> frames.Frames:
     """Return uint8 (T,H,W,3): random operations of timm's, the same ones in each frame."""
+    from timm.data.auto_augment import rand_augment_transform  # takes seconds
+
     grey = tuple(round(255 * part) for part in MEAN)
     name = f"rand-m{settings.magnitude}-n{settings.operations}-mstd{settings.deviation}-inc1"
     transform: Transform = rand_augment_transform(name, {"img_mean": grey})
@@ -113,6 +113,8 @@ def augmented(video: frames.Frames, settings: RandAugment, seed: int) -> frames.
 
 def random_window(entry: ClipEntry, settings: Augmentation, seed: int) -> crops.Window:
     """Draw a window of random area and aspect ratio (Szegedy et al. 2015, section 6)."""
+    from timm.data.transforms import RandomResizedCropAndInterpolation
+
     frame = Image.new("L", (entry.width, entry.height))  # only its size matters
     with seeded(seed):
         place = RandomResizedCropAndInterpolation.get_params(  # type: ignore[no-untyped-call]

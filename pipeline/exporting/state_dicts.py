@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pipeline.exporting.comparison import Expected, largest
@@ -134,6 +133,8 @@ def build_timm(arguments: dict[str, Any]) -> nn.Module:
 
     def norm_layer(width: int, **kind: Any) -> nn.Module:
         return nn.LayerNorm(width, eps=epsilon, **kind)
+
+    from timm.models.vision_transformer import VisionTransformer  # takes seconds
 
     built: Any = VisionTransformer(embed_layer=embed_layer, norm_layer=norm_layer, **given)
     if last is not None:

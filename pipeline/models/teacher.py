@@ -13,15 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, cast
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pipeline.clips.pixels import DEVIATION, MEAN
 from pipeline.configuration.schema import DinoTarget
 from pipeline.errors import UserError
 from pipeline.files import sha256_file
@@ -63,7 +62,7 @@ class PatchFeatures(nn.Module):
         )
         self.patches = tuple(side // p for side, p in zip(self.input_size, patch, strict=True))
         # Videos come with ImageNet's normalisation; a network may have been trained with another.
-        ours = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+        ours = torch.tensor((MEAN, DEVIATION))
         theirs = torch.tensor((network.pretrained_cfg["mean"], network.pretrained_cfg["std"]))
         self.register_buffer("scale", (ours[1] / theirs[1])[:, None, None])
         self.register_buffer("shift", ((ours[0] - theirs[0]) / theirs[1])[:, None, None])
@@ -158,6 +157,8 @@ def frozen_target(settings: DinoTarget, grid: TubeGrid, *, load: bool = True) ->
 
     Raises `UserError` for an unknown name, a wrong digest, or weights that do not fit.
     """
+    import timm  # takes seconds, which other targets need not spend
+
     known: bool = timm.is_model(settings.model)
     if not known:
         raise UserError(
@@ -195,6 +196,8 @@ def prepared(network: nn.Module, settings: DinoTarget, grid: TubeGrid) -> PatchF
 
 
 def _create(name: str, *, pretrained: bool) -> Any:
+    import timm
+
     return timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
 
 

@@ -11,8 +11,6 @@ the decoder's head, zero biases, ones in LayerNorm; PyTorch's own default for th
 from __future__ import annotations
 
 import torch
-from timm.layers.drop import DropPath
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -62,6 +60,40 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scale: float = q.shape[-1] ** -0.5
         return ((q * scale) @ k.transpose(-1, -2)).softmax(-1) @ v
     return functional.scaled_dot_product_attention(q, k, v)
+
+
+class Mlp(nn.Module):
+    """Two linear maps with GELU between them, B,N,D -> B,N,D.
+
+    Written here, as is `DropPath`: importing timm for these two costs each process seconds.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mixed: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return mixed
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, a sample's branch is zero with `rate`.
+
+    What is kept is divided by 1 - rate, so that its mean stays.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training:
+            return branch
+        keep = 1 - self.rate
+        kept = branch.new_empty((len(branch), *[1] * (branch.ndim - 1))).bernoulli_(keep)
+        return branch * kept.div_(keep)
 
 
 class Block(nn.Module):

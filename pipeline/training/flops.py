@@ -134,8 +134,7 @@ def _blocks(stack: nn.ModuleList, tokens: int) -> int:
     """The forward pass of transformer blocks over `tokens`; the backward pass takes twice that."""
     total = 0
     for block in cast("list[Block]", list(stack)):
-        for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
-            linear = cast(nn.Linear, layer)
+        for linear in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
             total += _linear(tokens, linear.in_features, linear.out_features)
         # Scores of all pairs of tokens, and the mixtures that they make.
         total += 2 * _linear(tokens, block.attn.proj.in_features, tokens)
