@@ -5,11 +5,12 @@ SHELL := /bin/bash
 # One more than there are cores, as some tests wait for servers and schedulers; 2 GB of memory each.
 TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
 
-.PHONY: help run test lint clean setup lock deps
+.PHONY: help run test test-system lint clean setup lock deps
 
 help:
 	@echo "make run    make everything that params.yaml asks for; end with a table and a report"
-	@echo "make test   check the code and run all tests"
+	@echo "make test   check the code and run the tests; make test-system runs those that need Slurm, a"
+	@echo "            browser, notebooks, many kills or many damaged files, which make test leaves out"
 	@echo "make clean  remove results and what was derived from downloads, but no download"
 	@echo "make lint   check the code only"
 	@echo "make lock   renew requirements.lock      make deps   renew what dvc.yaml lists"
@@ -22,8 +23,13 @@ run: setup
 	  if [ $$log -nt logs/.started ] || [ ! -f $$log ]; \
 	  then echo "report: results/$$name/report.html"; else cat $$log; fi
 
+PYTEST = $(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not system"
+
+test-system: setup
+	$(PYTEST) -m system
 
 lint: setup
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clips", type=Path, default=SHARED / "clips", help="folder of real videos")
     parser.addoption("--golden", type=Path, default=SHARED / "golden", help="recorded numbers")
-    parser.addoption("--fuzz", type=int, default=200, help="damaged videos to try")
+    parser.addoption("--fuzz", type=int, default=200, help="damaged videos to try in all")
     parser.addoption("--fuzz-seed", type=int, default=0, help="of the first of them")
 
 

@@ -62,6 +62,7 @@ def own(workspace: Workspace) -> nbformat.NotebookNode:
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_your_own_videos(own: nbformat.NotebookNode, workspace: Workspace) -> None:
     """Would catch a step of the first ten minutes that does not work, or shows nothing."""
     results = workspace.folder / "results" / "own_videos"
@@ -77,6 +78,7 @@ def test_your_own_videos(own: nbformat.NotebookNode, workspace: Workspace) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_what_the_prototypes_see(own: nbformat.NotebookNode, workspace: Workspace) -> None:
     """Would catch a page without pictures; and that it trains a run which is not there."""
     run = workspace.folder / "results" / "own_videos" / "runs" / "sigma_mlp"

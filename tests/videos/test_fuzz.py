@@ -3,7 +3,8 @@
 What "passes" promises (docs/decode.md): the clip can be read and has the frames that its record
 counts; reader and decoder complained of nothing, as a second, stricter decoding confirms by its
 exit status; and, where the format can show it, no more of the original's frames are missing than
-the documented tolerance. `--fuzz N --fuzz-seed S` runs others, as many as asked for.
+the documented tolerance. The first FEW are tried in every run, the others among the system tests;
+`--fuzz N --fuzz-seed S` runs others, as many as asked for.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.videos.conftest import MakeVideo, number_of
 from tests.videos.damage import KINDS, damaged
 
 FRAMES, RATE = 100, 25
+FEW = 40
 GENERATED = {
     "fast.mp4": ("-movflags", "+faststart"),
     "late.mp4": ("-g", "25", "-bf", "2"),
@@ -122,21 +124,24 @@ def _file(variant: Variant, files: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", ["few", pytest.param("rest", marks=pytest.mark.system)])
 def test_no_damaged_file_crashes_hangs_or_passes_silently(
     sources: list[Path],
     decode: Decode,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
+    part: str,
 ) -> None:
     """Would catch a log of some version of ffmpeg that is no longer understood: half of the
     variants go through the system's, half through imageio-ffmpeg's, years apart."""
-    count, seed = request.config.getoption("--fuzz"), request.config.getoption("--fuzz-seed")
+    numbers = range(FEW) if part == "few" else range(FEW, request.config.getoption("--fuzz"))
+    count, seed = len(numbers), request.config.getoption("--fuzz-seed")
     limited = decode.model_copy(update={"time_limit_s": TIME_LIMIT_S})
     kinds = list(KINDS)
     variants = [
         Variant(n, sources[n % len(sources)], kinds[n // len(sources) % len(kinds)], seed + n)
-        for n in range(count)
+        for n in numbers
     ]
 
     def tried(variant: Variant) -> tuple[str, str, str]:
@@ -161,8 +166,8 @@ def test_no_damaged_file_crashes_hangs_or_passes_silently(
     assert not wrong, "\n".join(wrong)
     assert len(results) == count
     outcomes = Counter(outcome for _, outcome, _ in results)
-    assert outcomes["ok"] < 0.5 * count, "most damage is noticed"
-    if count >= 200:
+    assert outcomes["ok"] <= 0.5 * count, "most damage is noticed"
+    if count >= 160:
         assert len(outcomes) >= 4
 
 

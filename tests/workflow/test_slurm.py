@@ -30,7 +30,12 @@ from .submission import (
 )
 from .workspace import Workspace, checkout, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("slurm")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.system,
+    pytest.mark.timeout(1800),
+    pytest.mark.xdist_group("slurm"),
+]
 
 RUNS = ("pixel", "sigma_mlp")  # the second on two nodes
 
