@@ -14,6 +14,7 @@ from pipeline.commands import manifest
 from pipeline.configuration import layout, stages
 from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
+from pipeline.files import disk_full
 from pipeline.joblog import copied_to
 from pipeline.timing import recorded
 from pipeline.training.launch import own_log
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("interrupted: run the same command again and it goes on", file=sys.stderr)
             return 130
-        except Exception:  # noqa: BLE001 - a defect: the traceback belongs into the log, too
+        except Exception as error:  # noqa: BLE001 - the traceback belongs into the log, too
+            if full := disk_full(error):
+                print(f"error: {full}", file=sys.stderr)
+                return full.exit_code
             traceback.print_exc()
             return 1
 

@@ -7,6 +7,7 @@ caches an in-place write would also change the cached version (docs/design).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}  # no fault of what was just worked on: all that follows fails
 
 
 @contextlib.contextmanager
@@ -60,3 +65,14 @@ def sha256_file(path: Path | str) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def disk_full(error: BaseException, place: Path | str = "") -> UserError | None:
+    """Return the error that stops a job where a full disk, or a quota, was met; else None."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return None
+    return UserError(
+        "the disk is full, or a quota is used up",
+        place=str(place or error.filename or Path.cwd()),
+        remedy="make room and run the same command again: it goes on where it was",
+    )

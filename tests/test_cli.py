@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import types
@@ -123,7 +124,8 @@ def test_ends_of_other_kinds(
     stage: Callable[[Callable[[Params, str], None]], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Catches a defect without a traceback in the log, and an interruption with one."""
+    """Catches a defect without a traceback in the log, and an interruption or a full disk with one,
+    whichever stage meets it."""
 
     def defect(params: Params, run: str) -> None:
         raise ZeroDivisionError("in the stage")
@@ -139,6 +141,15 @@ def test_ends_of_other_kinds(
     stage(interrupted)
     assert cli.main(["pretrain", "--run", "pixel", "--log", "p.log"]) == 130
     assert capsys.readouterr().err == "interrupted: run the same command again and it goes on\n"
+
+    def full(params: Params, run: str) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "results/x")
+
+    stage(full)
+    assert cli.main(["pretrain", "--run", "pixel", "--log", "p.log"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the disk is full, or a quota is used up\n  where:  results/x\n")
+    assert "Traceback" not in said
 
 
 def test_the_stage_is_given_what_it_reads(

@@ -20,8 +20,7 @@ from urllib.parse import urlsplit
 
 from braceexpand import braceexpand
 
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files import disk_full, read_json, write_json
 from pipeline.records import Outcome
 from pipeline.videos import archive_formats
 from pipeline.videos.archive_formats import Damaged, Member
@@ -140,12 +139,8 @@ def unpack(archive: Sequence[Path], folder: Path, stamp: Any, ratio: float) -> U
     except FileNotFoundError:
         return Unpacked(folder, {}, Outcome.MISSING, "there is no such archive")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                "the disk is full, or a quota is used up",
-                place=str(folder),
-                remedy="make room and run the same command again: it goes on where it was",
-            ) from None
+        if full := disk_full(error, folder):
+            raise full from None
         return Unpacked(folder, {}, Outcome.FAILED, f"the archive cannot be read: {error.strerror}")
     index = {"stamp": stamp, "refused": refused, "outcome": outcome.value, "reason": reason}
     write_json(folder / INDEX, index)

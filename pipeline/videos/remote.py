@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import time
 from collections.abc import Iterable, Iterator
@@ -10,13 +9,14 @@ from typing import IO, Any
 
 from pipeline.configuration.schema import Download
 from pipeline.errors import UserError
+from pipeline.files import disk_full
 from pipeline.records import Outcome
 from pipeline.videos.addresses import scheme_of
 from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched, present
 from pipeline.videos.parallel import as_they_end
 from pipeline.videos.partial import Partial
-from pipeline.videos.web import FIRST_WAIT_S, Request, disk_is_full
+from pipeline.videos.web import FIRST_WAIT_S, Request
 
 BLOCK = 2**20
 EXTRAS = {"s3": "cloud", "s3a": "cloud", "gs": "cloud", "gcs": "cloud"}  # of this project
@@ -101,8 +101,8 @@ def _attempt(request: Request, system: Any, path: str, token: str) -> Fetched:
     except PermissionError as error:
         return Fetched(Outcome.FORBIDDEN, f"the store refuses: {error}"[:200])
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_is_full(request.target) from None
+        if full := disk_full(error, request.target.parent):
+            raise full from None
         return Fetched(Outcome.UNREACHABLE, _said(error))
     except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
         outcome = Outcome.FORBIDDEN if "redentials" in repr(error) else Outcome.UNREACHABLE

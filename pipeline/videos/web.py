@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import errno
 import random
 import time
 from collections import defaultdict
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipeline.configuration.schema import Download
-from pipeline.errors import UserError
+from pipeline.files import disk_full
 from pipeline.records import Outcome
 from pipeline.videos import claims
 from pipeline.videos.claims import Claim
@@ -150,8 +149,8 @@ class _Fetcher:
         except httpx.TransportError as error:
             raise _Again(Outcome.UNREACHABLE, _said(error)) from None
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_is_full(request.target) from None
+            if full := disk_full(error, request.target.parent):
+                raise full from None
             raise _Lost(Outcome.FAILED, f"cannot be written: {error.strerror}") from None
         return await asyncio.to_thread(
             part.finish, request.inspect
@@ -227,15 +226,6 @@ class _Part(Partial):
                 self.discard()
             reason = f"the server promised {self.total:,} bytes and sent {size:,}"
             raise _Again(Outcome.UNREACHABLE, reason)
-
-
-def disk_is_full(target: Path) -> UserError:
-    """Return the error that stops a job whose every further video would be lost."""
-    return UserError(
-        "the disk is full, or a quota is used up",
-        place=str(target.parent),
-        remedy="make room and run the same command again: it goes on where it was",
-    )
 
 
 def _content_range(response: httpx.Response) -> tuple[int, int | None]:

@@ -20,7 +20,9 @@ BODY = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(range(256)) * 8000
 
 
 @pytest.fixture
-def memory() -> Iterator[fsspec.AbstractFileSystem]:
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
+    """A store in memory, for which no list may ask."""
+    monkeypatch.setattr(addresses, "STORES", (*addresses.STORES, "memory"))
     system = fsspec.filesystem("memory")
     system.store.clear()
     yield system
@@ -150,4 +152,6 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
         assert "sigma-pipeline[cloud]" in caught.value.remedy
     assert addresses.problem("s3") == addresses.problem("gs") == addresses.problem("http") == ""
     assert "begin with" in addresses.problem("htp")
-    assert "begin with" in addresses.problem("")
+    for scheme in ("", "file", "local", "reference", "zip", "simplecache", "github", "jupyter",
+                   "memory", "dask", "git", "data", "dir", "generic"):  # fmt: skip
+        assert "begin with" in addresses.problem(scheme)
