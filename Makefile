@@ -13,7 +13,7 @@ help:
 	@echo "            browser, notebooks, many kills or many damaged files, which make test leaves out"
 	@echo "make clean  remove results and what was derived from downloads, but no download"
 	@echo "make lint   check the code only"
-	@echo "make lock   renew requirements.lock      make deps   renew what dvc.yaml lists"
+	@echo "make lock   renew requirements.lock      make deps   renew the settings in dvc.yaml"
 
 run: setup
 	@$(BIN)/python workflow/free_lock.py

@@ -3,8 +3,8 @@
 #   manifest -> download -> decode -> shard -> index -> pretrain -> evaluate, segment, severe -> report
 #               \_______ once a chunk ______/           \__________ once a run __________/
 #
-# A rule's input is the manifest of the stage before it and the stage's source files; its params
-# are the settings that it reads: it runs again when one changes. Videos, shards and checkpoints are
+# A rule's input is the manifest of the stage before it; its params are the settings that it reads and
+# what its code means: it runs again when one changes. Videos, shards and checkpoints are
 # not declared: Snakemake deletes what is before a rerun, and the stages go on from them instead.
 
 

@@ -1,7 +1,7 @@
-"""Write into dvc.yaml what Snakemake's rules take from the code: `make deps`.
+"""Write into dvc.yaml the settings that each stage reads: `make deps`.
 
-The params and the source files of each stage, out of `pipeline.configuration.stages`. All else in
-dvc.yaml is written by hand and stays as it is, comments too.
+They are those of Snakemake's rules, out of `pipeline.configuration.stages`. All else in dvc.yaml is
+written by hand and stays as it is, comments too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.files import write_text
 
 
 def mirrored(text: str) -> str:
-    """Return the text of dvc.yaml with every stage's params and source files renewed."""
+    """Return the text of dvc.yaml with every stage's params renewed."""
     head, *parts = re.split(r"(?m)^(?=  \w+:$)", text)
     return head + "".join(_stage(part) for part in parts)
 
@@ -26,17 +26,9 @@ def _stage(part: str) -> str:
     name = part.split(":", 1)[0].strip()
     if name not in stages.STAGES:
         return part
-    part = re.sub(r"(?m)^      - pipeline/.*\n", "", part)  # source files, of deps
-    part = re.sub(r"(?m)(?<=^    params:\n)(?:      - .*\n)+", _listed(_params(name)), part)
-    return re.sub(r"(?m)^    outs:\n", _listed(stages.sources(name)) + "    outs:\n", part, count=1)
-
-
-def _params(stage: str) -> list[str]:
-    return stages.keys(stage, run="${item.run}")
-
-
-def _listed(lines: list[str]) -> str:
-    return "".join(f"      - {line}\n" for line in lines)
+    lines = [f"      - {key}\n" for key in stages.keys(name, run="${item.run}")]
+    lines.append(f"      - workflow/code.yaml:\n          - {name}\n")
+    return re.sub(r"(?m)(?<=^    params:\n)(?:      .*\n)+", "".join(lines), part)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,22 @@
-"""The stages of the chain: what each runs, which settings it reads, of which files it consists.
+"""The stages of the chain: what each runs, which settings it reads, which code decides its result.
 
 The command line, the Snakefile and the tests of dvc.yaml read this one list, so that all agree on
-when a stage has to run again: when a setting that it reads, a source file that it consists of, or
-the manifest of the stage before it changes.
+when a stage has to run again: when a setting that it reads, what its code means, or the manifest
+of the stage before it changes.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.configuration import code
 from pipeline.configuration.schema import Params, Section
-from pipeline.files import sha256_file
+from pipeline.files import write_text
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-
-# Every stage imports these, and none decides what a result is: settings and paths reach a stage
-# by value, which is compared on its own. As inputs they would rerun everything for a comment.
-SHARED = (
-    "pipeline.cli",
-    "pipeline.configuration",
-    "pipeline.errors",
-    "pipeline.files",
-    "pipeline.joblog",
-    "pipeline.models.video_model",
-    "pipeline.progress",
-    "pipeline.provenance",
-    "pipeline.training.flops",
-    "pipeline.training.profiling",
-    "pipeline.training.tracking",
-)
+PROJECT = code.PROJECT
+CODE = PROJECT / "workflow" / "code.yaml"
 
 
 @dataclass(frozen=True)
@@ -175,41 +156,40 @@ def restrict(params: Params, stage: str, run: str = "RUN") -> Params:
     return restricted
 
 
-def sources(stage: str) -> list[str]:
-    """Return the files that a stage consists of, relative to the project, sorted.
+def sources(stage: str) -> dict[str, str]:
+    """Return the files that decide what a stage's result is, each with the hash of its meaning.
 
-    They are the modules that its module imports, directly or not, but for the SHARED ones, and
-    the templates that lie in its folder.
+    They are the modules that its module imports, directly or not, but for those
+    `code.WITHOUT_EFFECT`, and the templates that lie in its folder. Names are relative to the
+    project.
     """
-    files = {_file(module) for module in _closure(STAGES[stage].module)}
-    folder = _file(STAGES[stage].module).parent
-    files |= {path for path in folder.rglob("*") if path.suffix in {".html", ".css", ".js", ".j2"}}
-    return _names(files)
+    module = STAGES[stage].module
+    return code.meanings(code.of_modules(module) | code.templates(module))
 
 
 def code_sha256(stage: str) -> str:
-    """Return one hash of the names and contents of all `sources` of a stage."""
-    return _hash(sources(stage))
+    """Return one hash of what all `sources` of a stage mean."""
+    return code.combined(sources(stage))
 
 
 def modules_sha256(*modules: str) -> str:
-    """Return one hash of the sources of these modules and of all that they import.
+    """Return one hash of what these modules, and all that they import, mean.
 
     For a part of a stage whose result outlasts a change to the rest of it.
     """
-    return _hash(_names({_file(name) for module in modules for name in _closure(module)}))
+    return code.combined(code.meanings(code.of_modules(*modules)))
 
 
-def _names(files: Iterable[Path]) -> list[str]:
-    filled = (path for path in files if path.stat().st_size)  # an empty __init__.py says nothing
-    return sorted(path.relative_to(PROJECT).as_posix() for path in filled)
+def code_yaml() -> str:
+    """Return `workflow/code.yaml`: `code_sha256` of every stage, for DVC."""
+    return "".join(f"{stage}: {code_sha256(stage)}\n" for stage in STAGES)
 
 
-def _hash(names: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(f"{sha256_file(PROJECT / name)}  {name}\n".encode())
-    return digest.hexdigest()
+def write_code_yaml() -> None:
+    """Renew `workflow/code.yaml` where it is not of this code."""
+    text = code_yaml()
+    if not CODE.is_file() or CODE.read_text(encoding="utf-8") != text:
+        write_text(CODE, text)
 
 
 def _at(values: Any, key: str) -> Any:
@@ -232,48 +212,3 @@ def _only(section: Any, paths: list[list[str]]) -> Any:
     for name in set(type(section).model_fields) - kept.keys():
         del copy.__dict__[name]
     return copy
-
-
-@functools.cache
-def _closure(module: str) -> frozenset[str]:
-    """Return `module` and every module of the package that it imports, directly or not."""
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in found and not _is_shared(name):
-            found.add(name)
-            waiting += _imports(name)
-    return frozenset(found)
-
-
-def _is_shared(module: str) -> bool:
-    return any(f"{module}.".startswith(f"{shared}.") for shared in SHARED) or module == "pipeline"
-
-
-def _imports(module: str) -> Iterator[str]:
-    """Yield the package's modules that one module imports anywhere in its text."""
-    parent = module.rpartition(".")[0]
-    if parent:
-        yield parent  # importing a module runs its package's __init__ first
-    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (n for n in names if n.split(".")[0] == "pipeline" and _find(n))
-
-
-def _file(module: str) -> Path:
-    path = _find(module)
-    if path is None:
-        raise FileNotFoundError(f"module {module} does not exist")
-    return path
-
-
-@functools.cache
-def _find(module: str) -> Path | None:
-    """Return the file of a module of this project; None where the name is not a module."""
-    path = PROJECT.joinpath(*module.split("."))
-    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)

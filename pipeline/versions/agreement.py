@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.configuration import composition
+from pipeline.configuration import composition, stages
 from pipeline.configuration.layout import ExperimentLayout
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
@@ -32,6 +32,7 @@ def record() -> str:
             remedy="snakemake --cores all, then record",
         )
     _refuse_other_runs(params)
+    stages.write_code_yaml()
     tools.dvc("commit", "--force")
     if status := tools.dvc_status():
         lines = "\n  ".join(tools.changes(status))
@@ -65,7 +66,10 @@ def bless() -> str:
     """
     params = composition.load()
     tools.refuse_where_locked("blessing")
-    if status := tools.dvc_status():
+    stages.write_code_yaml()
+    status = tools.dvc_status()
+    status.pop("code", None)  # which has just been done, and says more of comments than of meaning
+    if status:
         lines = "\n  ".join(tools.changes(status))
         raise UserError(
             f"not everything here is what dvc.lock says:\n  {lines}",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.configuration import composition, stages
+from pipeline.configuration import code, composition, stages
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
 
@@ -48,12 +48,18 @@ def test_sources_hold_all_that_a_stage_imports(stage: str, project: Path) -> Non
     unlisted = {
         name
         for name, file in loaded.items()
-        if file not in listed and Path(file).stat().st_size and name != "pipeline"
+        if file not in listed and code.meaning(Path(file).read_bytes()) and name != "pipeline"
     }
-    shared = tuple(stages.SHARED)
+    without = tuple(code.WITHOUT_EFFECT)
     assert {
-        n for n in unlisted if not any(n == s or n.startswith(f"{s}.") for s in shared)
+        n for n in unlisted if not any(n == s or n.startswith(f"{s}.") for s in without)
     } == set()
+
+
+def test_modules_without_effect_exist() -> None:
+    """Catches a module that was renamed, and whose messages decide results again."""
+    for module in code.WITHOUT_EFFECT:
+        assert code._find(module), module
 
 
 def test_sources_are_those_of_the_stage_alone() -> None:
@@ -62,7 +68,9 @@ def test_sources_are_those_of_the_stage_alone() -> None:
     assert beyond == ["pipeline/records.py"]
     assert "pipeline/objectives/sinkhorn.py" in stages.sources("pretrain")
     assert not any("/evaluation/" in file for file in stages.sources("pretrain"))
-    assert "pipeline/training/checkpoints.py" in stages.sources("evaluate")  # of fine-tuning
+    assert not {f"pipeline/training/{n}.py" for n in ("messages", "launch", "checkpoints")} & set(
+        stages.sources("pretrain")
+    )
     assert not any("/training/loop" in file for file in stages.sources("evaluate"))
     assert not any("/engines/" in file for file in stages.sources("evaluate"))
     assert any(file.endswith("report.html") for file in stages.sources("report"))
@@ -71,7 +79,8 @@ def test_sources_are_those_of_the_stage_alone() -> None:
 def test_code_hash_changes_with_the_sources_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a hash that misses a module two imports away, or that sees other stages' code."""
+    """Catches a hash that misses a module two imports away, or that sees other stages' code, or
+    what no result depends on: a comment, a docstring, a module of messages."""
     files = {
         "__init__.py": "",
         "videos/__init__.py": "",
@@ -85,27 +94,27 @@ def test_code_hash_changes_with_the_sources_alone(
         path = tmp_path / "pipeline" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+    monkeypatch.setattr(code, "PROJECT", tmp_path)
 
-    def renewed() -> str:
-        stages._closure.cache_clear()
-        stages._find.cache_clear()
+    def edited(name: str, text: str) -> str:
+        (tmp_path / "pipeline" / name).write_text(text, encoding="utf-8")
+        code.forget()
         return stages.code_sha256("decode")
 
     try:
-        before = renewed()
-        for name in ("videos/other.py", "errors.py"):
-            (tmp_path / "pipeline" / name).write_text("x = 2\n", encoding="utf-8")
-        assert renewed() == before
-        (tmp_path / "pipeline" / "videos" / "far.py").write_text("x = 2\n", encoding="utf-8")
-        assert renewed() != before
+        code.forget()
+        before = stages.code_sha256("decode")
+        assert edited("videos/other.py", "x = 2\n") == before
+        assert edited("errors.py", "x = 2\n") == before
+        assert edited("videos/far.py", '"""Says."""\n\nx = 1  # so far\n') == before
+        assert edited("videos/far.py", "x = 2\n") != before
+        assert edited("videos/far.py", "x = 1\n") == before
     finally:
-        stages._closure.cache_clear()
-        stages._find.cache_clear()
+        code.forget()
 
 
-def test_dvc_yaml_has_the_same_params_and_sources(project: Path) -> None:
-    """Catches a dvc.yaml that forgot a stage's setting or module: `make deps` renews it."""
+def test_dvc_yaml_has_the_same_params(project: Path) -> None:
+    """Catches a dvc.yaml that forgot a stage's setting: `make deps` renews it."""
     command = [
         sys.executable,
         "-c",
@@ -118,11 +127,13 @@ def test_dvc_yaml_has_the_same_params_and_sources(project: Path) -> None:
     text = (project / "dvc.yaml").read_text(encoding="utf-8")
     assert done.stdout == text, "run: make deps"
     written = yaml.safe_load(text)["stages"]
+    assert written.pop("code")["deps"] == ["pipeline"]
     assert list(written) == list(STAGES)
     for stage, body in written.items():  # what mirrored() is to have done, by another way
         run = "${item.run}" if "run" in STAGES[stage].per else ""
-        assert body["params"] == [key.replace("RUN", run) for key in STAGES[stage].reads]
-        assert [d for d in body["deps"] if d.startswith("pipeline/")] == stages.sources(stage)
+        *keys, meaning = body["params"]
+        assert keys == [key.replace("RUN", run) for key in STAGES[stage].reads]
+        assert meaning == {"workflow/code.yaml": [stage]}
         assert f"--allowed-rules {stage} " in body["cmd"]
         assert f"--forcerun {stage} " in body["cmd"]
         outs = [*body["outs"], *body.get("metrics", []), *body.get("plots", [])]

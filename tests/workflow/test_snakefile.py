@@ -20,7 +20,8 @@ def test_the_snakefile_is_a_table_of_contents(project: Path) -> None:
     for stage in STAGES:
         text = (project / "workflow" / "rules" / f"{stage}.smk").read_text(encoding="utf-8")
         assert f"\nrule {stage}:\n" in f"\n{text}"
-        for part in (f'code=stages.sources("{stage}")', "log:", "params:", "mem_mb=", "runtime="):
+        code = f'code=stages.code_sha256("{stage}")'
+        for part in (code, "log:", "params:", "mem_mb=", "runtime="):
             assert part in text, f"{stage}: {part}"
         commands = re.findall(r'shell:\n +"(.*)"', text)
         assert len(commands) == 1

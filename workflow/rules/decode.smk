@@ -1,7 +1,6 @@
 rule decode:
     input:
         downloaded=DATA.downloaded("{chunk}"),
-        code=stages.sources("decode"),
     output:
         DATA.decoded("{chunk}"),
     log:
@@ -13,5 +12,6 @@ rule decode:
         runtime=720,
     params:
         settings=stages.settings(PARAMS, "decode"),
+        code=stages.code_sha256("decode"),
     shell:
         "python -m pipeline decode --chunk {wildcards.chunk} --log {log}"

@@ -1,7 +1,6 @@
 rule download:
     input:
         manifest=DATA.manifest,
-        code=stages.sources("download"),
     output:
         DATA.downloaded("{chunk}"),
     log:
@@ -13,5 +12,6 @@ rule download:
         runtime=720,
     params:
         settings=stages.settings(PARAMS, "download"),
+        code=stages.code_sha256("download"),
     shell:
         "python -m pipeline download --chunk {wildcards.chunk} --log {log}"

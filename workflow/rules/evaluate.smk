@@ -3,7 +3,6 @@ rule evaluate:
         index=DATA.index,
         pretrained=EXPERIMENT.run("{run}").pretrained,
         images=[images.folder for images in PARAMS.evaluation.images],
-        code=stages.sources("evaluate"),
     output:
         EXPERIMENT.run("{run}").evaluated,
     log:
@@ -18,5 +17,6 @@ rule evaluate:
         gres=lambda wildcards: accelerators(1),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "evaluate", wildcards.run),
+        code=stages.code_sha256("evaluate"),
     shell:
         "exec python -m pipeline evaluate --run {wildcards.run} --log {log}"

@@ -1,7 +1,6 @@
 rule index:
     input:
         sharded=[DATA.sharded(chunk) for chunk in CHUNKS],
-        code=stages.sources("index"),
     output:
         DATA.index,
     log:
@@ -13,5 +12,6 @@ rule index:
         runtime=60,
     params:
         settings=stages.settings(PARAMS, "index"),
+        code=stages.code_sha256("index"),
     shell:
         "python -m pipeline index --log {log}"

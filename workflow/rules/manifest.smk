@@ -1,7 +1,6 @@
 rule manifest:
     input:
         rows=PARAMS.data.rows_from,
-        code=stages.sources("manifest"),
     output:
         DATA.manifest,
     log:
@@ -13,5 +12,6 @@ rule manifest:
         runtime=30,
     params:
         settings=stages.settings(PARAMS, "manifest"),
+        code=stages.code_sha256("manifest"),
     shell:
         "python -m pipeline manifest --log {log}"

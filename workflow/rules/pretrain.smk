@@ -2,7 +2,6 @@ rule pretrain:
     input:
         index=DATA.index,
         weights=weights_of,
-        code=stages.sources("pretrain"),
     output:
         EXPERIMENT.run("{run}").pretrained,
     log:
@@ -28,6 +27,7 @@ rule pretrain:
         ),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "pretrain", wildcards.run),
+        code=stages.code_sha256("pretrain"),
     # One command, whatever the resources: it starts `trainer.devices` processes of its own, and on
     # several nodes it calls srun (pipeline/training/launch.py). `exec`: Slurm signals every process
     # of a job, and a shell in between would die of what the training has to answer.

@@ -9,7 +9,6 @@ rule report:
         evaluated=[run.evaluated for run in RUNS],
         segmented=[run.segmented for run in RUNS],
         severe=[run.severe for run in RUNS],
-        code=stages.sources("report"),
     output:
         evaluation=report(
             EXPERIMENT.evaluation,
@@ -45,5 +44,6 @@ rule report:
         runtime=120,
     params:
         settings=stages.settings(PARAMS, "report"),
+        code=stages.code_sha256("report"),
     shell:
         "python -m pipeline report --log {log}"

@@ -2,7 +2,6 @@ rule segment:
     input:
         index=DATA.index,
         pretrained=EXPERIMENT.run("{run}").pretrained,
-        code=stages.sources("segment"),
     output:
         EXPERIMENT.run("{run}").segmented,
     log:
@@ -17,5 +16,6 @@ rule segment:
         gres=lambda wildcards: accelerators(1),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "segment", wildcards.run),
+        code=stages.code_sha256("segment"),
     shell:
         "python -m pipeline segment --run {wildcards.run} --log {log}"

@@ -3,7 +3,6 @@ rule severe:
         index=DATA.index,
         others=[layout.DataLayout(name).index for name in PARAMS.severe.other_data],
         pretrained=EXPERIMENT.run("{run}").pretrained,
-        code=stages.sources("severe"),
     output:
         EXPERIMENT.run("{run}").severe,
     log:
@@ -18,5 +17,6 @@ rule severe:
         gres=lambda wildcards: accelerators(1),
     params:
         settings=lambda wildcards: stages.settings(PARAMS, "severe", wildcards.run),
+        code=stages.code_sha256("severe"),
     shell:
         "python -m pipeline severe --run {wildcards.run} --log {log}"

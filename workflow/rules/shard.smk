@@ -1,7 +1,6 @@
 rule shard:
     input:
         decoded=DATA.decoded("{chunk}"),
-        code=stages.sources("shard"),
     output:
         DATA.sharded("{chunk}"),
     log:
@@ -13,5 +12,6 @@ rule shard:
         runtime=120,
     params:
         settings=stages.settings(PARAMS, "shard"),
+        code=stages.code_sha256("shard"),
     shell:
         "python -m pipeline shard --chunk {wildcards.chunk} --log {log}"

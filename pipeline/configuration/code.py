@@ -1,0 +1,185 @@
+"""What a piece of code means: a hash that no comment, docstring or layout changes.
+
+Results and checkpoints count as long as the code that made them means the same. A module's meaning
+is its syntax tree; that of a stage is the meaning of all modules that its module imports, but for
+those that decide no result.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+# None of these decides what a result is: they say, start, watch, keep or claim. Settings and paths
+# reach a stage by value, which is compared on its own.
+WITHOUT_EFFECT = (
+    "pipeline.cli",
+    "pipeline.clips.failures",
+    "pipeline.configuration",
+    "pipeline.errors",
+    "pipeline.files",
+    "pipeline.joblog",
+    "pipeline.models.video_model",
+    "pipeline.progress",
+    "pipeline.provenance",
+    "pipeline.timing",
+    "pipeline.training.allocation",
+    "pipeline.training.checkpoints",
+    "pipeline.training.failures",
+    "pipeline.training.flops",
+    "pipeline.training.interruption",
+    "pipeline.training.launch",
+    "pipeline.training.logs",
+    "pipeline.training.messages",
+    "pipeline.training.profiling",
+    "pipeline.training.record",
+    "pipeline.training.tracking",
+    "pipeline.videos.claims",
+    "pipeline.videos.journal",
+    "pipeline.videos.watchdog",
+)
+TEMPLATES = {".html", ".css", ".js", ".j2"}
+
+
+def meanings(files: Iterable[Path]) -> dict[str, str]:
+    """Return the hash of the meaning of each file that has one, by its name in the project."""
+    found = {path.relative_to(PROJECT).as_posix(): _meaning(path) for path in files}
+    return {name: digest for name, digest in sorted(found.items()) if digest}
+
+
+def combined(files: Mapping[str, str]) -> str:
+    """Return one hash of the names and meanings of several files."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in files.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def of_modules(*modules: str) -> set[Path]:
+    """Return the files of these modules and of all that they import and that has an effect."""
+    return {_file(name) for module in modules for name in _closure(module)}
+
+
+def templates(module: str) -> set[Path]:
+    """Return the templates that lie in the folder of a module."""
+    return {path for path in _file(module).parent.rglob("*") if path.suffix in TEMPLATES}
+
+
+def meaning(source: str | bytes) -> str:
+    """Return a hash of the syntax tree of a module, without docstrings and comments.
+
+    The tree is spelt here rather than by `ast.dump`, which prints empty fields in some versions of
+    Python and not in others. A statement that is a constant (a docstring, `...`) does nothing.
+    Empty where no statement is left.
+    """
+    spelt: list[str] = []
+    tree = ast.parse(source)
+    _spell(tree, spelt)
+    if spelt == ["Module", ")"]:
+        return ""
+    return hashlib.sha256("\n".join(spelt).encode()).hexdigest()
+
+
+def _meaning(path: Path) -> str:
+    # By the file's state: a long process (a test, a notebook) sees edits.
+    state = path.stat()
+    return _meaning_of(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.cache
+def _meaning_of(path: Path, _time: int, _size: int) -> str:
+    data = path.read_bytes()
+    return meaning(data) if path.suffix == ".py" else hashlib.sha256(data).hexdigest()
+
+
+def _spell(value: object, spelt: list[str]) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _spell(each, spelt)
+        spelt.append("]")
+    elif isinstance(value, ast.AST):
+        spelt.append(type(value).__name__)
+        for name in value._fields:
+            part = getattr(value, name, None)
+            if isinstance(value, ast.JoinedStr):
+                part = list(_joined(value.values))
+            elif isinstance(part, list):
+                part = [each for each in part if not _does_nothing(each)]
+            if part is not None and part != [] and name not in {"kind", "type_comment"}:
+                spelt.append(name)
+                _spell(part, spelt)
+        spelt.append(")")
+    else:  # ascii, since which characters repr() shows as they are depends on the version
+        spelt.append(ascii(value))
+
+
+def _does_nothing(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _joined(parts: Iterable[ast.expr]) -> Iterator[object]:
+    """Join the literal parts of an f-string, which Python 3.12 cuts elsewhere than 3.11."""
+    text = ""
+    for part in parts:
+        if isinstance(part, ast.Constant):
+            text += str(part.value)
+        else:
+            yield from [text] * bool(text)
+            yield part
+            text = ""
+    yield from [text] * bool(text)
+
+
+@functools.cache
+def _closure(module: str) -> frozenset[str]:
+    """Return `module` and every module of the package that it imports, directly or not."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and not _has_no_effect(name):
+            found.add(name)
+            waiting += _imports(name)
+    return frozenset(found)
+
+
+def _has_no_effect(module: str) -> bool:
+    return module == "pipeline" or any(
+        f"{module}.".startswith(f"{each}.") for each in WITHOUT_EFFECT
+    )
+
+
+@functools.cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Return the package's modules that one module imports anywhere in its text."""
+    parent = module.rpartition(".")[0]
+    names = [parent] if parent else []  # importing a module runs its package's __init__ first
+    for node in ast.walk(ast.parse(_file(module).read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(n for n in dict.fromkeys(names) if n.split(".")[0] == "pipeline" and _find(n))
+
+
+def _file(module: str) -> Path:
+    path = _find(module)
+    if path is None:
+        raise FileNotFoundError(f"module {module} does not exist")
+    return path
+
+
+@functools.cache
+def _find(module: str) -> Path | None:
+    """Return the file of a module of this project; None where the name is not a module."""
+    path = PROJECT.joinpath(*module.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+
+
+def forget() -> None:
+    """Forget what was read of the modules' files; for tests that change them."""
+    for cached in (_closure, _imports, _find, _meaning_of):
+        cached.cache_clear()

@@ -1,0 +1,13 @@
+"""Write workflow/code.yaml, what the code of each stage means: DVC's stage `code`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pipeline.configuration import stages
+
+if __name__ == "__main__":
+    stages.write_code_yaml()
