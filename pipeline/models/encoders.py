@@ -24,6 +24,7 @@ from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.errors import UserError
 from pipeline.files import sha256_file
 from pipeline.models import hub, hugging_face
+from pipeline.models.checkpoint_files import some
 from pipeline.models.vit import Encoder
 
 REMEDY = "set runs.NAME.model to the encoder that the file holds"
@@ -114,9 +115,8 @@ def _recognised(
 
 def unknown(state: Mapping[str, Tensor], file: Path) -> UserError:
     """Return the error for tensors that are no encoder's."""
-    some = ", ".join(list(state)[:4])
     return UserError(
-        f"this is no encoder that can be read here; its tensors are {some}, ...",
+        f"this is no encoder that can be read here; its tensors are {some(state)}",
         place=str(file),
         remedy="give a model of this project, of SIGMA, of VideoMAE, or its Hugging Face directory",
     )

@@ -11,13 +11,11 @@ missing, left over or of another shape is an error that names it.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
+from pipeline.models import checkpoint_files
 from pipeline.models.classifier import Classifier
 from pipeline.models.sigma import SigmaModel
 from pipeline.models.teacher import FrozenTarget
@@ -137,33 +136,8 @@ def load_pretraining(path: Path | str, *, load_teacher: bool = False) -> SigmaMo
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint: safetensors, or PyTorch's format without unpickling.
-
-    Official `.pth` files hold them under `model` or `module`, beside the training's arguments.
-    """
-    return read_checkpoint(path)[0]
-
-
-def read_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors of a checkpoint as `read_state`, and the training's arguments beside them.
-
-    Where the file has no arguments they are empty.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), {}
-        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values only
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load has no exception of its own
-        raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's tensors")
-    arguments = content.get("args")
-    said = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
-    for key in ("model", "module"):
-        content = content.get(key, content)
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}, said
+    """Read the tensors of any checkpoint (`checkpoint_files.read`)."""
+    return checkpoint_files.read(path)[0]
 
 
 def load_official(

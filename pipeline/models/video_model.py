@@ -25,7 +25,7 @@ from pipeline.clips.pixels import DEVIATION, MEAN, normalise
 from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_file
-from pipeline.models import encoders, geometry, hub, hugging_face
+from pipeline.models import checkpoint_files, encoders, geometry, hub, hugging_face
 from pipeline.models.classifier import Classifier
 from pipeline.models.encoders import Origin
 from pipeline.models.geometry import Hints as Hints
@@ -220,7 +220,7 @@ def _read(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state: dict[str, Tensor] = {}
     arguments: dict[str, Any] = {}
     for file in files:
-        tensors, said = hub.read_checkpoint(file)
+        tensors, said = checkpoint_files.read(file)
         state |= tensors
         arguments |= said
     return state, arguments
