@@ -198,7 +198,9 @@ def test_a_file_that_holds_itself_is_read_to_its_end(tmp_path: Path) -> None:
     [
         torch.ones(1).expand(10**12),
         torch.empty(10**15, device="meta"),
-        torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (10**12,), check_invariants=True),
+        torch.sparse_coo_tensor(
+            torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (10**12,), check_invariants=True
+        ),
     ],
     ids=["repeated", "meta", "sparse"],
 )

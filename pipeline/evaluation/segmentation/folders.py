@@ -7,11 +7,13 @@
 
 Masks are PNG files whose pixels are numbers: 0 is the background, 255 (void) counts nowhere, any
 other an object. YouTube-VOS labels each fifth frame; only frames with a mask are looked at.
+Which files these are, and in which order: `frame_files`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from PIL import Image
 
 from pipeline.configuration.schema import MaskFolder
 from pipeline.errors import UserError
+from pipeline.evaluation.segmentation import frame_files
 from pipeline.files import read_json
 
 Pixels = NDArray[np.uint8]
@@ -40,6 +43,8 @@ class Video:
     id: str
     pictures: tuple[Path, ...]
     masks: tuple[Path, ...]
+    problem: str = ""  # why there are none
+    is_unclear: bool = False  # the files are there, but not which is which
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -91,16 +96,20 @@ def digest(found: list[Video]) -> str:
 
 
 def _video(name: str, pictures: Path, masks: Path) -> Video:
-    shown = {path.stem: path for path in sorted(pictures.glob("*.jpg"))}
-    both = [path for path in sorted(masks.glob("*.png")) if path.stem in shown]
-    return Video(name, tuple(shown[path.stem] for path in both), tuple(both))
+    try:
+        found, problem = frame_files.pairs(pictures, masks)
+    except frame_files.UnclearError as error:
+        return Video(name, (), (), str(error), is_unclear=True)
+    return Video(name, tuple(p for p, _ in found), tuple(m for _, m in found), problem)
 
 
 def _davis_list(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError:
         raise UserError("there is no list of videos", place=str(path), remedy=LAYOUT) from None
+    except UnicodeDecodeError:
+        raise UserError("the list of videos is no text", place=str(path), remedy=LAYOUT) from None
     return _checked([line.strip() for line in lines if line.strip()], path)
 
 
@@ -120,12 +129,16 @@ def _checked(names: list[str], path: Path) -> list[str]:
     if strange or not names:
         problem = f"not a video's name: {strange[0]!r}" if strange else "the list names no video"
         raise UserError(problem, place=str(path), remedy=LAYOUT)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"the list names a video twice: {twice[0]!r}", place=str(path))
     return names
 
 
 def _picture(path: Path) -> Pixels:
     try:
         with Image.open(path) as image:
+            if image.mode[0] in "IF":  # brought to 8 bits, it would be white
+                raise UnreadableError(f"{path.name} has more than 8 bits (mode {image.mode})")
             return np.asarray(image.convert("RGB"))
     except UNREADABLE as error:
         raise UnreadableError(f"{path.name} cannot be read: {_said(error)}") from None
@@ -135,7 +148,10 @@ def _mask(path: Path) -> Pixels:
     try:
         with Image.open(path) as image:
             if image.mode not in {"P", "L", "1"}:
-                raise UnreadableError(f"{path.name} has no numbered pixels (mode {image.mode})")
+                raise UnreadableError(
+                    f"{path.name} has no numbered pixels (mode {image.mode}): masks are PNG files "
+                    "with a palette, or of grey levels 0, 1, 2 ..."
+                )
             return np.asarray(image, dtype=np.uint8)
     except UNREADABLE as error:
         raise UnreadableError(f"{path.name} cannot be read: {_said(error)}") from None

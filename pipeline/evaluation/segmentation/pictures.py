@@ -15,8 +15,7 @@ from PIL import Image
 from pipeline.clips import crops
 from pipeline.evaluation.segmentation import metric
 from pipeline.evaluation.segmentation.clusters import Labels
-from pipeline.evaluation.segmentation.scores import VOID
-from pipeline.evaluation.segmentation.sources import MaskedClip
+from pipeline.evaluation.segmentation.sources import VOID, MaskedClip
 from pipeline.files import atomic_path
 
 Picture = NDArray[np.uint8]

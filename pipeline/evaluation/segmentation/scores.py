@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.configuration.schema import Segmentation
 from pipeline.evaluation.scores import NAMES_KEPT
 from pipeline.evaluation.segmentation import clusters, metric
-from pipeline.evaluation.segmentation.sources import Lost, MaskedClip
+from pipeline.evaluation.segmentation.sources import VOID, Lost, MaskedClip
 
-VOID = 255  # in masks: pixels that count nowhere
 Protocol = Literal["clustering", "over_clustering"]
 MATCHING: dict[Protocol, metric.Matching] = {
     "clustering": "hungarian",
@@ -83,7 +82,9 @@ def answers(
     """Return the segments (T,R,R) of both protocols."""
     present = np.unique(clip.masks[clip.masks != VOID])
     if not (present != metric.BACKGROUND).any():
-        return Lost(clip.id, "no_object", "the masks of the frames looked at show no object")
+        return Lost(
+            clip.id, "no_object", "its objects are too small to be seen at segmentation.resolution"
+        )
     counts = (len(present), settings.clusters)
     frames, resolution = clip.masks.shape[:2]
     found = clusters.segment(tokens, frames, resolution, counts, settings)

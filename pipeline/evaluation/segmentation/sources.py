@@ -19,11 +19,14 @@ from pipeline.clips.workers import in_order
 from pipeline.configuration.schema import Clip, Synthetic
 from pipeline.errors import UserError
 from pipeline.evaluation.segmentation.folders import UnreadableError, Video
+from pipeline.evaluation.segmentation.metric import BACKGROUND
 from pipeline.shards.format import ClipEntry
 from pipeline.videos import synthetic
 
 Pixels = NDArray[np.uint8]
 MIN_FRAMES = 2  # with masks, for a video to be one
+VOID = 255  # in masks: pixels that count nowhere
+MOST_OBJECTS = 64  # of a video
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,16 @@ class FolderSource:
 
     def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
         video = self.videos[place]
+        if not len(video):
+            return Lost(video.id, "unclear" if video.is_unclear else "missing", video.problem)
         if len(video) < MIN_FRAMES:
-            reason = f"{len(video)} frames have both a picture and a mask"
-            return Lost(video.id, "too_short" if len(video) else "missing", reason)
+            return Lost(video.id, "too_short", "one frame has both a picture and a mask")
         try:
             pictures, masks = video.read(sampling.per_segment_centred(len(video), frames, 1)[0])
         except UnreadableError as error:
             return Lost(video.id, "corrupt", str(error))
+        if reason := _no_objects(masks):
+            return Lost(video.id, "no_object", reason)
         whole = crops.Window(0, 0, *masks.shape[1:])
         return MaskedClip(
             video.id, crops.cut(pictures, whole, size), scaled_masks(masks, resolution)
@@ -118,6 +124,22 @@ class EmbeddedSource:
             crops.cut(pictures, window, size),
             scaled_masks(drawn.masks[chosen], resolution),
         )
+
+
+def _no_objects(masks: Pixels) -> str:
+    """Return why the numbers of these masks are no objects'; empty where they are."""
+    numbers = np.unique(masks)
+    objects = numbers[(numbers != BACKGROUND) & (numbers != VOID)]
+    if len(objects) > MOST_OBJECTS:
+        return f"its masks have {len(numbers)} numbers: shades of grey, not numbers of objects"
+    if len(objects):
+        return ""
+    if VOID in numbers:
+        return (
+            f"its masks have no number but {', '.join(map(str, numbers))}, and 255 is void, which "
+            "counts nowhere: objects are 1, 2 ... (255 as 1 for a single one)"
+        )
+    return "the masks of the frames looked at are 0 throughout, the background"
 
 
 def scaled_masks(masks: Pixels, resolution: int) -> Pixels:
