@@ -16,20 +16,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
-
-from braceexpand import braceexpand
 
 from pipeline.files import disk_full, read_json, write_json
 from pipeline.records import Outcome
 from pipeline.videos import archive_formats
 from pipeline.videos.archive_formats import Damaged, Member
 from pipeline.videos.download import Fetched, local
+from pipeline.videos.members import MARK as MARK
+from pipeline.videos.members import parts as parts
+from pipeline.videos.members import split as split
 
-MARK = "!/"
-SUFFIXES = (
-    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".zip", ".rar",
-)  # fmt: skip
 SLACK = 2**28  # bytes that any archive may grow to, however small it is
 BLOCK = 2**20
 PER_MEMBER = 512  # bytes that an empty member counts for: a million of them is no small thing
@@ -37,28 +33,6 @@ PER_MEMBER = 512  # bytes that an empty member counts for: a million of them is 
 
 class _Bomb(Exception):  # noqa: N818 - of the archive, not of ours
     """The archive grows to more than it may."""
-
-
-def split(source: str) -> tuple[str, str] | None:
-    """Return archive and member of `ARCHIVE!/MEMBER`; None for the path or address of a file.
-
-    MEMBER may have a `!/` of its own, where an archive lies in an archive. A folder may be called
-    `name!`: so what is before `!/` must be called as archives are, or be a pattern of parts.
-    """
-    archive, mark, member = source.partition(MARK)
-    if not mark or not member:
-        return None
-    name = urlsplit(archive).path if "://" in archive else archive
-    is_archive = name.lower().endswith(SUFFIXES) or ("{" in archive and "}" in archive)
-    return (archive, member) if is_archive else None
-
-
-def parts(archive: str) -> list[str]:
-    """Return the paths or addresses that an archive consists of: one, or those of its pattern."""
-    try:
-        return list(braceexpand(archive)) if "{" in archive else [archive]
-    except ValueError:  # braces that do not match are part of the name
-        return [archive]
 
 
 @dataclass(frozen=True)

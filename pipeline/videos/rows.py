@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.videos import addresses
+from pipeline.videos import members, redaction
 
 SOURCES = ("path", "url", "youtube_id", "synthetic")
 COLUMNS = ("id", *SOURCES, "start", "end", "label", "split", "sha256")
@@ -18,6 +18,7 @@ SPLITS = ("train", "val", "test")
 ID_RULE = "an id is a file name: 1 to 160 of A-Z a-z 0-9 _ - and ., the first not a ."
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,159}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
 class Row(NamedTuple):
@@ -79,7 +80,7 @@ def check(known: Sequence[str], extra: Mapping[str, str], prefix: str) -> Row | 
         problems.append(f"start {first or 0.0:g} is not before end {last:g}")
     if split not in SPLITS:
         if split:
-            problems.append(f"split {split!r} is none of {', '.join(SPLITS)}")
+            problems.append(f"split {split[:30]!r} is none of {', '.join(SPLITS)}")
         split = "train"
     if sha256:
         sha256 = sha256.lower()
@@ -89,6 +90,9 @@ def check(known: Sequence[str], extra: Mapping[str, str], prefix: str) -> Row | 
         return Unusable(problems, clip_id)
     if path:
         path = os.path.normpath(path if path.startswith("/") else prefix + path)
+    if "://" in label or any("://" in value for value in extra.values()):
+        label = redaction.redact_text(label)
+        extra = {name: redaction.redact_text(value) for name, value in extra.items()}
     return Row(clip_id, path, url, youtube_id, synthetic, first, last, label, split, sha256, extra)
 
 
@@ -100,11 +104,22 @@ def _source_problems(path: str, url: str, youtube_id: str, synthetic: str) -> Se
         if count:
             return [f"has {count} sources ({given}) where one is needed"]
         return [f"has no source: fill one of {', '.join(SOURCES)}"]
-    if url and (problem := addresses.problem(addresses.scheme_of(url))):
-        return [f"url {url[:60]!r} {problem}"]
-    if "\0" in path or "\n" in path:
-        return ["path holds a character that no path can have"]
+    if url and (fault := members.fault(url, is_address=True)):
+        return [f"url {redaction.redact_any(url)[:60]!r} {fault}"]
+    if path and (fault := _path_fault(path)):
+        return [f"path {redaction.redact_text(path)[:60]!r} {fault}"]
+    if youtube_id and not _YOUTUBE_ID.fullmatch(youtube_id):
+        shown = redaction.redact_text(youtube_id)[:30]
+        return [f"youtube_id {shown!r} is not 11 of A-Z a-z 0-9 _ and -"]
     return ()
+
+
+def _path_fault(path: str) -> str:
+    if "\0" in path or "\n" in path:
+        return "holds a character that no path can have"
+    if "://" in path.partition(members.MARK)[0]:
+        return "is an address: it belongs into the column url"
+    return members.fault(path, is_address=False)
 
 
 def _seconds(name: str, text: str, problems: list[str]) -> float | None:

@@ -278,15 +278,16 @@ def test_parts_of_youtube_videos_are_clips_of_their_own(
     for again."""
     options = ["-c:v", "libx264", "-g", "30", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
     body = make_video("yt.mp4", 150, *options).read_bytes()
-    server.answers["/good"] = lambda handler, n: handler.file(body)
-    server.answers["/gone"] = lambda handler, n: handler.reply(404)
-    server.answers["/busy"] = lambda handler, n: handler.reply(429)
+    good, gone, busy = "good_______", "gone_______", "busy_______"
+    server.answers[f"/{good}"] = lambda handler, n: handler.file(body)
+    server.answers[f"/{gone}"] = lambda handler, n: handler.reply(404)
+    server.answers[f"/{busy}"] = lambda handler, n: handler.reply(429)
     address = YOUTUBE.model_copy(update={"address": server.url("/"), "refusals": 9})
     fetch = SETTINGS.model_copy(update={"youtube": address, "retries": 0, "timeout_s": 9})
     data = params.data.model_copy(update={"download": fetch})
     asked = params.model_copy(update={"data": data})
-    lines = ("id,youtube_id,start,end", "a,good,1,3", "b,good,2.5,4", "c,good,,", "d,gone,1,2",
-             "e,busy,1,2")  # fmt: skip
+    lines = ("id,youtube_id,start,end", f"a,{good},1,3", f"b,{good},2.5,4", f"c,{good},,",
+             f"d,{gone},1,2", f"e,{busy},1,2")  # fmt: skip
     for run in range(2):
         clips = stage(asked, *lines)
         assert [clips[n].outcome.value for n in "abcde"] == [
@@ -297,10 +298,10 @@ def test_parts_of_youtube_videos_are_clips_of_their_own(
             (None, 1.5),
             (None,) * 2,
         ]
-        assert [clips[n].source for n in "abc"] == ["good@1-3", "good@2.5-4", "good"]
+        assert [clips[n].source for n in "abc"] == [f"{good}@1-3", f"{good}@2.5-4", good]
         assert len({clips[n].file for n in "abc"}) == 3
         if run == 0:
             first = server.requests.copy()
-    assert server.requests["/good"] == first["/good"]
-    assert server.requests["/gone"] == first["/gone"]
-    assert server.requests["/busy"] > first["/busy"]
+    assert server.requests[f"/{good}"] == first[f"/{good}"]
+    assert server.requests[f"/{gone}"] == first[f"/{gone}"]
+    assert server.requests[f"/{busy}"] > first[f"/{busy}"]
