@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import io
-import lzma
 import stat
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
+
+from pipeline.errors import UserError
 
 ZIP, RAR = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), b"Rar!\x1a\x07"
 LINK = "is a link: refused"
@@ -21,12 +20,7 @@ DEVICE = "is a device or the like: refused"
 
 
 HEADER = 2**20  # bytes that a member's name and the like may take: they are read into memory
-
-# What the readers of Python raise for a damaged file; `bz2` raises an OSError without a number.
-BROKEN = (
-    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
-    NotImplementedError, ValueError,
-)  # fmt: skip
+HEADERS = 16  # of one member, one after the other
 
 
 class Damaged(Exception):  # noqa: N818 - of the archive, not of ours
@@ -42,6 +36,8 @@ class Member(NamedTuple):
     size: int  # bytes, as the archive says; what `open` gives may differ
     refusal: str  # why it is not unpacked; empty for a plain file
     open: Callable[[], IO[bytes]]
+    sparse: bool = False  # most of its bytes may be in no archive, nor on any disk
+    skipped: int = 0  # bytes that are read all the same where it is refused
 
 
 def members(archive: Sequence[Path]) -> Iterator[Member]:
@@ -64,12 +60,14 @@ def members(archive: Sequence[Path]) -> Iterator[Member]:
         found = _tar(archive)
     try:
         yield from found
-    except BROKEN as error:
-        raise Damaged(str(error) or type(error).__name__) from None
+    except (Damaged, UserError):
+        raise
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None:  # of `bz2`
             raise Damaged(str(error)) from None
         raise
+    except Exception as error:  # noqa: BLE001 - the readers raise much that is not documented
+        raise Damaged(str(error) or type(error).__name__) from None
 
 
 def volumes(archive: Sequence[Path]) -> Sequence[Path]:
@@ -144,20 +142,41 @@ def _opened(archive: Sequence[Path]) -> IO[bytes]:
     return io.BufferedReader(_Joined(archive), buffer_size=2**20)
 
 
-class _Entry(tarfile.TarInfo):
-    """A member of a tar whose name and the like are of a reasonable size."""
+class _Headers:
+    """A tar's file while the headers of one member are read: these are kept in memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.left, self.count = file, HEADER, 0
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int) -> bytes:
+        self.left -= size
+        if self.left < 0:
+            raise tarfile.ReadError(f"headers of more than {HEADER:,} bytes")
+        return self.file.read(size)
+
+
+class Entry(tarfile.TarInfo):
+    """A member of a tar whose name and the like are of a reasonable size and number."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        long = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.SOLARIS_XHDTYPE}
-        if self.type in long | {tarfile.XHDTYPE, tarfile.XGLTYPE} and self.size > HEADER:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+        """Read what belongs to the header; where that is a member's name, the member is next."""
+        file: Any = tar.fileobj
+        headers = file if isinstance(file, _Headers) else _Headers(file)
+        headers.count += 1
+        if headers.count > HEADERS:
+            raise tarfile.ReadError(f"a member of more than {HEADERS} headers")
+        tar.fileobj = headers  # type: ignore[assignment]
+        try:
+            return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+        finally:
+            tar.fileobj = file
 
 
 def _tar(archive: Sequence[Path]) -> Iterator[Member]:
     with (
         _opened(archive) as handle,
-        tarfile.open(fileobj=handle, mode="r:*", tarinfo=_Entry) as tar,
+        tarfile.open(fileobj=handle, mode="r:*", tarinfo=Entry) as tar,
     ):
         yield from tar_members(tar)
         # `tarfile` takes a header that makes no sense for the end of the archive.
@@ -176,7 +195,10 @@ def tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
             continue
         link = LINK if entry.issym() or entry.islnk() else ""
         refusal = link or ("" if entry.isreg() else DEVICE)
-        yield Member(entry.name, entry.size, refusal, _of_tar(tar, entry))
+        has_data = entry.isreg() or entry.type not in tarfile.SUPPORTED_TYPES  # as `tarfile` reads
+        skipped = entry.size if has_data else 0
+        opened = _of_tar(tar, entry)
+        yield Member(entry.name, entry.size, refusal, opened, entry.issparse(), skipped)
 
 
 def _of_tar(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], IO[bytes]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from pipeline.errors import UserError
-from pipeline.videos.archive_formats import LINK, Damaged, Member, tar_members
+from pipeline.videos.archive_formats import LINK, Damaged, Entry, Member, tar_members
 
 
 def members(archive: Path) -> Iterator[Member]:
@@ -56,13 +56,13 @@ def _is_volume(archive: Path) -> bool:
     version 5 writes its fields as numbers of variable length, 7 bits to a byte.
     """
     with archive.open("rb") as handle:
-        start = handle.read(64)
+        start = handle.read(64).ljust(64, b"\0")
     if start[6] == 0:
         return bool(start[10] & 1)
     numbers, position = [], 12  # after the signature and the header's checksum
     for _ in range(5):  # size, kind, flags, size of what is extra or the archive's flags
         number = shift = 0
-        while True:
+        while position < len(start):
             byte = start[position]
             number |= (byte & 127) << shift
             position, shift = position + 1, shift + 7
@@ -77,7 +77,10 @@ def _with_bsdtar(bsdtar: str, archive: Path) -> Iterator[Member]:
     """Let bsdtar turn the archive into a tar, which is read while it comes."""
     command = [bsdtar, "-cf", "-", "--format", "pax", f"@{archive.absolute()}"]
     try:
-        with _output(command) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with (
+            _output(command) as stream,
+            tarfile.open(fileobj=stream, mode="r|", tarinfo=Entry) as tar,
+        ):
             yield from tar_members(tar)
     except Damaged as error:
         error.whole = True  # it fills with zeros what it cannot read, and says so in the end

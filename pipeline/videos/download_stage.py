@@ -15,11 +15,15 @@ from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.videos import download, manifest
+from pipeline.videos import download, leftovers, manifest
+from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched
 from pipeline.videos.journal import Journal
 from pipeline.videos.manifest import Row
 from pipeline.videos.sources import Source, Sources, source_of
+
+# How decode may call what is the half of a video.
+CUT = {Outcome.CORRUPT, Outcome.TOO_SHORT, Outcome.NO_VIDEO_STREAM, Outcome.NOT_A_VIDEO}
 
 
 def run(params: Params, chunk: int) -> None:
@@ -38,11 +42,21 @@ def run(params: Params, chunk: int) -> None:
         )
     rows = _rows(listed)
     sources = [source_of(row, params.data) for row in rows]
-    with (
-        Journal(layout.videos(chunk) / "journal.jsonl") as journal,
-        Progress(f"download {chunk}", len(set(sources)), "videos") as progress,
-    ):
-        got = Sources(params.data, layout.videos(chunk), journal, progress).fetch(rows)
+    videos = layout.videos(chunk)
+    claim = Claim(videos)
+    claim.wait(lambda: print(f"waiting for the job that downloads chunk {chunk}", flush=True))
+    try:
+        if chunk == 0:  # one job does it for all: the folders may hold a million files
+            for kind in ("web", "youtube"):
+                leftovers.sweep(layout.shared(kind))
+        damaged = _damaged(layout.decoded(chunk))
+        with (
+            Journal(videos / "journal.jsonl") as journal,
+            Progress(f"download {chunk}", len(set(sources)), "videos") as progress,
+        ):
+            got = Sources(params.data, videos, journal, progress, damaged).fetch(rows)
+    finally:
+        claim.release()
     clips = [_record(row, source, got[source]) for row, source in zip(rows, sources, strict=True)]
     ChunkManifest(stage="download", chunk=chunk, clips=clips).write(layout.downloaded(chunk))
 
@@ -52,6 +66,15 @@ def _rows(listed: Path) -> list[Row]:
     if listed.read_bytes().count(b"\n") <= 1:
         return []
     return manifest.read(listed, folder="")
+
+
+def _damaged(decoded: Path) -> frozenset[str]:
+    """Return the clips whose files could not be decoded to their end, when that was last tried."""
+    try:
+        clips = ChunkManifest.read(decoded).clips
+    except (UserError, ValueError):  # it was never tried, or by another version
+        return frozenset()
+    return frozenset(clip.id for clip in clips if clip.stage == "decode" and clip.outcome in CUT)
 
 
 def _record(row: Row, source: Source, fetched: Fetched) -> ClipRecord:

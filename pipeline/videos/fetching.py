@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.configuration.schema import Download
+from pipeline.records import Outcome
+from pipeline.videos import addresses
 from pipeline.videos.addresses import WEB, scheme_of
 from pipeline.videos.download import Fetched
 
 if TYPE_CHECKING:
-    from pipeline.videos.web import Request
+    from pipeline.videos.request import Request
 
 
 def fetch(
@@ -20,13 +22,23 @@ def fetch(
 ) -> None:
     """Fetch files from the web and from stores; call `take(target, what became of it)` as they end.
 
+    Wherever an address comes from (a row, the pattern of an archive's parts), only those that a
+    list may hold are asked for.
+
     Raises:
-        UserError: the package for a scheme is not installed, or the disk is full.
+        UserError: this project's package for a scheme is not installed, or the disk is full.
     """
-    web = [request for request in requests if scheme_of(request.url) in WEB]
+    good: list[Request] = []
+    for request in requests:
+        if fault := addresses.fault(request.url):
+            reason = f"bad address: {fault.removeprefix('is a bad address: ')}"
+            take(request.target, Fetched(Outcome.FAILED, reason[:200]))
+        else:
+            good.append(request)
+    web = [request for request in good if scheme_of(request.url) in WEB]
     if web:
         asyncio.run(_from_web(web, settings, take))
-    stored = [request for request in requests if scheme_of(request.url) not in WEB]
+    stored = [request for request in good if scheme_of(request.url) not in WEB]
     if stored:
         from pipeline.videos import remote
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from pipeline.files import read_json, write_json
 from pipeline.records import Outcome
-from pipeline.videos.download import Fetched
+from pipeline.videos.download import Fetched, note_length
+
+Version = dict[str, str]  # what tells one version of a file from another, by name
 
 
 def place(folder: Path, address: str, suffix: str = "") -> Path:
@@ -22,12 +23,21 @@ def place(folder: Path, address: str, suffix: str = "") -> Path:
 
     It is known again by people, and one of 256 sub-folders keeps the folder small.
     """
-    name = Path(unquote(urlsplit(address).path.rpartition("/")[2]))
+    name = PurePosixPath(end_of(address))
     stem = re.sub(r"[^A-Za-z0-9-]+", "_", name.stem)[:60]
     if not suffix and re.fullmatch(r"\.[A-Za-z0-9]{1,5}", name.suffix):
         suffix = name.suffix.lower()
-    digest = hashlib.sha256(address.encode()).hexdigest()
+    digest = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()
     return folder / digest[:2] / f"{stem}-{digest[:16]}{suffix}"
+
+
+def end_of(address: str) -> str:
+    """Return how the file at an address is called there; several may be called the same."""
+    try:
+        path = urlsplit(address).path
+    except ValueError:  # whoever asks for the file will say what is wrong with the address
+        path = address
+    return unquote(path).rpartition("/")[2]
 
 
 class Partial:
@@ -38,50 +48,52 @@ class Partial:
     """
 
     def __init__(self, address: str, target: Path, token: str) -> None:
-        self.address, self.target = address, target
+        self.target = target
+        # The address may hold a password.
+        self._of = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()
         self.path = target.with_name(f"{target.name}.{token}.part")
         self.note = target.with_name(f"{target.name}.part.json")
         self.target.parent.mkdir(parents=True, exist_ok=True)
 
-    def begun(self) -> tuple[int, str]:
-        """Return how many bytes there are, and of which version of the file; (0, "") for none."""
+    def begun(self) -> tuple[int, Version]:
+        """Return how many bytes there are, and of which version of the file; (0, {}) for none."""
         try:
             note = read_json(self.note)
             part = self.target.with_name(Path(note["part"]).name)
-            validator = str(note["validator"]) if note["url"] == self.address else ""
+            known = dict(note["version"]) if note["of"] == self._of else {}
             if part != self.path:  # of a job that was killed
-                if validator:
+                if known:
                     shutil.copyfile(part, self.path)
-                    self._write_note(validator)
+                    self._write_note(known)
                 part.unlink(missing_ok=True)
-            return (self.path.stat().st_size, validator) if validator else (0, "")
-        except (OSError, json.JSONDecodeError, LookupError, TypeError):
-            return 0, ""
+            return (self.path.stat().st_size, known) if known else (0, {})
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return 0, {}
 
-    def restart(self, validator: str) -> IO[bytes]:
-        """Open for the whole file, whose version is called `validator` (empty: has no name)."""
+    def restart(self, version: Version) -> IO[bytes]:
+        """Open for the whole file, of this version (empty: nothing can tell it from another)."""
         self.path.unlink(missing_ok=True)
-        self._write_note(validator)
+        self._write_note(version)
         return self.path.open("wb")
 
     def resume(self) -> IO[bytes]:
         """Open for the rest of the file."""
         return self.path.open("ab")
 
-    def finish(self, inspect: Callable[[Path], Fetched]) -> Fetched:
+    def finish(self, inspect: Callable[[Path], Fetched], *, length_known: bool) -> Fetched:
         """Give the file its name, if `inspect` finds it good."""
         fetched = inspect(self.path)
         if fetched.outcome is not Outcome.OK:
             self.discard()
             return fetched
+        note_length(self.target, known=length_known)
         self.path.replace(self.target)
         self.note.unlink(missing_ok=True)
-        return replace(fetched, file=self.target.as_posix())
+        return replace(fetched, file=self.target.as_posix(), length_known=length_known)
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
-    def _write_note(self, validator: str) -> None:
-        note = {"url": self.address, "validator": validator, "part": self.path.name}
-        write_json(self.note, note)
+    def _write_note(self, version: Version) -> None:
+        write_json(self.note, {"of": self._of, "version": version, "part": self.path.name})

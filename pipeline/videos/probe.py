@@ -34,12 +34,16 @@ def not_a_video(path: Path) -> str:
     for signature, name in _SIGNATURES.items():
         if start.startswith(signature):
             return f"{name}, not a video"
-    text = start.removeprefix(b"\xef\xbb\xbf")
-    if _PAGE.match(text):
+    if is_page(start):
         return "a web page, not a video"
-    if _is_text(text) and not start.startswith(b"YUV4MPEG2"):
+    if is_text(start) and not start.startswith(b"YUV4MPEG2"):
         return "a text file, not a video"
     return ""
+
+
+def is_page(start: bytes) -> bool:
+    """Whether a file that begins so is a web page."""
+    return _PAGE.match(start.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
 def riff_cut_short(path: Path) -> bool:
@@ -54,7 +58,9 @@ def riff_cut_short(path: Path) -> bool:
     return start[:4] == b"RIFF" and not unknown and size + 8 > path.stat().st_size
 
 
-def _is_text(start: bytes) -> bool:
+def is_text(start: bytes) -> bool:
+    """Whether a file that begins so can be a text, as far as that shows."""
+    start = start.removeprefix(b"\xef\xbb\xbf")
     if start.translate(None, _PRINTABLE):
         return False
     try:

@@ -1,9 +1,10 @@
-"""Files at addresses that fsspec knows: `s3://`, `gs://`, `sftp://`, `hf://`, `file://`, ..."""
+"""Files at addresses of the stores that fsspec reads: `s3://`, `gs://`, `sftp://`, `hf://`, ..."""
 
 from __future__ import annotations
 
 import functools
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -13,12 +14,17 @@ from pipeline.files import disk_full
 from pipeline.records import Outcome
 from pipeline.videos.addresses import scheme_of
 from pipeline.videos.claims import Claim
-from pipeline.videos.download import Fetched, present
+from pipeline.videos.download import Fetched, described, failed, present
 from pipeline.videos.parallel import as_they_end
 from pipeline.videos.partial import Partial
-from pipeline.videos.web import FIRST_WAIT_S, Request
+from pipeline.videos.request import Allowance, Request, TooLarge
+from pipeline.videos.watch import Watch, watched
+from pipeline.videos.web import FIRST_WAIT_S
 
 BLOCK = 2**20
+SLOWEST = 2**16  # bytes a second; a block that comes more slowly counts as no answer
+READ_AHEAD = 6 * 2**20  # bytes that fsspec may fetch before it gives us a block
+START_S = 10.0  # that a store's client may take by itself, as it starts on a busy machine
 EXTRAS = {"s3": "cloud", "s3a": "cloud", "gs": "cloud", "gcs": "cloud"}  # of this project
 
 
@@ -26,7 +32,8 @@ def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple
     """Yield each request with what became of it, as they end.
 
     Raises:
-        UserError: the package for a scheme is not installed, or the disk is full.
+        UserError: the package for a scheme that is an extra of this project is not installed, or
+            the disk is full.
     """
     yield from as_they_end(
         functools.partial(_fetch, settings=settings), requests, settings.connections
@@ -35,87 +42,162 @@ def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple
 
 def _fetch(request: Request, settings: Download) -> Fetched:
     """Fetch the file, unless another job does; then wait for that one."""
-    system, path = _system(request.url, settings)
-    claim = Claim(request.target)
-    claim.wait()
     try:
-        if found := present(request.target, request.sha256s, request.inspect):
-            return found
-        for attempt in range(1, settings.retries + 2):
-            fetched = _attempt(request, system, path, claim.token)
-            if fetched.outcome is not Outcome.UNREACHABLE or attempt > settings.retries:
-                return fetched
-            time.sleep(FIRST_WAIT_S * 2.0 ** (attempt - 1))
-        raise AssertionError("unreachable")
-    finally:
-        claim.release()
+        store = _store(scheme_of(request.url))
+        if isinstance(store, Fetched):
+            return store
+        claim = Claim(request.target)
+        claim.wait()
+        try:
+            return present(
+                request.target, request.sha256s, request.inspect, request.cut_short
+            ) or _try(request, settings, store)
+        finally:
+            claim.release()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+        return failed(error)
 
 
-def _system(url: str, settings: Download) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
+def _store(scheme: str) -> Any | Fetched:
+    """Return fsspec's class for a scheme; it follows no `::` to another, as `url_to_fs` would."""
+    from fsspec import get_filesystem_class
 
-    scheme = scheme_of(url)
     try:
-        system, path = url_to_fs(url, **settings.storage.get(scheme, {}))
+        return get_filesystem_class(scheme)
     except ImportError as error:
-        extra = EXTRAS.get(scheme)
-        remedy = f"pip install 'sigma-pipeline[{extra}]'" if extra else str(error)
-        raise UserError(
-            f"the package that reads {scheme}:// addresses is not installed",
-            place=url,
-            remedy=remedy,
-        ) from None
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{scheme}:// addresses cannot be read: {error}"[:300],
-            place=url,
-            remedy=f"see data.download.storage.{scheme}",
-        ) from None
-    return system, path
+        problem = f"the package that reads {scheme}:// addresses is not installed"
+        if extra := EXTRAS.get(scheme):
+            remedy = f"pip install 'sigma-pipeline[{extra}]'"
+            raise UserError(problem, place=f"{scheme}://", remedy=remedy) from None
+        return Fetched(Outcome.FAILED, f"{problem}: {error}"[:200])
 
 
-def _attempt(request: Request, system: Any, path: str, token: str) -> Fetched:
-    part = Partial(request.url, request.target, token)
+def _try(request: Request, settings: Download, store: Any) -> Fetched:
+    """Try until the file is there, the retries are used up, or there is no hope."""
+    for attempt in range(1, settings.retries + 2):
+        fetched = _attempt(request, settings, store)
+        if fetched.outcome is not Outcome.UNREACHABLE or attempt > settings.retries:
+            return fetched
+        # What is open to the store may be what is broken.
+        store.clear_instance_cache()
+        time.sleep(FIRST_WAIT_S * 2.0 ** (attempt - 1))
+    raise AssertionError("unreachable")
+
+
+def _attempt(request: Request, settings: Download, store: Any) -> Fetched:
+    """Fetch the file, or the rest of it, once."""
+    # A name of its own: a call that was given up may still be writing.
+    part = Partial(request.url, request.target, uuid.uuid4().hex[:12])
+    transfer = _Transfer(request, settings, store, part)
     try:
-        info = system.info(path)
-        if info["type"] != "file":
-            return Fetched(Outcome.NOT_A_VIDEO, "a folder, not a video")
-        size, version = info.get("size"), str(system.ukey(path))
-        done, begun = part.begun()
-        with system.open(path, "rb") as source:
-            if done and begun == version:
-                source.seek(done)
-                handle = part.resume()
-            else:
-                done, handle = 0, part.restart(version)
-            with handle:
-                done += _copy(source, handle)
-        if size is not None and done != size:
-            if done > size:
-                part.discard()
-            reason = f"the store promised {size:,} bytes and sent {done:,}"
-            return Fetched(Outcome.UNREACHABLE, reason)
-        return part.finish(request.inspect)
+        watched(transfer.run, settings.timeout_s + START_S)
     except FileNotFoundError:
         return Fetched(Outcome.MISSING, "the store has no such file")
     except PermissionError as error:
-        return Fetched(Outcome.FORBIDDEN, f"the store refuses: {error}"[:200])
-    except OSError as error:
+        return Fetched(Outcome.FORBIDDEN, described(error, "the store refuses: "))
+    except TooLarge as error:
+        part.discard()
+        return Fetched(Outcome.FAILED, str(error))
+    except TimeoutError:
+        reason = f"the store cannot be read: no answer within {settings.timeout_s:g} s"
+        return Fetched(Outcome.UNREACHABLE, reason)
+    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
         if full := disk_full(error, request.target.parent):
             raise full from None
-        return Fetched(Outcome.UNREACHABLE, _said(error))
-    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
-        outcome = Outcome.FORBIDDEN if "redentials" in repr(error) else Outcome.UNREACHABLE
-        return Fetched(outcome, _said(error))
+        return Fetched(_outcome(error), described(error, "the store cannot be read: "))
+    if transfer.problem:
+        return transfer.problem
+    known = transfer.length_known or bool(request.sha256s)
+    return part.finish(request.inspect, length_known=known)
 
 
-def _copy(source: IO[bytes], target: IO[bytes]) -> int:
+def _outcome(error: Exception) -> Outcome:
+    said = repr(error)
+    if "redentials" in said or said.startswith("error_perm('530"):  # FTP: not logged in
+        return Outcome.FORBIDDEN
+    if said.startswith("error_perm('550"):
+        return Outcome.MISSING
+    return Outcome.UNREACHABLE
+
+
+class _Transfer:
+    """One attempt: all that a store's own code does."""
+
+    def __init__(self, request: Request, settings: Download, store: Any, part: Partial) -> None:
+        self.request, self.settings, self.store, self.part = request, settings, store, part
+        self.allowance = request.allowance or Allowance(settings.max_bytes)
+        self.problem: Fetched | None = None  # why the part is not the file
+        self.length_known = False
+
+    def run(self, watch: Watch) -> None:
+        """Make the part whole, or say what the problem is; `watch` limits each step."""
+        system = self._system()
+        if system is None:
+            return
+        path = system._strip_protocol(self.request.url)
+        info = system.info(path)
+        if info["type"] != "file":
+            self.problem = Fetched(Outcome.NOT_A_VIDEO, "a folder, not a video")
+            return
+        size, version = info.get("size"), {"ukey": str(system.ukey(path))}
+        self.length_known = size is not None
+        self.allowance.check(self.request.target, size or 0)
+        watch.next(self.settings.timeout_s + START_S)
+        done, begun = self.part.begun()
+        with system.open(path, "rb") as source:
+            if done and begun == version:
+                source.seek(done)
+                handle = self.part.resume()
+            else:
+                done, handle = 0, self.part.restart(version)
+            with handle:
+                copied = _copy(source, _Limited(handle, self, watch, done))
+        done += copied
+        if size is not None and done != size:
+            if done > size:
+                self.part.discard()
+            reason = f"the store promised {size:,} bytes and sent {done:,}"
+            self.problem = Fetched(Outcome.UNREACHABLE, reason)
+
+    def _system(self) -> Any:
+        scheme = scheme_of(self.request.url)
+        try:
+            said = self.store._get_kwargs_from_urls(self.request.url)
+            given = self.settings.storage.get(scheme, {})
+            return self.store(**_limits(scheme, self.settings.timeout_s) | said | given)
+        except (ValueError, TypeError) as error:
+            text = described(error, f"{scheme}:// addresses cannot be read: ")
+            self.problem = Fetched(Outcome.FAILED, f"{text} (see data.download.storage.{scheme})")
+            return None
+
+
+def _limits(scheme: str, seconds: float) -> dict[str, Any]:
+    """Return the options by which a store's own client gives up a silent server."""
+    if scheme == "ftp":
+        return {"timeout": seconds}
+    if scheme in ("sftp", "ssh"):
+        return {"timeout": seconds, "banner_timeout": seconds, "auth_timeout": seconds}
+    return {}
+
+
+class _Limited:
+    """Writes to a part what may still come."""
+
+    def __init__(self, handle: IO[bytes], transfer: _Transfer, watch: Watch, size: int) -> None:
+        self.handle, self.transfer, self.watch, self.size = handle, transfer, watch, size
+        self.block_s = transfer.settings.timeout_s + READ_AHEAD / SLOWEST
+
+    def write(self, block: bytes) -> int:
+        self.watch.next(self.block_s)
+        self.size += len(block)
+        self.transfer.allowance.check(self.transfer.request.target, self.size)
+        return self.handle.write(block)
+
+
+def _copy(source: IO[bytes], target: _Limited) -> int:
+    """Copy to the end; return the bytes."""
     count = 0
+    target.write(b"")  # the first block may take as long as any
     while block := source.read(BLOCK):
-        target.write(block)
-        count += len(block)
+        count += target.write(block)
     return count
-
-
-def _said(error: Exception) -> str:
-    return f"the store cannot be read: {type(error).__name__}: {error}"[:200]

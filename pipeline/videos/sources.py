@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import Outcome
 from pipeline.videos import archives, download, fetching
+from pipeline.videos.archives import FETCHES, Unpacked
 from pipeline.videos.download import Fetched
 from pipeline.videos.journal import Journal
 from pipeline.videos.manifest import Row
@@ -39,8 +40,17 @@ def source_of(row: Row, data: Data) -> Source:
 class Sources:
     """Gets the sources of one chunk; `videos` is the folder for what it makes itself."""
 
-    def __init__(self, data: Data, videos: Path, journal: Journal, progress: Progress) -> None:
+    def __init__(
+        self,
+        data: Data,
+        videos: Path,
+        journal: Journal,
+        progress: Progress,
+        damaged: Collection[str] = (),
+    ) -> None:
+        """`damaged`: clips that the decode stage found damaged when it last ran."""
         self.data, self.videos, self.journal, self.progress = data, videos, journal, progress
+        self.damaged = damaged
         self.layout = DataLayout(data.name)
         self.got: dict[Source, Fetched] = {}
         self.lost = 0
@@ -72,7 +82,13 @@ class Sources:
         except (OSError, ValueError):
             stamp = ""
         known = self._known(source, stamp)
-        self._take(source, known or look(Path(path)), stamp, new=not known)
+        self._take(source, known or self._looked(look, Path(path)), stamp, new=not known)
+
+    def _looked(self, look: Callable[[Path], Fetched], path: Path) -> Fetched:
+        try:
+            return look(path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            return download.failed(error)
 
     def _synthetic(self, wanted: dict[Source, list[Row]]) -> None:
         if not wanted:
@@ -101,28 +117,42 @@ class Sources:
         """Fetch what is on the web, or in a store, into the folder that all chunks share."""
         if not wanted:
             return
-        from pipeline.videos.web import Request
+        from pipeline.videos.request import Request
 
         missing: dict[Path, Source] = {}
         requests = []
         for source, rows in wanted.items():
             known = self._known(source, "")
             hashes = frozenset(row.sha256 for row in rows if row.sha256)
-            if known and (not hashes or known.sha256 in hashes):
+            cut_short = self._cut_short(known, rows)
+            if known and not cut_short and (not hashes or known.sha256 in hashes):
                 self._take(source, known, "", new=False)
                 continue
             target = place(self.layout.shared("web"), source[1])
             missing[target] = source
-            requests.append(Request(source[1], target, hashes))
+            requests.append(Request(source[1], target, hashes, cut_short))
 
         def take(target: Path, fetched: Fetched) -> None:
             self._take(missing[target], fetched, "", new=True)
 
         fetching.fetch(requests, self.data.download, take)
 
+    def _cut_short(self, known: Fetched | None, rows: Iterable[Row]) -> str:
+        """Return the hash of a file that came without a length, and cannot be decoded to its end.
+
+        It may have been the half of one, so it is fetched again, though not for ever.
+        """
+        if known is None or not any(row.id in self.damaged for row in rows):
+            return ""
+        return known.sha256 if 0 < download.fetches(Path(known.file)) < FETCHES else ""
+
     def _member(self, source: Source) -> None:
         """Get a file in an archive, which is unpacked whole if it was not yet."""
-        unpacked, member = self.archives.find(source[1])
+        unpacked: Unpacked | Fetched
+        try:
+            unpacked, member = self.archives.find(source[1])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            unpacked, member = download.failed(error), ""
         if isinstance(unpacked, Fetched):
             self._take(source, unpacked, "", new=True)
         else:
@@ -154,18 +184,18 @@ class Sources:
             self._take(source, fetched, "", new=True)
             if fetched.outcome in youtube.FINAL:
                 said = {"outcome": fetched.outcome.value, "reason": fetched.reason}
-                self.journal.add(" ".join(source), stamp=asked_as, **said)
+                self.journal.add(_key(source), stamp=asked_as, **said)
 
     def _gone(self, source: Source, asked_as: str) -> Fetched | None:
         """Return why a video will not be had, if that was found out before."""
-        entry = self.journal.get(" ".join(source))
+        entry = self.journal.get(_key(source))
         if "outcome" not in entry or entry["stamp"] != asked_as:
             return None
         return Fetched(Outcome(entry["outcome"]), entry["reason"])
 
     def _known(self, source: Source, stamp: str) -> Fetched | None:
         """Return what the journal has of a source, if that is still there."""
-        entry = self.journal.get(" ".join(source))
+        entry = self.journal.get(_key(source))
         if not entry or entry["stamp"] != stamp or "file" not in entry:
             return None
         path = Path(entry["file"])
@@ -181,5 +211,13 @@ class Sources:
         elif new:
             entry = {"file": fetched.file, "sha256": fetched.sha256, "bytes": fetched.bytes}
             cut = {"cut": True} if fetched.cut else {}
-            self.journal.add(" ".join(source), stamp=stamp, **entry, **cut)
+            self.journal.add(_key(source), stamp=stamp, **entry, **cut)
         self.progress.advance(1, lost=self.lost)
+
+
+def _key(source: Source) -> str:
+    """Return a source's key in the journal; an address may hold a password."""
+    kind, value = source
+    if "://" in value:
+        value = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+    return f"{kind} {value}"

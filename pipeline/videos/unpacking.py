@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import shutil
+import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.schema import Download
 from pipeline.records import Outcome
-from pipeline.videos import archive_formats, archives, download, fetching
-from pipeline.videos.archives import MARK, Unpacked
+from pipeline.videos import archive_formats, archives, fetching
+from pipeline.videos.archives import MARK, Limits, Unpacked
 from pipeline.videos.claims import Claim
-from pipeline.videos.download import Fetched
-from pipeline.videos.partial import place
+from pipeline.videos.download import Fetched, failed
+from pipeline.videos.partial import end_of, place
 
 DEPTH = 4  # archives in archives in archives: further down is nobody's data set
 
@@ -61,32 +66,43 @@ class Archives:
         if "://" not in address:
             return self._local(address, [Path(name) for name in names])
         folder = place(self.folder, address)
-        stamp = [address, self.settings.unpack_ratio]
-        if done := archives.unpacked(folder, stamp):
+        stamp = [_hash(address), self.settings.unpack_ratio]
+        most = self.settings.max_bytes
+        done = archives.unpacked(folder, stamp, most)
+        if done and not done.may_be_whole_next_time:
             return done
         claim = _claim(folder)
         try:
-            if done := archives.unpacked(folder, stamp):
+            done = archives.unpacked(folder, stamp, most)
+            if done and not done.may_be_whole_next_time:
                 return done
+            fetches = done.fetches + 1 if done else 1
+            if done:  # half of it came, and nobody had said how long it is
+                archives.forget(folder)
             files = self._parts(folder / "parts", names)
             if isinstance(files, Fetched):
                 return files
-            done = self._unpack(files, folder, stamp)
-            for path in files:  # all that was in them lies beside them now
-                path.unlink(missing_ok=True)
+            done = self._unpack([path for path, _ in files], folder, stamp)
+            if not all(known for _, known in files):
+                done = archives.note_unknown_length(done, fetches)
+            shutil.rmtree(folder / "parts")  # all that was in them lies beside them now
             return done
         finally:
             claim.release()
 
-    def _parts(self, folder: Path, urls: Sequence[str]) -> list[Path] | Fetched:
-        """Fetch the parts of an archive, or say of the first that cannot be had why."""
-        from pipeline.videos.web import Request
+    def _parts(self, folder: Path, urls: Sequence[str]) -> list[tuple[Path, bool]] | Fetched:
+        """Fetch the parts of an archive, each with whether its length was known.
 
-        targets = [folder / url.partition("?")[0].rpartition("/")[2] for url in urls]
+        Or say of the first that cannot be had why.
+        """
+        from pipeline.videos.request import Allowance, Request
+
+        allowance = Allowance(self.settings.max_bytes)
+        targets = [folder / name for name in _names(urls)]
         got: dict[Path, Fetched] = {}
         fetching.fetch(
             [
-                Request(url, target, inspect=download.anything)
+                Request(url, target, is_archive=True, allowance=allowance)
                 for url, target in zip(urls, targets, strict=True)
             ],
             self.settings,
@@ -95,8 +111,8 @@ class Archives:
         for target in targets:
             if got[target].outcome is not Outcome.OK:
                 reason = f"its archive ({target.name}): {got[target].reason}"
-                return Fetched(got[target].outcome, reason)
-        return targets
+                return replace(got[target], reason=reason)
+        return [(target, got[target].length_known) for target in targets]
 
     def _local(self, address: str, files: list[Path]) -> Unpacked | Fetched:
         """Unpack an archive that is on this machine, unless that is done already."""
@@ -107,31 +123,55 @@ class Archives:
             return Fetched(Outcome.MISSING, f"its archive: no such file ({name})")
         except OSError as error:
             return Fetched(Outcome.FAILED, f"its archive cannot be read: {error.strerror}")
+        except ValueError as error:  # such as a name that no file can have
+            return failed(error)
+        if not all(stat.S_ISREG(file.st_mode) for file in status):
+            return Fetched(Outcome.FAILED, "its archive is no file")
         changes = [[file.st_size, file.st_mtime_ns] for file in status]
         stamp = [address, self.settings.unpack_ratio, changes]
         folder = place(self.folder, address)
-        if done := archives.unpacked(folder, stamp):
+        most = self.settings.max_bytes
+        if done := archives.unpacked(folder, stamp, most):
             return done
         claim = _claim(folder)
         try:
-            return archives.unpacked(folder, stamp) or self._unpack(files, folder, stamp)
+            return archives.unpacked(folder, stamp, most) or self._unpack(files, folder, stamp)
         finally:
             claim.release()
 
-    def _unpack(self, files: list[Path], folder: Path, stamp: Any) -> Unpacked:
+    def _unpack(self, files: list[Path], folder: Path, stamp: list[Any]) -> Unpacked:
         """Unpack into the folder, whose claim is ours."""
         print(f"unpacking {files[0].name} into {folder}", flush=True)
-        ratio = self.settings.unpack_ratio
+        ratio, most = self.settings.unpack_ratio, self.settings.max_bytes
         if len(files) > 1 and all(archive_formats.is_zip(path) for path in files):
             # Each part was put into a zip of its own: what is in those are the parts.
             inner: list[Path] = []
             for number, path in enumerate(files):
-                part = archives.unpack([path], folder / f"part{number}", stamp, ratio)
+                left = most - sum(path.stat().st_size for path in inner)
+                part = archives.unpack([path], folder / f"part{number}", stamp, Limits(ratio, left))
                 if part.outcome is not Outcome.OK:
                     return part
                 inner += archives.files_in(part)
             files = inner
-        return archives.unpack(files, folder, stamp, ratio)
+        return archives.unpack(files, folder, stamp, Limits(ratio, most))
+
+
+def _hash(address: str) -> str:
+    """Return what an address is known by in files: it may hold a password."""
+    return hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()
+
+
+def _names(urls: Sequence[str]) -> list[str]:
+    """Return a name for each part: its own, which the next part of a rar is found by.
+
+    Unless two have the same, as where all addresses end with `/content`.
+    """
+    names = [end_of(url) for url in urls]
+    plain = all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name) for name in names)
+    if plain and len({name.lower() for name in names}) == len(names):
+        return names
+    tidy = (re.sub(r"[^A-Za-z0-9.-]+", "_", name)[-60:] for name in names)
+    return [f"{number:04d}-{name}" for number, name in enumerate(tidy)]
 
 
 def _claim(folder: Path) -> Claim:

@@ -7,8 +7,11 @@ another day, the other never.
 
 from __future__ import annotations
 
+import errno
+import functools
 import random
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -22,8 +25,9 @@ from pipeline.files import read_json, write_json
 from pipeline.records import Outcome
 from pipeline.videos import ffmpeg
 from pipeline.videos.claims import Claim
-from pipeline.videos.download import Fetched, inspect, present
+from pipeline.videos.download import Fetched, failed, inspect, present
 from pipeline.videos.parallel import as_they_end
+from pipeline.videos.request import Allowance, TooLarge
 
 FINAL = {Outcome.MISSING, Outcome.FORBIDDEN}  # not asked for again
 TAIL_S = 1.0  # more than is wanted at the end, since a copied stream ends at a packet
@@ -151,6 +155,12 @@ class _Fetcher:
 
     def fetch(self, wanted: Wanted) -> Fetched:
         """Fetch the video, unless another job does; then wait for that one."""
+        try:
+            return self._fetch(wanted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            return failed(error)
+
+    def _fetch(self, wanted: Wanted) -> Fetched:
         claim = Claim(wanted.target)
         claim.wait()
         try:
@@ -175,11 +185,13 @@ class _Fetcher:
         folder = wanted.target.parent
         folder.mkdir(parents=True, exist_ok=True)
         stem = f"{wanted.target.stem}.{token}"
+        allowance = Allowance(self.settings.max_bytes)
         try:
             path = self._download(wanted, folder, stem, exact=False)
             if wanted.is_part and path.suffix != ".mp4":
                 # Only mp4 says where in the copied stream the part begins: encode another anew.
                 path = self._download(wanted, folder, stem, exact=True)
+            allowance.check(wanted.target, path.stat().st_size)
             fetched = inspect(path)
             if fetched.outcome is not Outcome.OK:
                 return fetched
@@ -187,7 +199,12 @@ class _Fetcher:
             return replace(fetched, file=wanted.target.as_posix(), cut=wanted.is_part)
         except YoutubeDLError as error:
             message = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
+            _check_space(folder, message)
             return Fetched(classify(message), _short(message))
+        except TooLarge as error:
+            return Fetched(Outcome.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - yt-dlp runs what is written for a page
+            return failed(error)
         finally:
             for left in folder.glob(f"{stem}.*"):
                 left.unlink(missing_ok=True)
@@ -199,6 +216,7 @@ class _Fetcher:
             "outtmpl": {"default": f"{folder.absolute().as_posix()}/{stem}.%(ext)s"},
             "force_keyframes_at_cuts": exact,
             "overwrites": True,
+            "progress_hooks": [functools.partial(_check_size, Allowance(self.settings.max_bytes))],
         }
         with yt_dlp.YoutubeDL(options) as ydl:
             info = ydl.extract_info(self.settings.youtube.address + wanted.youtube_id)
@@ -226,12 +244,13 @@ class _Fetcher:
             "ratelimit": youtube.bytes_per_s,
             "cookiefile": youtube.cookies,
             "ffmpeg_location": ffmpeg.executable(),
-            "js_runtimes": {name: {} for name in ("deno", "node", "quickjs", "bun")},  # any of them
+            "js_runtimes": {name: {} for name in youtube.runtimes},
             "merge_output_format": "mp4/mkv",
             # ffmpeg itself would wait for a silent server for ever.
             "external_downloader_args": {
                 "ffmpeg": ["-loglevel", "error", "-nostats"],
                 "ffmpeg_i": ["-rw_timeout", str(microseconds)],
+                "ffmpeg_o": ["-fs", str(self.settings.max_bytes + 1)],
             },
         }
         if wanted.is_part:
@@ -250,6 +269,19 @@ class _Silent:
     def warning(self, message: str) -> None: ...
 
     def error(self, message: str) -> None: ...
+
+
+def _check_size(allowance: Allowance, progress: dict[str, Any]) -> None:
+    """Raise TooLarge as soon as too much of a file has come; yt-dlp calls it while it comes."""
+    size = max(progress.get("total_bytes") or 0, progress.get("downloaded_bytes") or 0)
+    allowance.check(Path(progress.get("filename") or ""), size)
+
+
+def _check_space(folder: Path, message: str) -> None:
+    """Raise where a download failed because the disk is full: yt-dlp says it among other words."""
+    full = re.search(r"No space left|[Qq]uota exceeded", message)
+    if full or shutil.disk_usage(folder).free < 2**20:
+        raise OSError(errno.ENOSPC, message[:200], str(folder))
 
 
 def _short(message: str) -> str:

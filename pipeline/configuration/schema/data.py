@@ -94,6 +94,9 @@ class YouTube(Section):
     bytes_per_s: int | None = Field(default=None, gt=0)
     refusals: int = Field(gt=0)  # after so many in a row no job asks for `rest_s`
     rest_s: float = Field(ge=0)  # seconds
+    # which programs may run the scripts of YouTube's pages, if they are installed; deno alone
+    # keeps them from files and network
+    runtimes: tuple[Literal["deno", "node", "bun", "quickjs"], ...] = ("deno",)
     # a cookies.txt of a session that is logged in, relative to the project
     cookies: str | None = None
     # where a video is asked for; its id comes after it
@@ -105,7 +108,11 @@ class Download(Section):
     timeout_s: float = Field(gt=0)  # seconds without an answer
     connections: int = Field(gt=0)  # at once, in one job
     per_host: int = Field(gt=0)  # at once, to one server, in one job
+    # largest file, or archive (all its parts together, and what it is unpacked to)
+    max_bytes: int = Field(default=100_000_000_000, gt=0)
     unpack_ratio: float = Field(gt=1)  # an archive that grows to more times its size is refused
+    # follow a redirect from a public address to one of this network (docs/sources.md)
+    private_redirects: bool = False
     # fsspec's options, by scheme: `{s3: {anon: true}}` (docs/sources.md)
     storage: dict[str, dict[str, str | bool | int | float]]
     youtube: YouTube
