@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
@@ -35,6 +36,7 @@ async def fetch_all(
     timeout = httpx.Timeout(settings.timeout_s, pool=None)
     hooks = [] if settings.private_redirects else [refuse_private]
     async with httpx.AsyncClient(
+        verify=_certificates(),
         limits=limits,
         timeout=timeout,
         follow_redirects=True,
@@ -49,6 +51,12 @@ async def fetch_all(
         finally:
             for task in tasks:
                 task.cancel()
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Return what servers are known by; reading it takes longer than a small file."""
+    return httpx.create_ssl_context()
 
 
 def _headers() -> dict[str, str]:
