@@ -1,6 +1,8 @@
 """The command line: one command per stage, plus `compose`."""
 
 from pipeline.cli import main
+from pipeline.planning.ending import Termination
 
 if __name__ == "__main__":
+    Termination().heed()
     raise SystemExit(main())

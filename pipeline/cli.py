@@ -16,7 +16,9 @@ from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
 from pipeline.files import disk_full
 from pipeline.joblog import copied_to
+from pipeline.planning import ending
 from pipeline.timing import recorded
+from pipeline.training.interruption import GO_ON_LATER
 from pipeline.training.launch import own_log
 
 # Modules of pipeline.commands, in the order of the help.
@@ -35,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # such as `trace ... | head`: nobody reads on
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 141  # as a shell reports a program that ends so
+        except ending.Terminated:
+            again = "run the same command again and it goes on"
+            print(f"stopped: SIGTERM\n  remedy: {again}", file=sys.stderr)
+            return GO_ON_LATER
         except KeyboardInterrupt:
             print("interrupted: run the same command again and it goes on", file=sys.stderr)
             return 130
@@ -79,6 +85,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     if getattr(options, "dataset", None):
         manifest.run(options)
         return
+    ending.end_with_workflow(os.environ)
     stage = STAGES[options.command]
     params = composition.load(Path(options.params))
     wildcards = {name: getattr(options, name) for name in stage.per}

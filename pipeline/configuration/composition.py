@@ -120,18 +120,32 @@ def load(path: Path | str = "params.yaml") -> Params:
     Raises:
         UserError: where the file is missing, not YAML, or not what the schema allows.
     """
-    path = Path(path)
+    return parse(read(path), place=str(path))
+
+
+def read(path: Path | str) -> str:
+    """Return the text of a configuration file; `UserError` where there is none."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
             "there is no configuration here",
             place=str(path),
             remedy="run from the project's folder, or: python -m pipeline compose experiment=demo",
         ) from None
+
+
+def parse(text: str, *, place: str) -> Params:
+    """Check the text of a configuration file, which is called `place` in errors.
+
+    Raises:
+        UserError: where it is not YAML, or not what the schema allows.
+    """
+    try:
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML: {error}", place=str(path)) from None
-    return validate(values, place=str(path))
+        raise UserError(f"not valid YAML: {error}", place=place) from None
+    return validate(values, place=place)
 
 
 def validate(values: object, *, place: str) -> Params:

@@ -183,6 +183,10 @@ class ExperimentLayout:
     def run(self, run: str) -> RunLayout:
         return RunLayout(self.name, run)
 
+    def planned(self, digest: str) -> Path:
+        """The settings that a workflow was planned with, for its jobs; by a hash of their text."""
+        return self.folder / "params" / f"{digest}.yaml"
+
     @property
     def evaluation(self) -> Path:
         return self.folder / "evaluation.json"

@@ -10,12 +10,18 @@ from snakemake.cli import parse_args
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from pipeline import joblog
-from pipeline.configuration import composition, layout, stages
+from pipeline.configuration import layout, stages
 from pipeline.errors import UserError
+from pipeline.planning import ending, snapshot
 from pipeline.versions.unrecorded import refusal, unrecorded
 
+SOURCE = config.get("params", "params.yaml")  # read once, by the workflow; never by a job
 try:
-    PARAMS = composition.load("params.yaml")
+    if workflow.is_main_process:
+        SETTINGS = snapshot.planned(SOURCE)
+    else:  # a job on its own, such as Slurm's
+        SETTINGS = snapshot.handed_on(os.environ)
+    PARAMS = SETTINGS.params
     if not Path(PARAMS.data.rows_from).is_file():  # Snakemake's message would not say of which key
         raise UserError(
             "there is no list of videos",
@@ -73,6 +79,12 @@ if found := made_elsewhere():
 
 # `python` in the rules is the one that runs Snakemake, whether or not its environment is active.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+os.environ[snapshot.VARIABLE] = str(SETTINGS.path)
+ending.mark(os.environ, is_workflow=workflow.is_main_process)
+
+
+envvars:
+    snapshot.VARIABLE,
 
 
 def trainer(wildcards):
@@ -112,6 +124,18 @@ wildcard_constraints:
 for handler in logger.handlers:
     if not isinstance(handler, logging.FileHandler):
         handler.addFilter(joblog.is_news)
+
+
+onstart:
+    SETTINGS.write()
+    ending.pass_signals_on()
+
+
+# Called by DVC, which notes the settings as they are at a stage's end.
+onsuccess:
+    if dvc_stage := os.environ.get("DVC_STAGE"):
+        if changed := snapshot.differs_for_dvc(PARAMS, dvc_stage, SOURCE):
+            sys.exit(f"error: {changed}")
 
 
 # Said once more at the end, where it is looked for: other jobs have gone on printing since.

@@ -14,4 +14,4 @@ rule download:
         settings=stages.settings(PARAMS, "download"),
         code=stages.code_sha256("download"),
     shell:
-        "python -m pipeline download --chunk {wildcards.chunk} --log {log}"
+        "exec python -m pipeline download --params {SETTINGS.path} --chunk {wildcards.chunk} --log {log}"

@@ -14,4 +14,4 @@ rule index:
         settings=stages.settings(PARAMS, "index"),
         code=stages.code_sha256("index"),
     shell:
-        "python -m pipeline index --log {log}"
+        "exec python -m pipeline index --params {SETTINGS.path} --log {log}"

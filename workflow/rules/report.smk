@@ -46,4 +46,4 @@ rule report:
         settings=stages.settings(PARAMS, "report"),
         code=stages.code_sha256("report"),
     shell:
-        "python -m pipeline report --log {log}"
+        "exec python -m pipeline report --params {SETTINGS.path} --log {log}"

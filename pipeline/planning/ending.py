@@ -1,0 +1,106 @@
+"""The jobs of a workflow on this machine end when the workflow does, however that ends.
+
+Snakemake, told to stop by a signal to it alone, waits for its jobs without a word to them; killed,
+it leaves them running. So it passes SIGTERM on, at which a job saves and ends; and each
+job asks the kernel to be sent SIGTERM when the Snakemake that started it is no more. Jobs that a
+scheduler runs elsewhere are not its children: they stay the scheduler's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+from collections.abc import Callable, Mapping, MutableMapping
+from types import FrameType
+
+import psutil
+
+VARIABLE = "PIPELINE_WORKFLOW"  # in a local job's environment: Snakemake's process
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+
+
+def pass_signals_on() -> None:
+    """From now on tell this Snakemake's jobs when it is told to stop; it then does as before.
+
+    A job that a terminal's Ctrl-C has reached as well heeds the first of both.
+    """
+    for number in PASSED_ON:
+        before = signal.getsignal(number)
+        if callable(before):  # not where it is ignored, as in what a shell started with `&`
+            signal.signal(number, functools.partial(_pass_on, before))
+
+
+def _pass_on(before: Callable[..., object], number: int, frame: FrameType | None) -> None:
+    for job in _jobs():
+        with contextlib.suppress(psutil.Error):
+            job.terminate()
+    before(number, frame)
+
+
+def _jobs() -> list[psutil.Process]:
+    """This process's children that are commands of this package."""
+    found = []
+    for child in psutil.Process().children():
+        try:
+            if child.cmdline()[1:3] == ["-m", "pipeline"]:
+                found.append(child)
+        except psutil.Error:  # it has ended
+            continue
+    return found
+
+
+def mark(environment: MutableMapping[str, str], *, is_workflow: bool) -> None:
+    """Let jobs know this process as their workflow, or that they have none on this machine."""
+    environment.pop(VARIABLE, None)
+    if is_workflow:
+        environment[VARIABLE] = str(os.getpid())
+
+
+def end_with_workflow(environment: Mapping[str, str]) -> None:
+    """Have this process sent SIGTERM when the Snakemake that started it is gone.
+
+    Nothing, where its parent is none: started by hand, by a scheduler, through a container.
+    """
+    workflow = int(environment.get(VARIABLE, 0))
+    if not workflow:
+        return
+    if workflow == os.getppid():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if workflow != os.getppid() and not psutil.pid_exists(workflow):  # gone before we asked
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, and what was at work had nothing better to do than to stop."""
+
+
+class Termination:
+    """Turns SIGTERM into `Terminated`, so that what stands in `finally` is done; once.
+
+    Nothing comes of a second signal, nor of one after Ctrl-C: it would disturb the clearing up.
+    """
+
+    def __init__(self) -> None:
+        self.process, self.stopping = os.getpid(), False
+
+    def heed(self) -> None:
+        """Answer signals from now on; main thread alone. Ctrl-C stays ignored where it is."""
+        signal.signal(signal.SIGTERM, self._terminate)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _terminate(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a forked worker: it has nothing to clear up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not self.stopping:
+            self.stopping = True
+            raise Terminated
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+        signal.default_int_handler(number, frame)
