@@ -60,7 +60,16 @@ def test_compose_writes_lists_and_warns(folder: Path, capsys: pytest.CaptureFixt
     """Catches a compose command that writes another file, or drops an override in silence."""
     assert cli.main(["compose", "experiment=tiny", "objective.epsilon=0.3", "-o", "x.yaml"]) == 0
     assert composition.load(folder / "x.yaml").objective.epsilon == 0.3
-    assert "runs.sigma_mlp.objective.epsilon=0.3" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "runs.sigma_mlp.objective.epsilon=0.3" in said.err
+    assert said.out == "wrote x.yaml; next: snakemake --cores all --config params=x.yaml\n"
+    lock = folder / ".snakemake" / "locks" / "0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert cli.main(["compose", "experiment=tiny"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("wrote params.yaml; next: snakemake --cores all\n")
+    assert "a workflow is at work here" in said.out
     assert cli.main(["compose", "--list"]) == 0
     listed = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
     assert {"demo", "tiny"} <= set(listed["experiment"].split(", "))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from pathlib import Path
 
 SUMMARY = "write params.yaml from Hydra groups"
 
@@ -22,6 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say which overrides change nothing."""
     from pipeline.configuration import composition
     from pipeline.files import write_text
+    from pipeline.versions.tools import is_locked
 
     if options.reference:
         _write_reference()
@@ -37,7 +40,17 @@ def run(options: argparse.Namespace) -> None:
             f"for one run: {instead}",
             file=sys.stderr,
         )
-    print(f"wrote {options.output}; next: snakemake --cores all")
+    print(f"wrote {options.output}; next: {_next(options.output)}")
+    if is_locked():
+        print(
+            "a workflow is at work here (or was killed): it keeps the settings that it began with"
+        )
+
+
+def _next(output: str) -> str:
+    """Return the command that makes what a file of settings asks for."""
+    is_usual = Path(output).resolve() == Path("params.yaml").resolve()
+    return "snakemake --cores all" + ("" if is_usual else f" --config params={shlex.quote(output)}")
 
 
 def _write_reference() -> None:

@@ -42,6 +42,10 @@ class DataLayout:
     def videos(self, chunk: int | str) -> Path:
         return self.downloads / "videos" / str(chunk)
 
+    def local_files(self, chunk: int | str) -> Path:
+        """What the download stage saw of the local files that a chunk's clips are from."""
+        return self.videos(chunk) / "local_files.json"
+
     def shared(self, kind: str) -> Path:
         """Downloads that several chunks may need: `web`, `youtube`, `archives`."""
         return self.downloads / kind

@@ -13,9 +13,14 @@ from pipeline.errors import UserError
 LOCKS = Path(".snakemake") / "locks"
 
 
+def is_locked() -> bool:
+    """Whether a Snakemake is at work in this folder, or was killed."""
+    return LOCKS.is_dir() and any(LOCKS.iterdir())
+
+
 def refuse_where_locked(what: str) -> None:
     """Raise UserError where a Snakemake is at work here, or was killed."""
-    if LOCKS.is_dir() and any(LOCKS.iterdir()):
+    if is_locked():
         raise UserError(
             f"{what} has to wait: Snakemake is at work in this folder, or was killed",
             place=str(LOCKS),

@@ -15,7 +15,7 @@ from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.videos import download, leftovers, manifest
+from pipeline.videos import download, leftovers, local_files, manifest
 from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched
 from pipeline.videos.journal import Journal
@@ -50,14 +50,18 @@ def run(params: Params, chunk: int) -> None:
             for kind in ("web", "youtube"):
                 leftovers.sweep(layout.shared(kind))
         damaged = _damaged(layout.decoded(chunk))
+        note = layout.local_files(chunk)
+        state = local_files.state(note)
         with (
             Journal(videos / "journal.jsonl") as journal,
             Progress(f"download {chunk}", len(set(sources)), "videos") as progress,
         ):
-            got = Sources(params.data, videos, journal, progress, damaged).fetch(rows)
+            fetching = Sources(params.data, videos, journal, progress, damaged)
+            got = fetching.fetch(rows)
     finally:
         claim.release()
     clips = [_record(row, source, got[source]) for row, source in zip(rows, sources, strict=True)]
+    local_files.write_note(note, state, sources, fetching.seen)
     ChunkManifest(stage="download", chunk=chunk, clips=clips).write(layout.downloaded(chunk))
 
 

@@ -15,12 +15,15 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pipeline.files import read_json, sha256_file, write_json
-from pipeline.videos import archives
-from pipeline.videos.download import Fetched
+from pipeline.videos import members
 
-Seen = tuple[str, str]  # "SIZE:TIME" ("" where there was no file) and SHA-256 ("" if it was not read)
+REPLACED = "replaced"  # a `state` that is not that of a first download begins so
+Seen = tuple[
+    str, str
+]  # "SIZE:TIME" ("" where there was no file) and SHA-256 ("" if it was not read)
 
 
 def state(note: Path) -> str:
@@ -33,6 +36,23 @@ def state(note: Path) -> str:
         body = read_json(note)
     except (OSError, ValueError):
         return ""
+    before: str = body["state"]
+    changed = _changed(note, body)
+    if not changed:
+        return before
+    digest = hashlib.sha256(json.dumps([before, changed], sort_keys=True).encode()).hexdigest()
+    return f"{REPLACED} {digest[:32]}"
+
+
+def replaced(note: Path) -> list[str]:
+    """Return the paths of the files that are no longer those that the chunk was made from."""
+    try:
+        return sorted(_changed(note, read_json(note)))
+    except (OSError, ValueError):
+        return []
+
+
+def _changed(note: Path, body: dict[str, Any]) -> dict[str, Seen]:
     changed: dict[str, Seen] = {}
     is_touched = False
     for path, (stamp, sha256) in body["files"].items():
@@ -48,10 +68,7 @@ def state(note: Path) -> str:
     if is_touched:
         with contextlib.suppress(OSError):  # then they are hashed the next time, too
             write_json(note, body)
-    if not changed:
-        return str(body["state"])
-    parts = json.dumps([body["state"], changed], sort_keys=True)
-    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+    return changed
 
 
 def write_note(
@@ -65,17 +82,12 @@ def write_note(
     for kind, value in sources:
         if kind != "path":
             continue
-        if found := archives.split(value):
-            files |= {part: (stamp_of(part), "") for part in archives.parts(found[0])}
+        if found := members.split(value):
+            files |= {part: (stamp_of(part), "") for part in members.parts(found[0])}
         elif value in seen:
             files[value] = seen[value]
     if files or note.exists():
         write_json(note, {"state": before, "files": files})
-
-
-def as_seen(stamp: str, fetched: Fetched) -> Seen:
-    """Return what is noted of a file that was looked at."""
-    return stamp, fetched.sha256
 
 
 def stamp_of(path: str) -> str:

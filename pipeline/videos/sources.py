@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.videos import archives, download, fetching
 from pipeline.videos.archives import FETCHES, Unpacked
 from pipeline.videos.download import Fetched
 from pipeline.videos.journal import Journal
+from pipeline.videos.local_files import Seen, stamp_of
 from pipeline.videos.manifest import Row
 from pipeline.videos.partial import place
 from pipeline.videos.unpacking import Archives
@@ -53,6 +53,7 @@ class Sources:
         self.damaged = damaged
         self.layout = DataLayout(data.name)
         self.got: dict[Source, Fetched] = {}
+        self.seen: dict[str, Seen] = {}  # files of this machine that the list names, by path
         self.lost = 0
         self.archives = Archives(self.layout.shared("archives"), data.download)
 
@@ -66,7 +67,8 @@ class Sources:
                 kind = "archives"
             wanted.setdefault(kind, {}).setdefault(source, []).append(row)
         for kind, path in wanted.get("path", {}):
-            self._file((kind, path), path, download.local)
+            stamp = self._file((kind, path), path, download.local)
+            self.seen[path] = (stamp, self.got[kind, path].sha256)
         self._synthetic(wanted.get("synthetic", {}))
         self._addresses(wanted.get("url", {}))
         for source in wanted.get("archives", {}):
@@ -74,15 +76,15 @@ class Sources:
         self._youtube(wanted.get("youtube_id", {}))
         return self.got
 
-    def _file(self, source: Source, path: str, look: Callable[[Path], Fetched]) -> None:
-        """Files stay where they are; a hash is believed until size or time change."""
-        try:
-            status = os.stat(path)  # noqa: PTH116 - a string, as in the list
-            stamp = f"{status.st_size}:{status.st_mtime_ns}"
-        except (OSError, ValueError):
-            stamp = ""
+    def _file(self, source: Source, path: str, look: Callable[[Path], Fetched]) -> str:
+        """Files stay where they are; a hash is believed until size or time change.
+
+        Returns that stamp.
+        """
+        stamp = stamp_of(path)
         known = self._known(source, stamp)
         self._take(source, known or self._looked(look, Path(path)), stamp, new=not known)
+        return stamp
 
     def _looked(self, look: Callable[[Path], Fetched], path: Path) -> Fetched:
         try:

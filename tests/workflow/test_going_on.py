@@ -72,7 +72,8 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     """Catches a lock, a half-written file or a lost checkpoint after Ctrl-C or a kill.
 
-    SIGTERM, too, goes to all, as Slurm sends it at a time limit: that is no failure.
+    Ctrl-C goes to all; the others to Snakemake alone, as from a service manager: its jobs save and
+    end, too, and that is no failure. Also catches jobs that take on what is composed meanwhile.
     """
     stopped = finished.copy(tmp_path / "stopped")
     shutil.rmtree(stopped.folder / TINY_RESULTS.folder)
@@ -80,17 +81,24 @@ def test_an_interrupted_run_goes_on(
     process = stopped.start("snakemake", "--cores", "2", STOPPED)
     try:
         stopped.wait_for(f"{TINY_RESULTS.run('pixel').checkpoints}/step-*.pt", process)
+        stopped.compose("name=another", "trainer.seed=7")
     finally:
-        os.killpg(process.pid, kind)
+        if kind is signal.SIGINT:
+            os.killpg(process.pid, kind)
+        else:
+            process.send_signal(kind)
         said = process.communicate(timeout=300)[0]
     assert process.returncode != 0
     assert "Traceback" not in said
     assert not (stopped.folder / TINY_RESULTS.run("pixel").pretrained).exists()
-    if kind is signal.SIGTERM:
+    if kind is not signal.SIGINT:
         assert "stopped: pretrain pixel, SIGTERM: after step" in said
+    if kind is signal.SIGTERM:
         assert "returned non-zero exit status" not in said
         assert "stopped, not failed: run the same command again and it goes on" in said
 
+    assert not (stopped.folder / ExperimentLayout("another").folder).exists()
+    stopped.compose(*LONGER)
     stopped.run(sys.executable, "workflow/free_lock.py")
     assert "going on after step" in stopped.snakemake(STOPPED).stdout
     assert hashes(stopped.folder, "pixel") == uninterrupted

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import material
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
+from pipeline.records import ChunkManifest
 
 from .workspace import Workspace
 
@@ -69,6 +71,22 @@ def test_a_source_file_reruns_its_stages(
     assert changed.planned() == rerun
     path.write_text(text, encoding="utf-8")
     assert changed.planned() == {}
+
+
+def test_a_replaced_video_reruns_its_chunk(fresh: Workspace, tmp_path: Path) -> None:
+    """Catches results of a video that is no longer there, and a rerun for a time stamp."""
+    videos = material.videos(None, tmp_path / "videos", sizes=("64x64", "80x64"))
+    lines = [f"c{n},{video}" for n, video in enumerate(videos)]
+    (fresh.folder / "list.csv").write_text("\n".join(["id,path", *lines]) + "\n")
+    fresh.compose("data=folder", "data.manifest=list.csv", "data.chunks=1")
+    fresh.snakemake("decoded")
+    videos[0].touch()
+    assert "Nothing to be done" in fresh.snakemake("-n", "decoded").stdout
+    videos[0].write_bytes(videos[1].read_bytes())
+    fresh.snakemake("decoded")
+    records = ChunkManifest.read(fresh.folder / DataLayout("folder").decoded(0)).clips
+    assert records[0].sha256 == records[1].sha256
+    assert "Nothing to be done" in fresh.snakemake("-n", "decoded").stdout
 
 
 @pytest.mark.parametrize(

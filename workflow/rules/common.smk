@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, and where everything lies.
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -12,8 +13,9 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from pipeline import joblog
 from pipeline.configuration import layout, stages
 from pipeline.errors import UserError
-from pipeline.planning import ending, snapshot
+from pipeline.planning import ending, plan, snapshot
 from pipeline.versions.unrecorded import refusal, unrecorded
+from pipeline.videos import local_files
 
 SOURCE = config.get("params", "params.yaml")  # read once, by the workflow; never by a job
 try:
@@ -104,6 +106,14 @@ def weights_of(wildcards):
     return [file for file in files if file]
 
 
+state_of = functools.cache(local_files.state)  # asked several times of each job
+
+
+def local_files_now(wildcards):
+    """Return what tells, by its change, that a local file of a chunk was replaced."""
+    return state_of(DATA.local_files(wildcards.chunk))
+
+
 def several_nodes(count):
     """Return a resource that a job on one node has not, for Slurm: srun starts the processes."""
     return lambda wildcards: count(trainer(wildcards)) if trainer(wildcards).nodes > 1 else None
@@ -124,6 +134,9 @@ wildcard_constraints:
 for handler in logger.handlers:
     if not isinstance(handler, logging.FileHandler):
         handler.addFilter(joblog.is_news)
+
+# `snakemake -n` says which runs and chunks, and why.
+logger.addFilter(plan.DryRun(functools.partial(plan.table, PARAMS)))
 
 
 onstart:

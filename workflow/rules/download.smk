@@ -13,5 +13,6 @@ rule download:
     params:
         settings=stages.settings(PARAMS, "download"),
         code=stages.code_sha256("download"),
+        local_files=local_files_now,
     shell:
         "exec python -m pipeline download --params {SETTINGS.path} --chunk {wildcards.chunk} --log {log}"
