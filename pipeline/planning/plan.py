@@ -50,7 +50,7 @@ class DryRun:
             self.jobs.append(_job(record))
         elif event == LogEvent.RUN_INFO and self.jobs:
             record.msg, record.args = self.explain(self.jobs), None
-        # What follows says the same by rule: `Reasons: ...`, `Some jobs were triggered by ...`.
+        # What follows says the same by rule: `Reasons: ...`, `Rules with provenance ...`.
         return not (self.jobs and _is_said_better(record.getMessage()))
 
 
@@ -62,7 +62,7 @@ def _job(record: logging.LogRecord) -> Job:
 
 
 def _is_said_better(message: str) -> bool:
-    return message.startswith(("Reasons:", "Some jobs were triggered by provenance"))
+    return message.startswith(("Reasons:", "Rules with provenance triggered jobs"))
 
 
 def table(params: Params, jobs: Iterable[Job]) -> str:
