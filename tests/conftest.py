@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline.configuration import stages
+from pipeline.configuration import code
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -82,20 +82,16 @@ def own_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[floa
 def edit_source(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], None]]:
-    """A function that adds a remark to a source file, of a copy that the stages take for theirs."""
+    """A function that adds a statement to a file of the sources, in a copy that the stages take."""
     copy = tmp_path_factory.mktemp("sources")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PROJECT / "pipeline", copy / "pipeline", ignore=ignored)
 
-    def forget() -> None:
-        stages._closure.cache_clear()
-        stages._find.cache_clear()
-
     def edit(name: str) -> None:
         with (copy / name).open("a", encoding="utf-8") as file:
-            file.write("# a remark\n")
+            file.write("CHANGED = 1\n")
 
-    monkeypatch.setattr(stages, "PROJECT", copy)
-    forget()
+    monkeypatch.setattr(code, "PROJECT", copy)
+    code.forget()
     yield edit
-    forget()
+    code.forget()
