@@ -45,6 +45,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def reserve(file: int, size: int) -> None:
+    """Make an open file as long as `size` bytes, with room on the disk for all of them.
+
+    Raises OSError where the disk is full: before the work, and not by a signal (SIGBUS), which ends
+    a process that touches a page of mapped memory for which there is no room.
+    """
+    if size and hasattr(os, "posix_fallocate"):  # not on macOS
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

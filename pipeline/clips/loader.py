@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from pipeline.clips import crops, frames, masks, order, sampling, stored
 from pipeline.clips.failures import ClipError, Failed, FailedClips
+from pipeline.clips.view_cache import ViewCache
 from pipeline.clips.workers import in_order
 from pipeline.configuration.schema import Clip, ClipAugmentation, Mask, Views
 from pipeline.errors import UserError
@@ -258,16 +259,16 @@ class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
     batch_size: int
     source: FrameSource
     on_failure: OnFailure
+    cache: ViewCache | None = None
 
     def __getitem__(self, step: int) -> EvaluationBatch | UserError:
         some = self.entries[step * self.batch_size : (step + 1) * self.batch_size]
-        clip, views = self.clip, self.views.segments * self.views.crops
-        videos = np.empty((len(some), views, clip.frames, clip.size, clip.size, 3), np.uint8)
+        videos = np.empty((len(some), *self.shape), np.uint8)
         ids: list[str] = []
         failed: list[Failed] = []
         for entry in some:
             try:
-                videos[len(ids)] = self.views_of(entry)
+                videos[len(ids)] = self.known_views_of(entry)
                 ids.append(entry.id)
             except ClipError as error:
                 if self.on_failure == "stop":
@@ -275,8 +276,29 @@ class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
                 failed.append(error.failed)
         return EvaluationBatch(torch.from_numpy(videos[: len(ids)]), ids, tuple(failed))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every view of a clip: V,T,H,W,3."""
+        views = self.views.segments * self.views.crops
+        return views, self.clip.frames, self.clip.size, self.clip.size, 3
+
+    def known_views_of(self, entry: ClipEntry) -> frames.Frames:
+        """Return every view of a clip, out of the cache where there is one."""
+        # Pixels that are stored as bytes or images cost no more to read than their views.
+        if self.cache is None or entry.codec != "h264":
+            return self.views_of(entry)
+        try:
+            path = self.cache.path(entry)
+        except UserError:  # unreadable: said by what reads it next
+            return self.views_of(entry)
+        found = self.cache.read(path, self.shape)
+        if found is None:
+            found = self.views_of(entry)
+            self.cache.write(path, found)
+        return found
+
     def views_of(self, entry: ClipEntry) -> frames.Frames:
-        """Return every view of a clip: uint8 (V,T,H,W,3)."""
+        """Decode every view of a clip: uint8 (V,T,H,W,3)."""
         clip, views = self.clip, self.views
         if views.sampling == "dense":
             chosen = sampling.dense_centred(entry.frames, clip.frames, clip.stride, views.segments)
@@ -302,6 +324,7 @@ def evaluation_batches(
     *,
     decoder: frames.Decoder = "decord",
     on_failure: OnFailure = "stop",
+    cache: ViewCache | None = None,
 ) -> Iterator[EvaluationBatch]:
     """Yield all clips in their order, each in `views.segments` x `views.crops` fixed views.
 
@@ -309,7 +332,7 @@ def evaluation_batches(
     it and may then be empty (`report`).
     """
     source = FrameSource(decoder=_present(decoder, entries))
-    dataset = EvaluationSteps(entries, clip, views, batch_size, source, on_failure)
+    dataset = EvaluationSteps(entries, clip, views, batch_size, source, on_failure, cache)
     return in_order(dataset, range(-(-len(entries) // batch_size)), workers)
 
 

@@ -75,6 +75,11 @@ class DataLayout:
         """All shards of the data set: hashes, counts, census, one entry per clip."""
         return self.shards / "index.json"
 
+    @property
+    def views(self) -> Path:
+        """What encoders looked at, decoded, for those that look at it next; may be deleted."""
+        return self.derived / "views"
+
     def made(self, stage: str, chunk: int | str = "") -> Path:
         """What a stage was given and ran on; what it wrote is the same anywhere, this is not."""
         folder = self.derived / "made"

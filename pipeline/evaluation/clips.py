@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from pipeline.clips import view_cache
 from pipeline.clips.frames import Decoder
 from pipeline.clips.loader import EvaluationBatch, OnFailure, evaluation_batches
+from pipeline.clips.view_cache import ViewCache
+from pipeline.configuration import stages
 from pipeline.configuration.schema import Clip, Views
 from pipeline.shards.format import ClipEntry
+
+GIB = 2**30
 
 
 class Clips(Protocol):
@@ -41,6 +47,7 @@ class VideoClips:
     looked_at: Views
     on_failure: OnFailure = "stop"
     decoder: Decoder = "auto"
+    cache: ViewCache | None = None
 
     @property
     def ids(self) -> Sequence[str]:
@@ -63,4 +70,26 @@ class VideoClips:
             workers=workers,
             decoder=self.decoder,
             on_failure=self.on_failure,
+            cache=self.cache,
         )
+
+
+def caches(
+    root: Path, clip: Clip, clips: Mapping[Views, int], most_gib: float, label: str
+) -> dict[Views, ViewCache]:
+    """Return where each kind of view is kept for the encoders that follow; none where not.
+
+    `clips` says how many clips are looked at in each kind of view. Where all of their pixels are
+    more than `most_gib`, nothing is kept; else what was kept of other kinds makes room for them.
+    """
+    pixels = clip.frames * clip.size**2 * 3
+    size = sum(count * kind.segments * kind.crops * pixels for kind, count in clips.items())
+    if size > most_gib * GIB:
+        problem = f"decoded views would take {size / GIB:.1f} GiB"
+        print(f"[{label}] {problem}: decoded again for each run (evaluation.views_gib)")
+        return {}
+    code = stages.modules_sha256("pipeline.clips.loader")
+    found = {kind: ViewCache.of(root, clip, kind, code) for kind in clips}
+    wanted = {cache.folder for cache in found.values()}
+    view_cache.make_room(root, wanted, int(most_gib * GIB) - size)
+    return found

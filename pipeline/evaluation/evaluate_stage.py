@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import ImageSet, Params
+from pipeline.configuration.schema import ImageSet, Params, Views
 from pipeline.errors import UserError
 from pipeline.evaluation import answers, features, images
-from pipeline.evaluation.clips import Clips, VideoClips
+from pipeline.evaluation.clips import Clips, VideoClips, caches
 from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition import Results, Subject, probe_all, probes
 from pipeline.evaluation.rows import How
@@ -95,18 +97,24 @@ def _recognition(
     data, settings = DataLayout(params.data.name), params.evaluation
     encoder = hub.load(layout.weights).encoder
     entries = index.clips(sorted(index.splits))
+    counts = Counter(entry.split for entry in entries)
+    looked_at = {
+        split: settings.train_views if split == "train" else settings.views for split in counts
+    }
+    kept = _caches(params, looked_at, counts, f"evaluate {layout.run}")
     splits: dict[str, Clips] = {
         split: VideoClips(
             [entry for entry in entries if entry.split == split],
             params.data.clip,
-            settings.train_views if split == "train" else settings.views,
+            looked_at[split],
             settings.on_failure,
             params.runs[layout.run].trainer.decoder,
+            kept.get(looked_at[split]),
         )
-        for split in sorted({entry.split for entry in entries})
+        for split in sorted(counts)
     }
     subject = _subject(params, layout, encoder, splits, layout.features, inputs)
-    subject = replace(subject, entries={entry.id: entry for entry in entries})
+    subject = replace(subject, entries={entry.id: entry for entry in entries}, caches=kept)
     only = {"finetune": settings.finetune.labels} if settings.finetune else {}
     results = probe_all(
         params.data.labels,
@@ -119,6 +127,20 @@ def _recognition(
     for wanted in settings.images:
         results.extend(_on_images(params, layout, encoder, wanted, inputs["weights"]))
     return results
+
+
+def _caches(
+    params: Params, looked_at: Mapping[str, Views], counts: Mapping[str, int], label: str
+) -> dict[Views, ViewCache]:
+    """Return where the views of the probes, and of fine-tuning's tests, are kept."""
+    clips: Counter[Views] = Counter()
+    for split, kind in looked_at.items():
+        clips[kind] += counts[split]
+    tested = params.evaluation.finetune
+    if tested is not None and tested.views not in clips:
+        clips[tested.views] = counts.get("test", 0)
+    root = DataLayout(params.data.name).views
+    return caches(root, params.data.clip, clips, params.evaluation.views_gib, label)
 
 
 def _on_images(

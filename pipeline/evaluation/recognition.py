@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
 from pipeline.configuration.schema import (
     AttentiveProbe,
@@ -28,6 +29,7 @@ from pipeline.configuration.schema import (
     Section,
     TrainedLinearProbe,
     Trainer,
+    Views,
 )
 from pipeline.evaluation import attentive, finetune, heads, knn, linear, task, views
 from pipeline.evaluation.clips import Clips
@@ -75,6 +77,7 @@ class Subject:
     key: Mapping[str, Any]  # what the features depend on
     folder: Path  # for tokens, answers and checkpoints
     how: How
+    caches: Mapping[Views, ViewCache] = field(default_factory=dict)
 
     @cached_property
     def pooled(self) -> Inputs:
@@ -197,6 +200,7 @@ def _finetuned(
         how=replace(subject.how, label=resumption.label, processes=1),
         path=resumption.folder / "answers",
         key=resumption.settings,
+        cache=subject.caches.get(settings.views),
     )
     return Prediction(scores, classes, {"epochs": settings.epochs, "fitted_on": "train"})
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
+import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from torch import Tensor, nn
 from pipeline.clips.pixels import normalise
 from pipeline.errors import UserError
 from pipeline.evaluation.clips import Clips
-from pipeline.files import atomic_path, write_text
+from pipeline.files import atomic_path, reserve, write_text
 from pipeline.progress import Progress
 from pipeline.training.allocation import keep_freed_memory
 from pipeline.training.devices import fast_fp32
@@ -71,14 +73,40 @@ class Store:
         if not self._is_ours():
             self._begin()
 
-    def open(self, mode: Literal["r", "r+"] = "r+") -> tuple[Array, NDArray[np.uint64]]:
-        """Map the rows and their checksums into memory."""
+    def open(self) -> tuple[Array, NDArray[np.uint64]]:
+        """Map the rows and their checksums into memory, for reading."""
         files = self._files()
-        return np.load(files[0], mmap_mode=mode), np.load(files[1], mmap_mode=mode)
+        return np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Callable[[int, Array | None], None]]:
+        """Yield a function that writes one row; None says that its clip cannot be read.
+
+        Rows go through the files, not through mapped memory: there a full disk would end the
+        process by a signal (SIGBUS), without a word; here it is an OSError.
+        """
+        values, sums = self.open()
+        with self._files()[0].open("r+b") as rows, self._files()[1].open("r+b") as known:
+
+            def write(place: int, row: Array | None) -> None:
+                said = FAILED
+                if row is not None:
+                    kept = np.ascontiguousarray(row, self.kind)
+                    said = _sum(kept)
+                    rows.seek(values.offset + place * values.strides[0])  # type: ignore[attr-defined]
+                    rows.write(kept.data)
+                    rows.flush()
+                known.seek(sums.offset + place * sums.itemsize)  # type: ignore[attr-defined]
+                known.write(np.uint64(said).tobytes())
+                known.flush()
+
+            yield write
+            for file in (rows, known):
+                os.fsync(file.fileno())
 
     def missing(self) -> list[int]:
         """Return the numbers of the rows that are not there, or damaged."""
-        values, sums = self.open("r")
+        values, sums = self.open()
         known = enumerate(sums.tolist())
         return [k for k, said in known if said not in (FAILED, _sum(values[k]))]
 
@@ -95,7 +123,7 @@ class Store:
         try:
             if self._files()[2].read_text(encoding="utf-8") != self._key:
                 return False
-            values, sums = self.open("r")
+            values, sums = self.open()
         except (OSError, ValueError):  # absent, or cut short
             return False
         return (values.shape, values.dtype) == (self.shape, self.kind) and len(sums) == len(values)
@@ -108,7 +136,12 @@ class Store:
             (files[1], self.shape[:1], np.dtype(np.uint64)),
         ):
             with atomic_path(file) as temporary:
-                np.lib.format.open_memmap(temporary, "w+", kind, shape)  # a sparse file of zeros
+                size = math.prod(shape) * kind.itemsize
+                with temporary.open("wb") as body:
+                    header = {"descr": kind.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(body, header)
+                    body.flush()
+                    reserve(body.fileno(), body.tell() + size)
         write_text(files[2], self._key)
 
 
@@ -152,7 +185,7 @@ def compute(
         jobs[0].run()
     elif jobs:
         _in_processes(jobs)
-    values, sums = store.open("r")
+    values, sums = store.open()
     return Rows(values, np.asarray(sums == FAILED))
 
 
@@ -173,29 +206,44 @@ class Job:
         torch.set_num_threads(self.how.threads)
         device = self.how.device or _device(self.number)
         network = self.network.to(device).eval()
-        values, sums = self.store.open()
-        ids, done = self.clips.ids, 0
-        label, total = self.how.label, len(self.places)
-        batches = self.clips.batches(self.places, self.how.batch_size, self.how.workers)
-        with inference(device, self.tokens), Progress(label, total, "clips") as progress:
-            for batch in batches:
-                if not batch.ids:  # none could be read
-                    continue
-                found = answers(network, batch.videos, self.how.batch_size, device)
-                rows = iter(found.cpu().numpy().astype(values.dtype))
-                for clip in batch.ids:
-                    while ids[self.places[done]] != clip:  # left out by the loader
-                        sums[self.places[done]] = FAILED
-                        done += 1
-                    place = self.places[done]
-                    values[place] = next(rows)
-                    sums[place] = _sum(values[place])
-                    done += 1
-                progress.advance(len(batch.ids))
-        for place in self.places[done:]:
-            sums[place] = FAILED
-        values.flush()  # type: ignore[attr-defined]
-        sums.flush()  # type: ignore[attr-defined]
+        with (
+            inference(device, self.tokens),
+            self.store.writing() as write,
+            Progress(self.how.label, len(self.places), "clips") as progress,
+        ):
+            for places in self.turns():
+                for place, row in self.rows(places, network, device):
+                    write(place, row)
+                    if row is not None:
+                        progress.advance()
+
+    def turns(self) -> list[Sequence[int]]:
+        """Return the places in two parts, of which the second comes first in their order.
+
+        Where it begins depends on the label, so that encoders that look at the same clips at the
+        same time decode different ones for each other (`clips.view_cache`). It is where a batch
+        begins, so that all batches are the ones they would be.
+        """
+        each = max(1, self.how.batch_size // self.clips.views)
+        first = zlib.crc32(self.how.label.encode()) % -(-len(self.places) // each) * each
+        return [self.places[first:], self.places[:first]]
+
+    def rows(
+        self, places: Sequence[int], network: nn.Module, device: torch.device
+    ) -> Iterator[tuple[int, Array | None]]:
+        """Yield each place with its row, (V, ...); with None where the clip cannot be read."""
+        ids, waiting = self.clips.ids, iter(places)
+        for batch in self.clips.batches(places, self.how.batch_size, self.how.workers):
+            if not batch.ids:  # none could be read
+                continue
+            found = answers(network, batch.videos, self.how.batch_size, device).cpu().numpy()
+            for clip, row in zip(batch.ids, found, strict=True):
+                for place in waiting:
+                    if ids[place] == clip:
+                        yield place, row
+                        break
+                    yield place, None  # left out by the loader
+        yield from ((place, None) for place in waiting)
 
 
 @contextlib.contextmanager
@@ -217,7 +265,7 @@ def _in_processes(jobs: Sequence[Job]) -> None:
     # A fork of this process would copy CUDA's and OpenMP's state; the server's has neither, and
     # has imported all that takes long.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["timm.layers", __name__])
+    context.set_forkserver_preload([__name__])
     for job in jobs:
         job.network.cpu()
     with ProcessPoolExecutor(len(jobs), mp_context=context) as pool:

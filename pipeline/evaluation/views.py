@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration.schema import Clip, Views
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import VideoClips
@@ -37,6 +38,7 @@ def predict(
     how: How,
     path: Path | None = None,
     key: Mapping[str, Any] | None = None,
+    cache: ViewCache | None = None,
 ) -> NDArray[np.float32]:
     """Return the answers (n, C): the mean over views of what `kind` makes of the logits.
 
@@ -47,7 +49,7 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         found = rows.compute(
             classifier,
-            VideoClips(entries, clip, views),
+            VideoClips(entries, clip, views, cache=cache),
             (classifier.head.out_features,),
             path=path or Path(folder) / "answers",
             key=key or {},

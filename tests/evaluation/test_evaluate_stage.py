@@ -75,6 +75,22 @@ def test_scores_are_those_of_the_predictions(params: Params, files: RunLayout) -
     assert body["provenance"]["packages"]["scikit-learn"]
 
 
+def test_the_next_encoder_decodes_nothing(
+    params: Params, files: RunLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches clips that every run of an experiment decodes for itself, and views that are not
+    those which were decoded."""
+    first = evaluate(params, files)
+    before = dict(np.load(files.features))
+    files.features.unlink()
+    shutil.rmtree(files.probing)
+    monkeypatch.setattr("pipeline.clips.stored.read", None)  # whoever decodes fails
+    assert evaluate(params, files)["scores"] == first["scores"]
+    after = np.load(files.features)
+    for split in SIZES:
+        assert np.array_equal(before[f"{split}_features"], after[f"{split}_features"])
+
+
 def test_the_report_can_read_it(params: Params, files: RunLayout) -> None:
     """Catches a renamed field, or a value JSON does not have (NaN), between this stage and the
     report."""

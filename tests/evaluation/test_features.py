@@ -136,6 +136,17 @@ def test_how_it_is_computed_changes_nothing(
         np.testing.assert_allclose(first[split].values, second[split].values, atol=2e-6)
 
 
+def test_where_it_begins_changes_not_a_bit(
+    encoder: Encoder, entries: list[ClipEntry], params: Params
+) -> None:
+    """Catches batches of other clips where another encoder begins elsewhere (`rows.Job.turns`)."""
+    first, seen = extract(encoder, entries, params)
+    for label in ("evaluate sigma", "evaluate pixel", "evaluate random"):
+        again, other = extract(encoder, entries, params, label, label=label)
+        assert_same(first, again)
+        assert sorted(other) == sorted(seen)
+
+
 def test_every_view_has_its_own_feature(
     encoder: Encoder, entries: list[ClipEntry], params: Params
 ) -> None:

@@ -171,6 +171,9 @@ class Evaluation(Section):
     batch_size: int = Field(gt=0)  # clips at once, each view counted; changes no result
     # that compute features, each with `trainer.threads`; changes no result
     processes: int = Field(default=1, gt=0)
+    # decoded views are kept on disk up to this size, in data/NAME/views, for the encoders that look
+    # at them next; else each decodes them again. Changes no result
+    views_gib: float = Field(default=4.0, ge=0)
     # a clip that can no longer be read ends the stage, or is named beside the score
     on_failure: Literal["stop", "report"] = "stop"
     # null leaves the probe out, here and below
