@@ -5,6 +5,7 @@ Letters: C clips of a video, N tubes of a clip, D width of the encoder.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from pipeline.embedding.videos import Wanted
 from pipeline.embedding.work import Work
 from pipeline.errors import UserError
 from pipeline.evaluation import rows
-from pipeline.files import sha256_file
+from pipeline.files import reserve, sha256_file
 from pipeline.models import video_clips
 from pipeline.models.video_clips import Look, Looked
 from pipeline.models.video_model import VideoModel
@@ -309,7 +310,9 @@ def _mapped(work: Work, ids: Sequence[str], shape: tuple[int, ...]) -> NDArray[n
     if not ids:
         return np.empty(shape, np.float32)
     path = work.scratch / "ordered.bin"
-    values = np.memmap(path, np.float32, "w+", shape=shape)
+    with path.open("wb") as file:
+        reserve(file.fileno(), math.prod(shape) * np.dtype(np.float32).itemsize)
+    values = np.memmap(path, np.float32, "r+", shape=shape)
     clips = work.shape[0]
     for place, name in enumerate(ids):
         values[place * clips : (place + 1) * clips] = work.values(name)
