@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier
 
 from pipeline.configuration.schema import NearestNeighbours
 from pipeline.evaluation.linear import held_out
@@ -56,6 +55,8 @@ def _choose(task: Task, ks: list[int], temperature: float) -> tuple[int, dict[st
 
 def votes(train: Labelled, asked: Labelled, ks: list[int], temperature: float) -> list[Scores]:
     """Return for each k the logarithms (n, C) of the shares of votes; none is minus infinity."""
+    from sklearn.neighbors import KNeighborsClassifier  # takes seconds, which other probes need not
+
     voters = KNeighborsClassifier(max(ks), algorithm="brute", metric="cosine")
     voters.fit(_mean(train), train.truth)
     most = min(max(ks), len(train.ids))

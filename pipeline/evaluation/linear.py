@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from pipeline.configuration.schema import LinearProbe
 from pipeline.evaluation.metrics import rank, top_k
 from pipeline.evaluation.task import Labelled, Prediction, Task, average
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 HELD_OUT = 0.2  # share of each class of train, where there is no `val` split
 
@@ -77,6 +77,11 @@ def held_out(train: Labelled) -> NDArray[np.bool_]:
 
 def _fit(clips: Labelled, c: float, max_iterations: int) -> Pipeline:
     """Fit mean, deviation and regression on these clips alone, in float64."""
+    from sklearn.exceptions import ConvergenceWarning  # takes seconds, which other probes need not
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=max_iterations))
     views = clips.features.shape[1]
     rows, truth = clips.features.astype(np.float64), np.repeat(clips.truth, views)

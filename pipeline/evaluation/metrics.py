@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 Names = NDArray[np.str_]
 
@@ -57,5 +56,9 @@ def per_class(truth: Names, predicted: Names) -> dict[str, dict[str, int]]:
 
 def confusion(truth: Names, predicted: Names, classes: Sequence[str]) -> list[list[int]]:
     """Return counts of clips: a row per true class, a column per predicted class."""
-    counts: list[list[int]] = confusion_matrix(truth, predicted, labels=list(classes)).tolist()
+    numbers = {name: number for number, name in enumerate(classes)}
+    counts = [[0] * len(classes) for _ in classes]
+    for true, answer in zip(truth.tolist(), predicted.tolist(), strict=True):
+        if true in numbers and answer in numbers:
+            counts[numbers[true]][numbers[answer]] += 1
     return counts
