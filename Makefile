@@ -30,6 +30,7 @@ test: lint
 
 test-system: setup
 	$(PYTEST) -m system
+	$(BIN)/python workflow/attacks.py --write
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 WITHOUT_EFFECT = (
     "pipeline.cli",
     "pipeline.clips.failures",
+    "pipeline.clips.view_cache",
     "pipeline.configuration",
     "pipeline.errors",
     "pipeline.files",

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from pipeline.clips.pixels import normalise
 from pipeline.errors import UserError
-from pipeline.evaluation.clips import Clips
+from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.files import atomic_path, reserve, write_text
 from pipeline.progress import Progress
 from pipeline.training.allocation import keep_freed_memory
@@ -218,12 +218,14 @@ class Job:
                         progress.advance()
 
     def turns(self) -> list[Sequence[int]]:
-        """Return the places in two parts, of which the second comes first in their order.
+        """Return the places in order; where views are shared, in two parts, the later one first.
 
-        Where it begins depends on the label, so that encoders that look at the same clips at the
+        Where that begins depends on the label, so that encoders that look at the same clips at the
         same time decode different ones for each other (`clips.view_cache`). It is where a batch
         begins, so that all batches are the ones they would be.
         """
+        if not (isinstance(self.clips, VideoClips) and self.clips.cache):
+            return [self.places]
         each = max(1, self.how.batch_size // self.clips.views)
         first = zlib.crc32(self.how.label.encode()) % -(-len(self.places) // each) * each
         return [self.places[first:], self.places[:first]]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.clips.loader import evaluation_batches
 from pipeline.clips.pixels import normalise
+from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params, Views
 from pipeline.errors import UserError
@@ -69,6 +70,7 @@ def extract(
     key: dict[str, str] | None = None,
     stop: float = float("inf"),
     on_failure: Any = "stop",
+    cache: ViewCache | None = None,
     **how: Any,
 ) -> tuple[dict[str, SplitFeatures], list[int]]:
     """Return the features, and how many views the encoder saw each time for them."""
@@ -78,6 +80,7 @@ def extract(
             params.data.clip,
             views or params.evaluation.views,
             on_failure,
+            cache=cache,
         )
         for split in sorted({entry.split for entry in entries})
     }
@@ -139,10 +142,12 @@ def test_how_it_is_computed_changes_nothing(
 def test_where_it_begins_changes_not_a_bit(
     encoder: Encoder, entries: list[ClipEntry], params: Params
 ) -> None:
-    """Catches batches of other clips where another encoder begins elsewhere (`rows.Job.turns`)."""
+    """Catches batches of other clips where an encoder that shares views begins elsewhere, and views
+    of another clip out of the cache (`rows.Job.turns`)."""
     first, seen = extract(encoder, entries, params)
+    cache = ViewCache.of(Path("views"), params.data.clip, params.evaluation.views, "code")
     for label in ("evaluate sigma", "evaluate pixel", "evaluate random"):
-        again, other = extract(encoder, entries, params, label, label=label)
+        again, other = extract(encoder, entries, params, label, cache=cache, label=label)
         assert_same(first, again)
         assert sorted(other) == sorted(seen)
 

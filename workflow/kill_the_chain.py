@@ -1,0 +1,189 @@
+"""Kill the whole chain with SIGKILL at random moments, as often as asked, and compare how it ends.
+
+    .venv/bin/python workflow/kill_the_chain.py --kills 100
+
+The tiny experiment is made twice in temporary folders: stage by stage without being interrupted,
+and stage by stage with kills, each at a moment of a process's life that is drawn anew, and started
+again until it is done. Both folders have to hold the same files with the same bytes, but for what
+tells of time and machine, and none that a killed process left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+RUN = "sigma_mlp"
+OVERRIDES = (
+    "experiment=tiny",
+    "data.chunks=1",
+    "data.synthetic.train=24",
+    "severe.drawn.train=16",
+    "severe.drawn.test=12",
+    "~runs.pixel",
+    "~runs.random",
+)
+STAGES = (
+    ("manifest",),
+    *((stage, "--chunk", "0") for stage in ("download", "decode", "shard")),
+    ("index",),
+    *((stage, "--run", RUN) for stage in ("pretrain", "evaluate", "segment", "severe")),
+    ("report",),
+)
+# Of files that are otherwise equal: what was measured, not what came of it.
+OF_TIME = {"seconds", "provenance", "sessions", "clips_per_s", "made", "outputs", "pretrain_sha256"}
+# Files that tell of time alone, or name the moment they were made.
+LEFT_OUT = ("speed.jsonl", ".times.json", ".html", ".pt", ".pt.sha256", ".log", "journal.jsonl")
+
+
+def start(folder: Path, stage: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a stage in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *stage],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder: Path, stage: Sequence[str]) -> float:
+    """Run a stage to its end; return the seconds that it took."""
+    began = time.monotonic()
+    process = start(folder, stage)
+    said = process.communicate()[1]
+    if process.returncode:
+        raise SystemExit(f"error: {' '.join(stage)} failed\n{said}")
+    return time.monotonic() - began
+
+
+def killed(folder: Path, stage: Sequence[str], after: float) -> bool:
+    """Start a stage and kill it after so many seconds; False where it was done before."""
+    process = start(folder, stage)
+    try:
+        said = process.communicate(timeout=after)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said = process.communicate()[1]
+        if "Traceback" in said:
+            raise SystemExit(f"error: {' '.join(stage)} failed before the kill\n{said}") from None
+        return True
+    if process.returncode:
+        raise SystemExit(f"error: {' '.join(stage)} failed after a kill\n{said}")
+    return False
+
+
+def begin(folder: Path) -> None:
+    """Write params.yaml, beside what the stages read of the project."""
+    (folder / "pipeline").symlink_to(PROJECT / "pipeline")
+    finish(folder, ("compose", *OVERRIDES))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return a hash of each file, without what differs from one time to the next."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(_lasting(path)).hexdigest()
+        for path in _files(folder)
+    }
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for top in ("data", "downloads", "results", "logs"):
+        yield from (path for path in sorted((folder / top).rglob("*")) if path.is_file())
+
+
+def _lasting(path: Path) -> bytes:
+    if path.name.endswith(LEFT_OUT):
+        return b""  # that it is there counts
+    if path.suffix == ".json":
+        return json.dumps(_without(json.loads(path.read_text(encoding="utf-8")))).encode()
+    if path.suffix == ".npz":
+        return _arrays(path)
+    return path.read_bytes()
+
+
+def _arrays(path: Path) -> bytes:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as file:
+        names = [name for name in file.files if name != "provenance"]
+        return b"".join(name.encode() + file[name].tobytes() for name in names)
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without(v) for k, v in value.items() if k not in OF_TIME}
+    return [_without(each) for each in value] if isinstance(value, list) else value
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """Say which files are missing, left over or other ones."""
+    return [
+        *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
+        *(f"left over: {name}" for name in sorted(found.keys() - expected.keys())),
+        *(f"different: {n}" for n in sorted(expected) if found.get(n, expected[n]) != expected[n]),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kill as often as asked; return 1 where the end was another one."""
+    described = (__doc__ or "").split("\n\n", maxsplit=1)[0]
+    parser = argparse.ArgumentParser(prog="workflow/kill_the_chain.py", description=described)
+    parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, help="of the moments; default: another each time")
+    parser.add_argument("--keep", action="store_true", help="the folders, where they differ")
+    options = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    chosen = random.Random(seed)
+    print(f"seed {seed}", flush=True)
+    work = Path(tempfile.mkdtemp(prefix="kill-the-chain-"))
+    whole, torn = work / "whole", work / "torn"
+    for folder in (whole, torn):
+        folder.mkdir()
+        begin(folder)
+    longest = {stage: finish(whole, stage) for stage in STAGES}
+    total = sum(longest.values())
+    kills: Counter[str] = Counter()
+    for place, stage in enumerate(STAGES):
+        # A stage's share of the kills is its share of the time, and at least one.
+        before = sum(longest[each] for each in STAGES[:place])
+        due = max(1, round(options.kills * longest[stage] / total))
+        if stage == STAGES[-1]:
+            due = max(1, options.kills - sum(kills.values()))
+        for _ in range(due):
+            if not killed(torn, stage, chosen.uniform(0, longest[stage])):
+                break  # done: it is begun anew by nobody
+            kills[stage[0]] += 1
+        finish(torn, stage)
+        print(f"{stage[0]}: {kills[stage[0]]} kills, {before + longest[stage]:.0f} s", flush=True)
+    found = differences(contents(whole), contents(torn))
+    print(f"{sum(kills.values())} kills: {dict(kills)}")
+    if found:
+        print("\n".join(["error: the chain ended otherwise", *found[:40]]))
+        print(f"both are in {work}" if options.keep else "look at them with --keep")
+    else:
+        print(f"{len(contents(whole))} files are equal, none is missing and none left over")
+    if not (found and options.keep):
+        import shutil
+
+        shutil.rmtree(work)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
