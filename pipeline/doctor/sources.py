@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def _youtube(params: Params, found: Census) -> Iterator[Finding]:
         )
     else:
         yield ok(stage, "yt-dlp", version)
-    yield _javascript(needed=needed)
+    yield _javascript(params.data.download.youtube.runtimes, needed=needed)
     if version_of("yt-dlp-ejs"):
         yield ok(stage, "yt-dlp-ejs", version_of("yt-dlp-ejs"))
     else:
@@ -160,13 +160,14 @@ def _youtube(params: Params, found: Census) -> Iterator[Finding]:
         yield missing(stage, "cookies", f"{cookies} is not there", remedy, needed=needed)
 
 
-def _javascript(*, needed: bool) -> Finding:
+def _javascript(allowed: Collection[str], *, needed: bool) -> Finding:
     """What yt-dlp itself finds when it looks for a runtime, and whether it is new enough for it."""
     import yt_dlp  # noqa: F401 - fills the table of runtimes
     from yt_dlp.globals import supported_js_runtimes
 
     subject = "JavaScript for yt-dlp"
-    known = {name: kind for name, kind in supported_js_runtimes.value.items() if kind is not None}
+    supported = {name: kind for name, kind in supported_js_runtimes.value.items() if kind}
+    known = {name: kind for name, kind in supported.items() if name in allowed}
     found = {name: kind().info for name, kind in known.items()}
     usable = [f"{info.name} {info.version}" for info in found.values() if info and info.supported]
     if usable:
@@ -179,7 +180,7 @@ def _javascript(*, needed: bool) -> Finding:
         "download",
         subject,
         ", ".join(old) or "none",
-        f"install one, deno best, for YouTube; at least {least}",
+        f"for YouTube, install at least {least} (data.download.youtube.runtimes)",
         needed=needed,
     )
 

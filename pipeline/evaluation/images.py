@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import torch
@@ -28,11 +29,15 @@ from pipeline.clips.loader import EvaluationBatch
 from pipeline.clips.workers import in_order
 from pipeline.configuration.schema import Clip, ImageSet
 from pipeline.errors import UserError
+from pipeline.videos import archive_formats
+from pipeline.videos.archive_formats import Damaged
 
 Pixels = NDArray[np.uint8]
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp"}
 CIFAR_SIDE = 32  # pixels
+CIFAR_FILES = ("fine_label_names.txt", "train.bin", "test.bin")
+CIFAR_LARGEST = 2**29  # bytes, of all files; those of the original have 185 million
 CIFAR_RECORD = 2 + 3 * CIFAR_SIDE**2  # coarse label, fine label, red, green and blue plane
 
 
@@ -156,19 +161,38 @@ def load(settings: ImageSet) -> dict[str, Pictures]:
 
 
 def _cifar_files(place: Path) -> Mapping[str, bytes]:
-    wanted = ("fine_label_names.txt", "train.bin", "test.bin")
     try:
         if place.is_dir():
             inner = place / "cifar-100-binary"
             folder = inner if inner.is_dir() else place
-            return {name: (folder / name).read_bytes() for name in wanted}
-        with tarfile.open(place) as archive:  # read in memory: nothing is unpacked to the disk
-            members = {Path(member.name).name: member for member in archive if member.isfile()}
-            return {name: archive.extractfile(members[name]).read() for name in wanted}  # type: ignore[union-attr]
-    except (OSError, KeyError, tarfile.TarError) as error:
+            return {name: _read((folder / name).open("rb")) for name in CIFAR_FILES}
+        return _cifar_archive(place)
+    except (OSError, LookupError, ValueError, Damaged, tarfile.TarError, zlib.error) as error:
         raise UserError(
             f"this is not the binary version of CIFAR-100: {error}", place=str(place), remedy=_CIFAR
         ) from None
+
+
+def _cifar_archive(place: Path) -> Mapping[str, bytes]:
+    """Read the files in an archive into memory: nothing is unpacked to the disk."""
+    found: dict[str, bytes] = {}
+    size = 0
+    for member in archive_formats.members([place]):
+        size += max(member.size, member.skipped)
+        if size > CIFAR_LARGEST:
+            raise ValueError(f"it holds more than {CIFAR_LARGEST:,} bytes")
+        name = Path(member.name).name
+        if name in CIFAR_FILES and not member.refusal:
+            found[name] = _read(member.open())
+    return {name: found[name] for name in CIFAR_FILES}
+
+
+def _read(handle: IO[bytes]) -> bytes:
+    with handle:
+        content = handle.read(CIFAR_LARGEST + 1)
+    if len(content) > CIFAR_LARGEST:
+        raise ValueError(f"a file has more than {CIFAR_LARGEST:,} bytes")
+    return content
 
 
 @dataclass(frozen=True)

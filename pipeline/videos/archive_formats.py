@@ -20,6 +20,7 @@ DEVICE = "is a device or the like: refused"
 
 
 HEADER = 2**20  # bytes that a member's name and the like may take: they are read into memory
+DIRECTORY = 2**27  # bytes of a zip's list of members, a million and more
 HEADERS = 16  # of one member, one after the other
 
 
@@ -67,7 +68,8 @@ def members(archive: Sequence[Path]) -> Iterator[Member]:
             raise Damaged(str(error)) from None
         raise
     except Exception as error:  # noqa: BLE001 - the readers raise much that is not documented
-        raise Damaged(str(error) or type(error).__name__) from None
+        said = str(error).splitlines()  # `tarfile` lists what it tried
+        raise Damaged(said[0].rstrip(":") if said else type(error).__name__) from None
 
 
 def volumes(archive: Sequence[Path]) -> Sequence[Path]:
@@ -206,6 +208,7 @@ def _of_tar(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], IO[byt
 
 
 def _zip(archive: Sequence[Path]) -> Iterator[Member]:
+    _check_directory(archive)
     with _opened(archive) as handle, zipfile.ZipFile(handle) as opened:
         if len(archive) > 1:
             _place_entries(opened, archive)
@@ -220,6 +223,26 @@ def _zip(archive: Sequence[Path]) -> Iterator[Member]:
                 refusal = "is encrypted"
             name = entry.filename.replace("\\", "/")  # as some programs on Windows write it
             yield Member(name, entry.file_size, refusal, _of_zip(opened, entry))
+
+
+def _check_directory(archive: Sequence[Path]) -> None:
+    """Raise where the list of a zip's members is too long to be read into memory.
+
+    Its size stands in the record at the end, or where that has no place for it, in another one
+    before that (APPNOTE.TXT 4.3.14, 4.3.16).
+    """
+    with _opened(archive) as handle:
+        size = handle.seek(0, 2)
+        handle.seek(max(0, size - 2**16 - 98))
+        end = handle.read()
+    place, wide = end.rfind(ZIP[1]), end.rfind(b"PK\x06\x06")
+    sizes = [0]
+    if 0 <= place <= len(end) - 16:
+        sizes.append(struct.unpack_from("<I", end, place + 12)[0])
+    if sizes[-1] == 2**32 - 1 and 0 <= wide <= len(end) - 48:
+        sizes = list(struct.unpack_from("<Q", end, wide + 40))
+    if max(sizes) > DIRECTORY:
+        raise Damaged(f"a directory of more than {DIRECTORY:,} bytes")
 
 
 def _of_zip(opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:

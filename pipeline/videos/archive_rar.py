@@ -17,6 +17,10 @@ from pipeline.errors import UserError
 from pipeline.videos.archive_formats import LINK, Damaged, Entry, Member, tar_members
 
 
+class TakesUnrar(UserError):  # noqa: N818 - it is no more of an error than that is
+    """This archive, unlike others, cannot be read with `bsdtar`."""
+
+
 def members(archive: Path) -> Iterator[Member]:
     """Yield everything but the folders of a rar archive.
 
@@ -28,7 +32,7 @@ def members(archive: Path) -> Iterator[Member]:
         return _with_unrar(unrar, archive)
     if bsdtar := shutil.which("bsdtar"):
         if _is_volume(archive):  # bsdtar would fill with zeros what is in the other volumes
-            raise UserError(
+            raise TakesUnrar(
                 "a rar archive in volumes takes unrar", place=str(archive), remedy="install unrar"
             )
         return _with_bsdtar(bsdtar, archive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +26,18 @@ class Fetched:
     length_known: bool = True  # false: nobody said how long it is, so it may have ended early
 
 
-def local(path: Path) -> Fetched:
+def local(path: Path, max_bytes: int | None = None) -> Fetched:
     """Look at a file that is on this machine already; it stays where it is."""
     try:
-        if path.is_dir():
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             return Fetched(Outcome.NOT_A_VIDEO, "a folder, not a video")
+        # Of these others, reading would not end, or not begin.
+        if not stat.S_ISREG(status.st_mode) or _is_of_the_kernel(path):
+            return Fetched(Outcome.NOT_A_VIDEO, "a device, a pipe or the like, not a file")
+        if max_bytes is not None and status.st_size > max_bytes:
+            reason = f"larger than {max_bytes:,} bytes (data.download.max_bytes): refused"
+            return Fetched(Outcome.FAILED, reason)
         return inspect(path)
     except (FileNotFoundError, NotADirectoryError):
         return Fetched(Outcome.MISSING, "no such file")
@@ -39,6 +47,10 @@ def local(path: Path) -> Fetched:
         return Fetched(Outcome.FAILED, f"the file cannot be read: {error.strerror}")
     except ValueError as error:  # such as a name that no file can have
         return failed(error)
+
+
+def _is_of_the_kernel(path: Path) -> bool:
+    return path.resolve().parts[1:2] in (("proc",), ("sys",))
 
 
 def failed(error: Exception) -> Fetched:

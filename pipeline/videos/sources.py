@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
@@ -13,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import Outcome
 from pipeline.videos import archives, download, fetching
+from pipeline.videos.archive_rar import TakesUnrar
 from pipeline.videos.archives import FETCHES, Unpacked
 from pipeline.videos.download import Fetched
 from pipeline.videos.journal import Journal
@@ -67,7 +69,7 @@ class Sources:
                 kind = "archives"
             wanted.setdefault(kind, {}).setdefault(source, []).append(row)
         for kind, path in wanted.get("path", {}):
-            stamp = self._file((kind, path), path, download.local)
+            stamp = self._file((kind, path), path, self._local)
             self.seen[path] = (stamp, self.got[kind, path].sha256)
         self._synthetic(wanted.get("synthetic", {}))
         self._addresses(wanted.get("url", {}))
@@ -85,6 +87,9 @@ class Sources:
         known = self._known(source, stamp)
         self._take(source, known or self._looked(look, Path(path)), stamp, new=not known)
         return stamp
+
+    def _local(self, path: Path) -> Fetched:
+        return download.local(path, self.data.download.max_bytes)
 
     def _looked(self, look: Callable[[Path], Fetched], path: Path) -> Fetched:
         try:
@@ -153,6 +158,8 @@ class Sources:
         unpacked: Unpacked | Fetched
         try:
             unpacked, member = self.archives.find(source[1])
+        except TakesUnrar as error:  # of this archive alone
+            unpacked, member = Fetched(Outcome.FAILED, f"{error.problem}: {error.remedy}"), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             unpacked, member = download.failed(error), ""
         if isinstance(unpacked, Fetched):
@@ -207,6 +214,9 @@ class Sources:
         return Fetched(Outcome.OK, "", entry["file"], entry["sha256"], entry["bytes"], cut)
 
     def _take(self, source: Source, fetched: Fetched, stamp: str, *, new: bool) -> None:
+        # What a reason quotes is from outside: names, answers, addresses.
+        printable = "".join(c if c.isprintable() else " " for c in fetched.reason)
+        fetched = replace(fetched, reason=" ".join(printable.split()))
         self.got[source] = fetched
         if fetched.outcome is not Outcome.OK:
             self.lost += 1

@@ -139,19 +139,20 @@ def test_shared_memory_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "said"),
+    ("name", "script", "status", "said"),
     [
-        (None, "missing", "none"),
-        ("echo deno 1.9.0", "missing", "too old"),
-        ("echo deno 2.9.9", "ok", "deno 2.9.9"),
+        ("deno", None, "missing", "none"),
+        ("deno", "echo deno 1.9.0", "missing", "too old"),
+        ("deno", "echo deno 2.9.9", "ok", "deno 2.9.9"),
+        ("node", "echo v99.0.0", "missing", "none"),
     ],
 )
 def test_a_javascript_runtime_is_asked_for_its_version(
-    bare_path: Path, tiny: Params, script: str | None, status: str, said: str
+    bare_path: Path, tiny: Params, name: str, script: str | None, status: str, said: str
 ) -> None:
-    """Would catch 'it is there' where yt-dlp will not take it."""
+    """Would catch 'it is there' where yt-dlp will not take it, or may not."""
     if script:
-        program(bare_path, "deno", script)
+        program(bare_path, name, script)
     found = by_subject(sources.fetching(tiny))["JavaScript for yt-dlp"]
     assert found.status == status
     assert said in found.found

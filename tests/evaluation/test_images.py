@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from pathlib import Path
 
@@ -120,3 +121,20 @@ def test_folders_that_are_something_else(tmp_path: Path) -> None:
     (tmp_path / "cut" / "train.bin").write_bytes(whole[:-1])
     with pytest.raises(UserError, match="records"):
         images.load(wanted("cifar100", tmp_path / "cut"))
+
+
+def test_an_archive_is_read_within_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an archive of some kilobytes that fills the memory, and one cut short."""
+    monkeypatch.setattr(images, "CIFAR_LARGEST", 1_000_000)
+    place = tmp_path / "cifar-100-binary.tar.gz"
+    for name in ("train.bin", "other.bin", "../train.bin"):
+        with tarfile.open(place, "w:gz") as archive:
+            entry = tarfile.TarInfo(name)
+            entry.size = 50_000_000
+            archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+        assert place.stat().st_size < 100_000
+        with pytest.raises(UserError, match="more than 1,000,000 bytes"):
+            images.load(ImageSet(name="c", format="cifar100", folder=str(place)))
+    place.write_bytes(place.read_bytes()[:20_000])
+    with pytest.raises(UserError, match="not the binary version"):
+        images.load(ImageSet(name="c", format="cifar100", folder=str(place)))
