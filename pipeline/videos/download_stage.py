@@ -15,7 +15,7 @@ from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.videos import download, leftovers, local_files, manifest
+from pipeline.videos import chunk_list, download, leftovers, local_files, redaction
 from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched
 from pipeline.videos.journal import Journal
@@ -40,7 +40,7 @@ def run(params: Params, chunk: int) -> None:
             place=str(listed),
             remedy="python -m pipeline manifest",
         )
-    rows = _rows(listed)
+    rows = chunk_list.read(listed, layout.manifest)
     sources = [source_of(row, params.data) for row in rows]
     videos = layout.videos(chunk)
     claim = Claim(videos)
@@ -63,13 +63,6 @@ def run(params: Params, chunk: int) -> None:
     clips = [_record(row, source, got[source]) for row, source in zip(rows, sources, strict=True)]
     local_files.write_note(note, state, sources, fetching.seen)
     ChunkManifest(stage="download", chunk=chunk, clips=clips).write(layout.downloaded(chunk))
-
-
-def _rows(listed: Path) -> list[Row]:
-    """Read a chunk's list; unlike the user's, it may be empty."""
-    if listed.read_bytes().count(b"\n") <= 1:
-        return []
-    return manifest.read(listed, folder="")
 
 
 def _damaged(decoded: Path) -> frozenset[str]:
@@ -100,7 +93,7 @@ def _record(row: Row, source: Source, fetched: Fetched) -> ClipRecord:
     return ClipRecord(
         id=row.id,
         outcome=fetched.outcome,
-        reason=fetched.reason,
+        reason=redaction.redact_text(fetched.reason),
         stage="" if fetched.outcome is Outcome.OK else "download",
         file=fetched.file,
         sha256=fetched.sha256,

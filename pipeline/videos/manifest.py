@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -63,6 +63,25 @@ def scan_hashed(path: Path | str, folder: Path | str | None = None) -> Iterator[
         errors.count, errors.first = 1, [(0, "the list holds no clip")]
     if errors.count:
         raise errors.refusal(path)
+
+
+def urls(path: Path, ids: Container[str]) -> dict[str, str]:
+    """Return the addresses of some rows of a list that `read` accepts, by id.
+
+    Raises:
+        UserError: there is no such list, or it has no such columns.
+    """
+    found = {}
+    try:
+        records = _records(path)
+        names = [name.strip() for name in next(records, (1, []))[1]]
+        place, url = names.index("id"), names.index("url")
+        for _, fields in records:
+            if len(fields) == len(names) and (name := fields[place].strip()) in ids:
+                found[name] = fields[url].strip()
+    except (ValueError, _NotCsv):  # UnicodeDecodeError is a ValueError
+        raise UserError("it is no list of addresses any more", place=str(path)) from None
+    return found
 
 
 def from_mappings(rows: Iterable[Mapping[str, str]], place: str) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
 from pipeline.errors import UserError
 from pipeline.files import sha256_file, write_json
-from pipeline.videos import manifest
+from pipeline.videos import chunk_list, manifest
 from pipeline.videos.manifest import COLUMNS, Row
 from pipeline.videos.partition import Partition
 
@@ -40,7 +40,7 @@ def run(params: Params) -> None:
             if line is None:
                 extra = list(row.extra)
                 line = manifest.line_writer(extra)
-            partition.add(number % data.chunks, line(row))
+            partition.add(number % data.chunks, line(chunk_list.redacted(row)))
             splits[row.split] += 1
             _count(labels["label"], row.label)
             for name, value in row.extra.items():

@@ -13,7 +13,7 @@ from pipeline.configuration.schema import Data
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records import Outcome
-from pipeline.videos import archives, download, fetching
+from pipeline.videos import archives, download, fetching, redaction
 from pipeline.videos.archive_rar import TakesUnrar
 from pipeline.videos.archives import FETCHES, Unpacked
 from pipeline.videos.download import Fetched
@@ -29,6 +29,7 @@ Source = tuple[str, str]  # its kind and its value, as `source_of` gives them
 def source_of(row: Row, data: Data) -> Source:
     """Return what is fetched for a clip; clips of equal sources share a file.
 
+    An address is redacted: this is written down, and passed on. The row has the whole one.
     Of a YouTube video only the clip's part is fetched, so the part is in the value: `ID@10-20`.
     """
     kind, value = row.source
@@ -36,7 +37,7 @@ def source_of(row: Row, data: Data) -> Source:
     if kind == "youtube_id" and part and not data.download.youtube.whole:
         ends = ("" if second is None else f"{second:g}" for second in (row.start, row.end))
         return kind, f"{value}@{'-'.join(ends)}"
-    return kind, value
+    return kind, redaction.redact(value) if kind == "url" else value
 
 
 class Sources:
@@ -73,8 +74,8 @@ class Sources:
             self.seen[path] = (stamp, self.got[kind, path].sha256)
         self._synthetic(wanted.get("synthetic", {}))
         self._addresses(wanted.get("url", {}))
-        for source in wanted.get("archives", {}):
-            self._member(source)
+        for source, alike in wanted.get("archives", {}).items():
+            self._member(source, alike[0])
         self._youtube(wanted.get("youtube_id", {}))
         return self.got
 
@@ -137,7 +138,7 @@ class Sources:
                 continue
             target = place(self.layout.shared("web"), source[1])
             missing[target] = source
-            requests.append(Request(source[1], target, hashes, cut_short))
+            requests.append(Request(rows[0].url, target, hashes, cut_short))
 
         def take(target: Path, fetched: Fetched) -> None:
             self._take(missing[target], fetched, "", new=True)
@@ -153,11 +154,11 @@ class Sources:
             return ""
         return known.sha256 if 0 < download.fetches(Path(known.file)) < FETCHES else ""
 
-    def _member(self, source: Source) -> None:
+    def _member(self, source: Source, row: Row) -> None:
         """Get a file in an archive, which is unpacked whole if it was not yet."""
         unpacked: Unpacked | Fetched
         try:
-            unpacked, member = self.archives.find(source[1])
+            unpacked, member = self.archives.find(row.source[1])
         except TakesUnrar as error:  # of this archive alone
             unpacked, member = Fetched(Outcome.FAILED, f"{error.problem}: {error.remedy}"), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
