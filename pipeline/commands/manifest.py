@@ -10,7 +10,7 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes beside what the stage does."""
     group = parser.add_argument_group("write a data set's list from its annotation files")
     group.add_argument("dataset", nargs="?", help="such as kinetics400, ssv2 (docs/sources.md)")
-    group.add_argument("--annotations", type=Path, metavar="DIR", help="folder of its files")
+    group.add_argument(
+        "--annotations", type=Path, metavar="DIR", help="folder of its files, or a list"
+    )
     group.add_argument(
         "--videos",
         metavar="DIR",
@@ -70,6 +72,9 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--hold-out is a share: at least 0, less than 1")
     output = Path(options.output or f"manifests/{options.dataset}.csv")
     splits = _splits(options.splits)
+    if options.dataset == "folder" and options.annotations.is_file():
+        _copy(options.annotations, output, splits, options.hold_out)
+        return
     clips = list(data_set.read(options.annotations, options.fold))
     kept = [clip for clip in clips if clip.split in splits]
     if not kept:
@@ -92,7 +97,43 @@ def run(options: argparse.Namespace) -> None:
                 writer.writerow(row | sources.of(clip))
         for _ in manifest.scan(temporary, output.parent):  # what the stage would refuse
             pass
-    print(_summary(output, kept, counts))
+    _say(output, [clip.label for clip in kept], counts)
+
+
+def _copy(listed: Path, output: Path, splits: dict[str, str], hold_out: float) -> None:
+    """Write a list of the user's own anew: checked, its paths relative to `output`."""
+    from pipeline.files import write_text
+    from pipeline.videos import manifest
+
+    try:
+        rows = manifest.read(listed)
+    except UserError as error:
+        if "there is no column 'id'" in str(error):
+            error.remedy = (
+                "give each row an `id`, or, of a list of paths and labels alone: "
+                f"python -m pipeline manifest path-label --annotations {listed}"
+            )
+        raise
+    kept = []
+    for row in rows:
+        if row.split not in splits:
+            continue
+        split = splits[row.split]
+        if split == "train" and _share(row.source[1]) < hold_out:
+            split = "val"
+        path = row.path
+        if path and not path.startswith("/"):
+            path = Path(os.path.relpath(path, output.parent)).as_posix()
+        kept.append(row._replace(split=split, path=path))
+    if not kept:
+        raise UserError("no clip is left", remedy="see --splits", place=str(listed))
+    write_text(output, manifest.to_csv(kept, list(kept[0].extra)))
+    _say(output, [row.label for row in kept], Counter(row.split for row in kept))
+
+
+def _say(output: Path, labels: list[str], counts: Counter[str]) -> None:
+    """Say what was written, and what comes next."""
+    print(_summary(output, labels, counts))
     print(f"next: python -m pipeline compose data.manifest={output.as_posix()} ...")
 
 
@@ -119,9 +160,10 @@ class _Sources:
     ) -> None:
         videos = options.videos
         if videos is None and data_set.in_place:
-            videos = str(options.annotations)
+            place = options.annotations
+            videos = str(place.parent if place.is_file() else place)
         self.base = videos and videos.rstrip("/")
-        self.is_url = bool(videos) and "://" in videos
+        is_url = bool(videos) and "://" in videos
         self.folder = folder
         self.pattern = options.file or data_set.files[0]
         if videos is None:
@@ -136,7 +178,7 @@ class _Sources:
                     place=str(options.annotations),
                     remedy="FineGym: put finegym_annotation_info_v1.1.json beside the lists",
                 )
-        elif not (options.file or self.is_url or data_set.in_place) and Path(videos).is_dir():
+        elif not (options.file or is_url or data_set.in_place) and Path(videos).is_dir():
             self.pattern = self._found(data_set.files, clips[:LOOKED_AT])
         self.of(clips[0])  # so that a pattern that cannot be filled in is refused at once
 
@@ -162,7 +204,7 @@ class _Sources:
                 f"--file {pattern!r} cannot be filled in",
                 remedy="it may hold {name}, {split}, {label} and {youtube_id}",
             ) from None
-        return name if name.startswith("/") else f"{self.base}/{name}"
+        return name if name.startswith("/") or "://" in name else f"{self.base}/{name}"
 
     def of(self, clip: Clip) -> dict[str, str]:
         """Return the columns that say where a clip's video is."""
@@ -172,7 +214,7 @@ class _Sources:
         file = self._file(self.pattern, clip)
         # A file that is called by the video alone is all of it; others are cut to the clip.
         part = whole if "{youtube_id}" in self.pattern and "{name}" not in self.pattern else {}
-        if self.is_url:
+        if "://" in file:
             return {"url": file} | part
         if not file.startswith("/"):
             file = Path(os.path.relpath(file, self.folder)).as_posix()
@@ -188,18 +230,16 @@ def _share(group: str) -> float:
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
 
 
-def _labels(clips: Iterable[Clip]) -> Iterator[str]:
+def _summary(output: Path, given: list[str], counts: Counter[str]) -> str:
     from pipeline.videos.annotations.clip import MULTI
 
-    for clip in clips:
-        yield from filter(None, clip.label.split(MULTI))
-
-
-def _summary(output: Path, clips: list[Clip], counts: Counter[str]) -> str:
-    labels = Counter(_labels(clips))
-    unlabelled = sum(not clip.label for clip in clips)
+    labels = Counter(label for text in given for label in text.split(MULTI) if label)
+    unlabelled = given.count("")
     parts = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
     without = f", {unlabelled:,} clips without" if unlabelled else ""
     few = ", ".join([name for name, _ in labels.most_common(3)] + ["..."] * (len(labels) > 3))
     shown = f" ({few})" if few else ""
-    return f"wrote {output}: {len(clips):,} clips ({parts}), {len(labels):,} labels{shown}{without}"
+    said = f"wrote {output}: {len(given):,} clips ({parts}), {len(labels):,} labels{shown}{without}"
+    if len(labels) == 1 and len(given) > 1:
+        said += "\nnote: there is one label only: a probe has nothing to tell apart"
+    return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,8 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.models.video_clips import WHOLE
 from pipeline.videos import manifest
+from pipeline.videos.folders import videos_in
 from pipeline.videos.transcode import Segment
-
-# What is taken from a folder. A file that is named is tried whatever it is called.
-_NAMES = (
-    "264 265 3gp asf avi dv flv h264 h265 hevc ivf m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf nut "
-    "obu ogg ogv rm rmvb swf ts vc1 vob webm wmv wtv y4m"
-)
-SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -69,10 +64,11 @@ def _named(argument: str) -> Iterator[Wanted]:
 
 
 def _of_folder(folder: Path) -> Iterator[Wanted]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
-            yield Wanted(path.relative_to(folder).as_posix(), path)
+    found = videos_in(folder)
+    if found.note:
+        print(f"passed over in {folder}: {found.note}", file=sys.stderr)
+    for path in found.videos:
+        yield Wanted(path.relative_to(folder).as_posix(), path)
 
 
 def _of_list(path: Path) -> Iterator[Wanted]:

@@ -1,8 +1,8 @@
 """A chunk's rows: written without the secrets of their addresses, and read with them.
 
 What is below `data/` is versioned and passed on. So a chunk's list has each address as
-`redaction.redact` leaves it, and the whole one is read from the user's list, where it stands anyway,
-by the job that fetches it.
+`redaction.redact` leaves it; the job that fetches reads the whole one from the user's list, where
+it stands anyway.
 """
 
 from __future__ import annotations

@@ -99,6 +99,31 @@ def test_folders_and_lists_need_no_second_folder() -> None:
     }  # fmt: skip
 
 
+def test_a_list_of_one_s_own_is_taken_for_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches `no such folder` for what the docs offer, paths that start elsewhere, an address
+    without its password in the user's own list, and columns that are lost."""
+    write(Path("mine"), {"l.csv": (
+        "id,path,url,start,end,label,split,note\na,v/a.mp4,,1,2.5,jump,,x\n"
+        "b,,https://u:p@h/b.mp4?token=t,,,run,test,\nc,/v/c.mp4,,,,run,val,\n"
+    )})  # fmt: skip
+    rows = command("folder", "--annotations", "mine/l.csv", "--splits", "train=train,val=test")
+    assert {(row.id, row.split) for row in rows.values()} == {("a", "train"), ("c", "test")}
+    rows = command("folder", "--annotations", "mine/l.csv", "--hold-out", "0.999")
+    a, b, c = rows["a"], rows["b"], rows["c"]
+    assert (a.path, a.start, a.end, a.label, a.split) == ("mine/v/a.mp4", 1.0, 2.5, "jump", "val")
+    assert (b.url, b.split) == ("https://u:p@h/b.mp4?token=t", "test")
+    assert (a.extra, c.path) == ({"note": "x"}, "/v/c.mp4")
+    assert "3 clips (test 1, val 2), 2 labels (run, jump)" in capsys.readouterr().out
+
+    write(Path("mine"), {"p.csv": "path,label\nv/a.mp4,jump\nhttps://h/b.mp4,jump\n"})
+    assert cli.main(["manifest", "folder", "--annotations", "mine/p.csv"]) == 2
+    assert "manifest path-label --annotations mine/p.csv" in capsys.readouterr().err
+    rows = command("path-label", "--annotations", "mine/p.csv")
+    sources = {row.source for row in rows.values()}
+    assert sources == {("path", "mine/v/a.mp4"), ("url", "https://h/b.mp4")}
+    assert "one label only" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -77,11 +78,20 @@ class Problems:
 def find(folder: Path, *patterns: str) -> list[Path]:
     """Return the files at or below a folder that match the first pattern that any file matches.
 
-    The latest comes last, where names differ by a version.
+    The latest comes last, where names differ by a version. In place of the folder, the one file
+    that is needed may be given.
 
     Raises:
         UserError: there is none.
     """
+    if folder.is_file():
+        if any(fnmatch(folder.name, pattern) for pattern in patterns):
+            return [folder]
+        raise UserError(
+            f"this is a file; the folder that has {' or '.join(patterns)} is needed",
+            place=str(folder),
+            remedy="docs/sources.md says which files each data set has",
+        )
     if not folder.is_dir():
         raise UserError("there is no such folder of annotations", place=str(folder))
     for pattern in patterns:
