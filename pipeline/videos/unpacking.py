@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.configuration.schema import Download
 from pipeline.records import Outcome
-from pipeline.videos import archive_formats, archives, fetching
+from pipeline.videos import archive_formats, archives, fetching, redaction
 from pipeline.videos.archives import MARK, Limits, Unpacked
 from pipeline.videos.claims import Claim
 from pipeline.videos.download import Fetched, failed
@@ -65,7 +65,8 @@ class Archives:
         names = archives.parts(address)
         if "://" not in address:
             return self._local(address, [Path(name) for name in names])
-        folder = place(self.folder, address)
+        # The folder's name is in records that are passed on.
+        folder = place(self.folder, redaction.redact(address))
         stamp = [_hash(address), self.settings.unpack_ratio]
         most = self.settings.max_bytes
         done = archives.unpacked(folder, stamp, most)
