@@ -1,6 +1,7 @@
 # make run, make test: each sets up what it needs in .venv. Needs Python >= 3.11, git and make.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+LOCKED := --require-hashes --no-build-isolation --requirement requirements.lock
 SHELL := /bin/bash
 # One more than there are cores, as some tests wait for servers and schedulers; 2 GB of memory each.
 TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
@@ -52,10 +53,11 @@ setup:
 	  || { echo "error: Python 3.11 or later is needed; give one with: make run PYTHON=..."; exit 2; }
 	@echo "setting up .venv (about 3 GB to download at the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@awk '/^[^ #]/ { wanted = /^uv==/ } wanted' requirements.lock > .venv/uv.lock
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/uv.lock
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes --requirement requirements.lock \
-	  || $(BIN)/python -m pip install --require-hashes --requirement requirements.lock
+# What installs and builds the others comes first, with hashes, too: a few packages are source archives,
+# whose build would otherwise fetch whatever setuptools is there.
+	@awk '/^[^ #]/ { wanted = /^(uv|setuptools)==/ } wanted' requirements.lock > .venv/first.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/first.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install $(LOCKED) || $(BIN)/python -m pip install $(LOCKED)
 	@cp requirements.lock .venv/installed.lock
 
 lock: setup

@@ -36,6 +36,19 @@ def test_the_lock_holds_exact_versions_with_hashes_and_no_host(project: Path) ->
         assert all(wanted.specifier.contains(version) for version in versions), wanted
 
 
+@pytest.mark.parametrize("file", ["Makefile", "workflow/containers/install.sh"])
+def test_nothing_is_fetched_without_a_hash(project: Path, file: str) -> None:
+    """Catches a source archive whose build fetches a setuptools that nobody has locked."""
+    text = (project / file).read_text(encoding="utf-8").replace("\\\n", " ")
+    assert "/^(uv|setuptools)==/" in text
+    text = text.replace("$(LOCKED)", "".join(re.findall(r"LOCKED := (.*)", text)))
+    installs = [part for part in re.split(r"\n|\|\|", text) if "pip install " in part]
+    assert len(installs) >= 2
+    for command in installs:
+        assert "--require-hashes" in command
+        assert "first.lock" in command or "--no-build-isolation" in command
+
+
 @pytest.mark.parametrize("folders", [("pipeline", "workflow"), ("tests", "benchmarks")])
 def test_what_is_imported_is_declared(project: Path, folders: tuple[str, ...]) -> None:
     """Catches a package that is there only because another one happens to need it."""
