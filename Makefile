@@ -19,8 +19,8 @@ help:
 run: setup
 	@$(BIN)/python workflow/free_lock.py
 	@mkdir -p logs && touch logs/.started
-	@$(BIN)/snakemake --cores all
 	@name=$$(sed -n 's/^name: //p' params.yaml); log=logs/$$name/report.log; \
+	  $(BIN)/snakemake --cores all || exit; \
 	  if [ $$log -nt logs/.started ] || [ ! -f $$log ]; \
 	  then echo "report: results/$$name/report.html"; else cat $$log; fi
 

@@ -14,4 +14,4 @@ rule decode:
         settings=stages.settings(PARAMS, "decode"),
         code=stages.code_sha256("decode"),
     shell:
-        "exec python -m pipeline decode --params {SETTINGS.path} --chunk {wildcards.chunk} --log {log}"
+        "exec python -m pipeline decode --params $PIPELINE_PARAMS --chunk {wildcards.chunk} --log {log}"

@@ -15,4 +15,4 @@ rule download:
         code=stages.code_sha256("download"),
         local_files=local_files_now,
     shell:
-        "exec python -m pipeline download --params {SETTINGS.path} --chunk {wildcards.chunk} --log {log}"
+        "exec python -m pipeline download --params $PIPELINE_PARAMS --chunk {wildcards.chunk} --log {log}"

@@ -19,4 +19,4 @@ rule evaluate:
         settings=lambda wildcards: stages.settings(PARAMS, "evaluate", wildcards.run),
         code=stages.code_sha256("evaluate"),
     shell:
-        "exec python -m pipeline evaluate --params {SETTINGS.path} --run {wildcards.run} --log {log}"
+        "exec python -m pipeline evaluate --params $PIPELINE_PARAMS --run {wildcards.run} --log {log}"

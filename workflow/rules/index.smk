@@ -14,4 +14,4 @@ rule index:
         settings=stages.settings(PARAMS, "index"),
         code=stages.code_sha256("index"),
     shell:
-        "exec python -m pipeline index --params {SETTINGS.path} --log {log}"
+        "exec python -m pipeline index --params $PIPELINE_PARAMS --log {log}"

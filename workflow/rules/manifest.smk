@@ -14,4 +14,4 @@ rule manifest:
         settings=stages.settings(PARAMS, "manifest"),
         code=stages.code_sha256("manifest"),
     shell:
-        "exec python -m pipeline manifest --params {SETTINGS.path} --log {log}"
+        "exec python -m pipeline manifest --params $PIPELINE_PARAMS --log {log}"

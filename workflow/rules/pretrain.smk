@@ -32,4 +32,4 @@ rule pretrain:
     # several nodes it calls srun (pipeline/training/launch.py). `exec`: Slurm signals every process
     # of a job, and a shell in between would die of what the training has to answer.
     shell:
-        "exec python -m pipeline pretrain --params {SETTINGS.path} --run {wildcards.run} --log {log}"
+        "exec python -m pipeline pretrain --params $PIPELINE_PARAMS --run {wildcards.run} --log {log}"

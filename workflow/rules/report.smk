@@ -46,4 +46,4 @@ rule report:
         settings=stages.settings(PARAMS, "report"),
         code=stages.code_sha256("report"),
     shell:
-        "exec python -m pipeline report --params {SETTINGS.path} --log {log}"
+        "exec python -m pipeline report --params $PIPELINE_PARAMS --log {log}"

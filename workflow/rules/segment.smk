@@ -18,4 +18,4 @@ rule segment:
         settings=lambda wildcards: stages.settings(PARAMS, "segment", wildcards.run),
         code=stages.code_sha256("segment"),
     shell:
-        "exec python -m pipeline segment --params {SETTINGS.path} --run {wildcards.run} --log {log}"
+        "exec python -m pipeline segment --params $PIPELINE_PARAMS --run {wildcards.run} --log {log}"

@@ -19,4 +19,4 @@ rule severe:
         settings=lambda wildcards: stages.settings(PARAMS, "severe", wildcards.run),
         code=stages.code_sha256("severe"),
     shell:
-        "exec python -m pipeline severe --params {SETTINGS.path} --run {wildcards.run} --log {log}"
+        "exec python -m pipeline severe --params $PIPELINE_PARAMS --run {wildcards.run} --log {log}"

@@ -14,4 +14,4 @@ rule shard:
         settings=stages.settings(PARAMS, "shard"),
         code=stages.code_sha256("shard"),
     shell:
-        "exec python -m pipeline shard --params {SETTINGS.path} --chunk {wildcards.chunk} --log {log}"
+        "exec python -m pipeline shard --params $PIPELINE_PARAMS --chunk {wildcards.chunk} --log {log}"
