@@ -37,7 +37,7 @@ AREAS = (
     Area(
         "rows",
         "addresses, schemes, chains, braces, ids, names and CSV of a list",
-        ("tests/videos/test_hostile_rows.py",),
+        ("tests/videos/test_hostile_rows.py", "tests/videos/test_hostile_downloads.py"),
     ),
     Area(
         "secrets",
@@ -50,13 +50,14 @@ AREAS = (
         (
             "tests/videos/test_web.py",
             "tests/videos/test_lengths_and_names.py",
+            "tests/videos/test_limits_of_fetching.py",
             "tests/videos/test_remote.py",
         ),
     ),
     Area(
         "archives",
         "names that lead out, links, bombs, damage",
-        ("tests/videos/test_archives.py",),
+        ("tests/videos/test_archives.py", "tests/videos/test_hostile_archives.py"),
     ),
     Area("videos", "damaged and hostile video files", ("tests/videos/test_fuzz.py",)),
     Area(
