@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.evaluation.metrics import PLACES
 from pipeline.evaluation.recognition import Results
 from pipeline.files import atomic_path, write_text
+from pipeline.spreadsheets import cell
 
 HEADER = ["label", "probe", "id", "true", *(f"predicted_{n}" for n in range(1, PLACES + 1))]
 
@@ -26,7 +27,8 @@ def write_best(path: Path, results: Results) -> None:
     for label, probe, asked, answer in results.answers:
         rows = zip(asked.test.ids, asked.test.truth, answer.ranking, strict=True)
         writer.writerows(
-            [label, probe, str(i), str(true), *map(str, best)] for i, true, best in rows
+            [cell(text) for text in (label, probe, str(i), str(true), *map(str, best))]
+            for i, true, best in rows
         )
     write_text(path, text.getvalue())
 

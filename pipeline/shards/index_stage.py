@@ -16,6 +16,7 @@ from pipeline.files import read_json, write_json, write_text
 from pipeline.records import ChunkManifest, ClipRecord, Outcome, census
 from pipeline.shards import format
 from pipeline.shards.shard_stage import remove_shards
+from pipeline.spreadsheets import cell
 
 
 def run(params: Params) -> None:
@@ -127,7 +128,8 @@ def _write_lost(path: Path, lost: Sequence[ClipRecord]) -> None:
         text, ["id", "outcome", "reason", "stage", "split", "source"], lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows(_loss(clip) | {"source": clip.source} for clip in lost)
+    rows = (_loss(clip) | {"source": clip.source} for clip in lost)
+    writer.writerows({name: cell(text) for name, text in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 

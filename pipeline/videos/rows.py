@@ -90,6 +90,9 @@ def check(known: Sequence[str], extra: Mapping[str, str], prefix: str) -> Row | 
         return Unusable(problems, clip_id)
     if path:
         path = os.path.normpath(path if path.startswith("/") else prefix + path)
+    if "\r" in label or any("\r" in value for value in extra.values()):  # of old machines' lines
+        label = label.replace("\r\n", "\n").replace("\r", "\n")
+        extra = {name: re.sub("\r\n?", "\n", value) for name, value in extra.items()}
     if "://" in label or any("://" in value for value in extra.values()):
         label = redaction.redact_text(label)
         extra = {name: redaction.redact_text(value) for name, value in extra.items()}

@@ -138,3 +138,10 @@ def test_the_list_of_a_chunk_is_a_list(params: Params) -> None:
     assert rows[0].url.startswith("http://h/a-{0..1}.tar?redacted=")
     assert rows[0].url.endswith("!/m.mp4")
     assert "hush" not in str(read_json(layout.manifest))
+
+
+def test_a_line_end_of_old_machines_in_a_cell_does_no_harm(params: Params) -> None:
+    """Catches a chunk's list that cannot be read, though the user's could."""
+    Path("list.csv").write_text('id,path,label,note\na,a.mp4,"x\ry","p\r\nq"\n', newline="")
+    manifest_stage.run(params)
+    assert download(params)["a"].labels == {"label": "x\ny", "note": "p\nq"}
