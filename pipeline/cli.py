@@ -22,7 +22,10 @@ from pipeline.training.interruption import GO_ON_LATER
 from pipeline.training.launch import own_log
 
 # Modules of pipeline.commands, in the order of the help.
-COMMANDS = ("compose", "doctor", "shards", "embed", "neighbours", "export", "versions", "trace")
+COMMANDS = (
+    *("compose", "doctor", "shards", "embed", "neighbours", "export", "versions", "trace"),
+    "checkpoints",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

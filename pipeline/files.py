@@ -57,6 +57,16 @@ def reserve(file: int, size: int) -> None:
         os.truncate(file, size)
 
 
+def remove_leftovers(*paths: Path) -> None:
+    """Remove what killed writers of these files left: their temporary siblings.
+
+    To be called by whoever alone writes them now.
+    """
+    for path in paths:
+        for leftover in path.parent.glob(f".{path.stem}.????????.tmp{path.suffix}"):
+            leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import simplejpeg
+import xxhash
+from numpy.typing import NDArray
 
 from pipeline.clips.crops import Window
 from pipeline.clips.frames import DecodeError, Decoder, Frames, Indices
@@ -27,8 +30,8 @@ def read(
 ) -> Frames:
     """Return frames of a clip, or a window of each: uint8 (len(indices),h,w,3), RGB.
 
-    An index may occur more than once. Raises DecodeError where the clip's bytes are not what its
-    entry says, UserError where they cannot be read at all.
+    An index may occur more than once. Raises DecodeError where the clip's bytes are not those
+    that were written, or not what its entry says; UserError where they cannot be read at all.
     """
     window = window or Window(0, 0, entry.height, entry.width)
     if entry.codec == "raw":
@@ -36,7 +39,10 @@ def read(
     if entry.codec == "jpeg":
         return _jpeg(entry, indices, window)
     shape = (entry.frames, entry.height, entry.width)
-    return decode(read_bytes(entry), indices, shape, decoder)[:, window.rows, window.columns]
+    video = read_bytes(entry)
+    if entry.xxh3 is not None and xxhash.xxh3_64_intdigest(video) != entry.xxh3:
+        raise DecodeError("its bytes are not those that were written (checksum)")
+    return decode(video, indices, shape, decoder)[:, window.rows, window.columns]
 
 
 def _raw(entry: ClipEntry, indices: Indices, window: Window) -> Frames:
@@ -46,6 +52,11 @@ def _raw(entry: ClipEntry, indices: Indices, window: Window) -> Frames:
         if header < 0 or bytes(view[:6]) != b"\x93NUMPY":
             raise DecodeError(f"no array of {entry.frames} frames of {entry.width}x{entry.height}")
         with view[header:] as pixels:
+            size = math.prod(shape[1:])
+            checks = _checks(entry)
+            for index in np.unique(indices).tolist() if checks is not None else ():
+                with pixels[index * size : (index + 1) * size] as frame:
+                    _check(frame, checks, index)
             return _gathered(pixels, shape, indices, window)
 
 
@@ -61,7 +72,9 @@ def _jpeg(entry: ClipEntry, indices: Indices, window: Window) -> Frames:
     distinct, places = np.unique(indices, return_inverse=True)
     frame = np.empty((entry.height, entry.width, 3), np.uint8)
     frames = np.empty((len(distinct), window.height, window.width, 3), np.uint8)
+    checks = _checks(entry)
     for k, image in enumerate(_images(entry, distinct)):
+        _check(image, checks, int(distinct[k]))
         try:
             decoded = simplejpeg.decode_jpeg(image, buffer=frame)
         except ValueError as error:
@@ -85,14 +98,34 @@ def _images(entry: ClipEntry, indices: Indices) -> list[memoryview]:
     return images
 
 
+def _checks(entry: ClipEntry) -> NDArray[np.uint64] | None:
+    """Return the XXH3 of each frame's bytes, uint64 (T,); None for shards that have none."""
+    if not entry.checks:
+        return None
+    checks: NDArray[np.uint64] = _array(entry, entry.checks, entry.frames, "checksums")
+    if checks.shape != (entry.frames,) or checks.dtype != np.uint64:
+        raise DecodeError("its checksums do not fit its frames")
+    return checks
+
+
+def _check(frame: memoryview, checks: NDArray[np.uint64] | None, index: int) -> None:
+    if checks is not None and xxhash.xxh3_64_intdigest(frame) != int(checks[index]):
+        raise DecodeError(f"frame {index}: its bytes are not those that were written (checksum)")
+
+
+def _array(entry: ClipEntry, offset: int, length: int, what: str) -> NDArray[Any]:
+    # numpy pads the header of such an array to 128 bytes.
+    table = read_at(entry, offset, 128 + 8 * length)
+    try:
+        array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(table), allow_pickle=False)
+    except ValueError as error:
+        raise DecodeError(f"its {what} cannot be read: {error}") from None
+    return array
+
+
 def _offsets(entry: ClipEntry) -> Indices:
     """Return where each frame's JPEG begins in the clip's bytes, and the end: int64 (T+1,)."""
-    # numpy pads the header of such an array to 128 bytes.
-    table = read_at(entry, entry.table, 128 + 8 * (entry.frames + 1))
-    try:
-        offsets: Indices = np.lib.format.read_array(io.BytesIO(table), allow_pickle=False)
-    except ValueError as error:
-        raise DecodeError(f"its offsets cannot be read: {error}") from None
+    offsets: Indices = _array(entry, entry.table, entry.frames + 1, "offsets")
     if (
         offsets.shape != (entry.frames + 1,)
         or offsets.dtype != np.int64

@@ -39,6 +39,7 @@ WITHOUT_EFFECT = (
     "pipeline.training.messages",
     "pipeline.training.profiling",
     "pipeline.training.record",
+    "pipeline.training.sets",
     "pipeline.training.tracking",
     "pipeline.videos.claims",
     "pipeline.videos.journal",

@@ -80,6 +80,11 @@ class DataLayout:
         """What encoders looked at, decoded, for those that look at it next; may be deleted."""
         return self.derived / "views"
 
+    @property
+    def pictures(self) -> Path:
+        """What pretraining learns from: a hash of the pictures, and of nothing else."""
+        return self.shards / "pictures.json"
+
     def made(self, stage: str, chunk: int | str = "") -> Path:
         """What a stage was given and ran on; what it wrote is the same anywhere, this is not."""
         folder = self.derived / "made"

@@ -6,6 +6,7 @@ of a model what was measured on another.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def find(checkpoint: Path, sha256: str) -> Beside:
             continue
         results[name] = content
         digests[f"{name}.json"] = sha256_file(folder / f"{name}.json")
-    data = _data(pretrain.get("index_sha256", ""))
+    data = _data(pretrain)
     return Beside(pretrain, results, digests, data, tuple(notes))
 
 
@@ -59,10 +60,12 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _data(index_sha256: str) -> DatasetIndex | None:
-    """Return the data set with this index, where it is in this project folder."""
+def _data(pretrain: Mapping[str, Any]) -> DatasetIndex | None:
+    """Return the data set that was trained on, where it is in this project folder."""
+    of_index, of_pictures = pretrain.get("index_sha256"), pretrain.get("pictures_sha256")
     for path in sorted(Path("data").glob("*/shards/index.json")):
-        if index_sha256 and sha256_file(path) == index_sha256:
+        pictures = _read(path.with_name("pictures.json")).get("sha256")
+        if (of_index and sha256_file(path) == of_index) or (pictures and pictures == of_pictures):
             try:
                 return DatasetIndex.load(path.parent)
             except UserError:

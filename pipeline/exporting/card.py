@@ -146,7 +146,11 @@ def _data(beside: Beside, export: Export) -> Iterator[str]:
         pretrain = beside.pretrain
         yield (
             f"Pretrained on {pretrain['clips']:,} clips, {pretrain['epochs']} epochs. SHA-256 of "
-            + (f"the data set's index: `{pretrain['index_sha256']}`.")
+            + (
+                f"the data set's index: `{pretrain['index_sha256']}`."
+                if "index_sha256" in pretrain
+                else f"their pictures: `{pretrain['pictures_sha256']}`."
+            )
         )
     synthetic = index is not None and index.name.startswith("synthetic")
     licence = export.data_licence or (SYNTHETIC if synthetic else "")

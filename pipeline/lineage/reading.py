@@ -61,7 +61,7 @@ def _reader(path: Path) -> Callable[[Path], Reading] | None:
     by_folder = {"downloaded": _chunk, "decoded": _chunk, "sharded": _chunk}
     if path.suffix == ".json" and folder in by_folder:
         return by_folder[folder]
-    if path.suffix == ".pt" and folder in ("checkpoints", "set-aside"):
+    if path.suffix == ".pt" and {"checkpoints", "set-aside"} & {folder, path.parent.parent.name}:
         return _checkpoint
     if path.suffix == ".npz" and name.startswith("features"):
         return _features
@@ -69,6 +69,8 @@ def _reader(path: Path) -> Callable[[Path], Reading] | None:
         return lambda path: Reading("shard", (Link(path.with_name("index.json"), None, "index"),))
     if name == "index.json":
         return _index
+    if name == "pictures.json":
+        return _pictures
     if name == "evaluation.json" and path.parent.parent.name != "runs":
         return _experiment
     beside = {
@@ -159,7 +161,9 @@ def _pretrained(path: Path) -> Reading:
     links = [
         Link(path.with_name("model.safetensors"), body["model_sha256"], "weights"),
         Link(path.with_name("metrics.jsonl"), body["metrics_sha256"], "loss curve"),
-        _index_of(body["index_sha256"]),
+        _index_of(body["index_sha256"])
+        if "index_sha256" in body  # made before labels were told from pictures
+        else _pictures_of(body["pictures_sha256"]),
     ]
     if origin := body.get("weights"):  # a file, or a folder with these files
         place = Path(origin["path"])
@@ -179,7 +183,10 @@ def _checkpoint(path: Path) -> Reading:
     body = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     settings = json.loads(body["settings"])
     sessions = body["sessions"]
-    links = [_index_with_shards(settings["data"]["shards"])]
+    data = settings["data"]
+    links = [
+        _index_with_shards(data["shards"]) if "shards" in data else _pictures_of(data["pictures"])
+    ]
     noted = path.with_name(f"{path.name}.sha256")
     if noted.is_file():
         links.append(Link(path, noted.read_text(encoding="utf-8").split()[0], "these bytes"))
@@ -188,7 +195,7 @@ def _checkpoint(path: Path) -> Reading:
         tuple(links),
         sessions[-1] if sessions else {},
         "settings, configuration",
-        (f"code of pretraining {settings['code'][:12]}", links[0].what),
+        (links[0].what,),
     )
 
 
@@ -215,6 +222,12 @@ def _index(path: Path) -> Reading:
         return Reading(f"clips drawn for SEVERE: {body['name']}", tuple(links))
     census = ", ".join(f"{count:,} {outcome}" for outcome, count in body["census"].items())
     return _with_record(path, f"index of data set {body['name']}: {census}", links)
+
+
+def _pictures(path: Path) -> Reading:
+    body = read_json(path)
+    index = Link(path.with_name("index.json"), None, "index")
+    return Reading(f"{body['clips']:,} clips of {', '.join(body['splits'])}, no label", (index,))
 
 
 def _manifest(path: Path) -> Reading:
@@ -258,6 +271,14 @@ def _index_of(digest: str, what: str = "index", *, drawn: bool = False) -> Link:
         if sha256_file(path) == digest:
             return Link(path, digest, what, drawn=drawn)
     return Link(None, digest, what, drawn=drawn)
+
+
+def _pictures_of(digest: str) -> Link:
+    """Find the data set of whose pictures this is the hash."""
+    for path in sorted(Path("data").glob("*/shards/pictures.json")):
+        if read_json(path)["sha256"] == digest:
+            return Link(path, sha256_file(path), "pictures")
+    return Link(None, digest, "pictures")
 
 
 def _index_with_shards(digest: str) -> Link:

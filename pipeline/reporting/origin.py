@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -26,6 +26,7 @@ def facts(results: Results) -> dict[str, Any]:
         "run_codes": {name: _code(each.get("code") or {}) for name, each in runs.items()},
         "hardware": _distinct([*machines, here["hardware"]]),
         "packages": _merged([*versions, _versions(here)]),
+        "resumed": [line for run in results.runs for line in _resumed(run.name, run.pretrained)],
         "source": {"file": "", "sha256": ""} | manifest["source"] if manifest else {},
         "listed": sum(manifest.get("chunks", ())),
         "index_sha256": sha256_file(results.data.index),
@@ -39,6 +40,16 @@ def _code(version: Mapping[str, Any]) -> str:
         return f"sources {digest[:16]} (not in git)"
     edited = ", with uncommitted edits" if version.get("dirty") else ""
     return f"git {revision[:12]}{edited}, sources {digest[:16]}"
+
+
+def _resumed(name: str, pretrained: Mapping[str, Any]) -> Iterator[str]:
+    """Say where a training was gone on with though its code had changed."""
+    for change in pretrained.get("code_changes", ()):
+        files = ", ".join(change["files"]) or "files that were not noted"
+        yield (
+            f"{name} was gone on with by other code after step {change['step']:,} "
+            f"(trainer.on_code_change=resume), which differs in {files}."
+        )
 
 
 def _versions(made_with: Mapping[str, Any]) -> dict[str, str]:

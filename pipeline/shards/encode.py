@@ -6,6 +6,9 @@ All three start from the decoded clip. docs/shards.md has the formats, and what 
     jpeg  KEY.offsets.npy, KEY.mjpeg: one JPEG a frame, end to end (a Motion JPEG stream), and
           where each begins, int64 (T+1,), the end of the last one included.
     raw   KEY.npy: uint8 (T,H,W,3), RGB, frame after frame.
+
+Of `jpeg` and `raw`, parts are read, so each frame has a checksum: KEY.xxh3.npy, XXH3 (64 bits) of
+each frame's bytes, uint64 (T,).
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
+import xxhash
 
 from pipeline.configuration.schema import Shards
 from pipeline.errors import UserError
 from pipeline.records import ClipRecord
 from pipeline.videos import pictures
 
+OFFSETS, CHECKS = "offsets.npy", "xxh3.npy"  # extensions of the tables
 SUBSAMPLING = "420"  # of the colours, as in the clip that the frames come from
 
 
@@ -39,7 +44,7 @@ class Member:
 
 
 def encode(video: bytes, record: ClipRecord, settings: Shards) -> list[Member]:
-    """Return the members that hold the clip's pictures; the last one holds the pictures themselves.
+    """Return the members that hold the clip: the pictures, and where needed tables beside them.
 
     `video` is the decoded clip. Raises UserError where it is not what its record says, for `raw`
     only while the parts are read.
@@ -54,17 +59,33 @@ def encode(video: bytes, record: ClipRecord, settings: Shards) -> list[Member]:
             for frame in _frames(video, record)
         ]
         offsets = np.cumsum([0, *map(len, images)], dtype="<i8")
-        return [Member.of("offsets.npy", _npy(offsets)), Member.of("mjpeg", b"".join(images))]
+        return [
+            Member.of(OFFSETS, _npy(offsets)),
+            Member.of(CHECKS, _checks([xxhash.xxh3_64_intdigest(image) for image in images])),
+            Member.of("mjpeg", b"".join(images)),
+        ]
     header = _npy_header((record.frames, record.height, record.width, 3))
     size = len(header) + record.frames * record.height * record.width * 3
-    return [Member("npy", size, _raw(header, video, record))]
+    digests: list[int] = []  # known when the pictures are written
+    checks = Member(CHECKS, len(_checks([0] * record.frames)), _late(digests))
+    return [Member("npy", size, _raw(header, video, record, digests)), checks]
 
 
-def _raw(header: bytes, video: bytes, record: ClipRecord) -> Iterator[bytes]:
+def _raw(header: bytes, video: bytes, record: ClipRecord, digests: list[int]) -> Iterator[bytes]:
     """Yield an .npy file frame by frame: a clip of minutes would not fit into memory."""
     yield header
     for frame in _frames(video, record):
-        yield frame.tobytes()
+        pixels = frame.tobytes()
+        digests.append(xxhash.xxh3_64_intdigest(pixels))
+        yield pixels
+
+
+def _late(digests: list[int]) -> Iterator[bytes]:
+    yield _checks(digests)
+
+
+def _checks(digests: list[int]) -> bytes:
+    return _npy(np.array(digests, dtype="<u8"))
 
 
 def _frames(video: bytes, record: ClipRecord) -> Iterator[pictures.Frame]:
@@ -85,7 +106,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _npy(array: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
+def _npy(array: np.ndarray[tuple[int], np.dtype[np.int64] | np.dtype[np.uint64]]) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
     return file.getvalue()

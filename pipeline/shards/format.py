@@ -19,7 +19,7 @@ import sys
 import tarfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote, unquote
 
 from pipeline.records import ClipRecord
@@ -83,7 +83,10 @@ def clip_json(record: ClipRecord) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ClipEntry:
-    """One clip in a shard: where its pictures are, and what is needed to sample from them."""
+    """One clip in a shard: where its pictures are, and what is needed to sample from them.
+
+    Shards that were made before there were checksums have none: `xxh3` is None, `checks` 0.
+    """
 
     id: str
     shard: Path
@@ -97,28 +100,39 @@ class ClipEntry:
     labels: dict[str, str] = field(default_factory=dict)
     codec: str = "h264"
     table: int = 0  # jpeg: offset in the tar of KEY.offsets.npy
+    checks: int = 0  # jpeg, raw: offset in the tar of KEY.xxh3.npy
+    xxh3: int | None = None  # XXH3 (64 bits) of the pictures' bytes
 
-    def line(self) -> str:
-        """Return the clip's line in `.clips.jsonl`, without the shard that it lies beside."""
-        body = asdict(self)
+    def line(self, sha256: str = "") -> str:
+        """Return the clip's line in `.clips.jsonl`, without the shard that it lies beside.
+
+        `sha256` is that of the pictures' bytes: what a training has learned from is told by it.
+        """
+        body: dict[str, Any] = asdict(self) | {"sha256": sha256}
         del body["shard"]
-        if not self.table:
-            del body["table"]
+        if self.xxh3 is not None:
+            body["xxh3"] = f"{self.xxh3:016x}"
+        for name in OPTIONAL:
+            if not body[name]:
+                del body[name]
         return json.dumps(body, ensure_ascii=False) + "\n"
 
     @classmethod
     def parse(cls, line: str, shard: Path) -> Self:
         """Read what `line` wrote. Raises ValueError where the line is something else."""
         body = json.loads(line)
-        if not isinstance(body, dict) or set(body) | {"table"} != _LINE_KEYS:
-            raise ValueError(f"expected an object with {', '.join(sorted(_LINE_KEYS - {'table'}))}")
+        if not isinstance(body, dict) or set(body) | OPTIONAL != _LINE_KEYS:
+            raise ValueError(f"expected an object with {', '.join(sorted(_LINE_KEYS - OPTIONAL))}")
+        body.pop("sha256", None)  # `sha256_of_line`; millions of entries would keep it for nothing
+        body["xxh3"] = int(body["xxh3"], 16) if "xxh3" in body else None
         if body["codec"] not in EXTENSIONS:
             raise ValueError(f"no codec is called {body['codec']!r}")
         body["codec"] = sys.intern(body["codec"])  # millions of entries share it
         return cls(shard=shard, **body)
 
 
-_LINE_KEYS = {each.name for each in fields(ClipEntry)} - {"shard"}
+OPTIONAL = {"table", "checks", "xxh3", "sha256"}
+_LINE_KEYS = {each.name for each in fields(ClipEntry)} - {"shard"} | OPTIONAL
 
 
 @dataclass(frozen=True, slots=True)

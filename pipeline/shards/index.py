@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
 from pipeline.files import read_json
@@ -21,6 +23,13 @@ from pipeline.shards.format import ClipEntry, ShardSummary, clips_file
 
 OPEN_SHARDS = 64  # file handles kept by one process
 _AGAIN = "run the shard and index stages again"
+
+
+class Pictures(NamedTuple):
+    """What a training learns from: so many clips, and one hash of their pictures."""
+
+    clips: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,25 @@ class DatasetIndex:
         wanted = [shard for shard in self.shards if shard.split in splits]
         entries = [entry for shard in wanted for entry in self.clips_of(shard)]
         return sorted(entries, key=lambda entry: entry.id)
+
+    def pictures(self, splits: Sequence[str]) -> Pictures:
+        """Return what a training on these splits learns from.
+
+        The hash is of the pictures of each clip, in the order of ids: no label, no name, no place.
+        Of shards that were made before hashes were noted, the pictures are read.
+        """
+        wanted = [shard for shard in self.shards if shard.split in splits]
+        found = [pair for shard in wanted for pair in self._hashes(shard)]
+        lines = "".join(f"{sha256}\n" for _, sha256 in sorted(found))
+        return Pictures(len(found), hashlib.sha256(lines.encode()).hexdigest())
+
+    def _hashes(self, shard: ShardSummary) -> Iterator[tuple[str, str]]:
+        """Yield id and SHA-256 of the pictures of each clip in a shard."""
+        entries = self.clips_of(shard)
+        with clips_file(self.folder / shard.name).open(encoding="utf-8") as lines:
+            for entry, line in zip(entries, lines, strict=True):
+                noted = json.loads(line).get("sha256")
+                yield entry.id, noted or hashlib.sha256(read_bytes(entry)).hexdigest()
 
     def clips_of(self, shard: ShardSummary) -> list[ClipEntry]:
         """Return the clips of one shard, in its order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections import Counter
@@ -12,9 +13,10 @@ from pathlib import Path
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, write_text
+from pipeline.files import read_json, remove_leftovers, write_json, write_text
 from pipeline.records import ChunkManifest, ClipRecord, Outcome, census
 from pipeline.shards import format
+from pipeline.shards.index import DatasetIndex
 from pipeline.shards.shard_stage import remove_shards
 from pipeline.spreadsheets import cell
 
@@ -22,11 +24,14 @@ from pipeline.spreadsheets import cell
 def run(params: Params) -> None:
     """Merge the sharded manifests of all chunks into `index.json`; print the census.
 
+    What pretraining depends on, a hash of the pictures to learn from, goes to `pictures.json`.
+
     Raises UserError where more than `data.max_lost_share` of the clips is lost, or none is left
     to pretrain on. The lost clips are listed in `lost.csv` before that.
     """
     data = params.data
     layout = DataLayout(data.name)
+    remove_leftovers(layout.index, layout.pictures, layout.lost)
     layout.index.unlink(missing_ok=True)  # a refused data set keeps no index of better days
     clips: list[ClipRecord] = []
     shards: list[format.ShardSummary] = []
@@ -41,15 +46,23 @@ def run(params: Params) -> None:
     _remove_unlisted(layout.shards, {shard.name for shard in shards})
     present = [clip for clip in clips if clip.outcome is Outcome.OK]
     splits = dict(sorted(Counter(clip.split for clip in present).items()))
+    shards.sort(key=lambda each: each.name)
+    counts = census(clips)
+    losses = tuple(_loss(clip) for clip in lost)
+    index = DatasetIndex(
+        layout.shards, data.name, data.shards.codec, tuple(shards), counts, splits, losses
+    )
+    pictures = index.pictures(data.pretrain_splits)
+    _write_pictures(layout.pictures, pictures._asdict() | {"splits": list(data.pretrain_splits)})
     write_json(
         layout.index,
         {
             "name": data.name,
             "codec": data.shards.codec,
-            "shards": [_entry(shard) for shard in sorted(shards, key=lambda each: each.name)],
-            "census": census(clips),
+            "shards": [_entry(shard) for shard in shards],
+            "census": counts,
             "splits": splits,
-            "lost": [_loss(clip) for clip in lost],
+            "lost": losses,
         },
     )
     print(_summary_line(data.name, clips, splits, len(shards)))
@@ -134,11 +147,24 @@ def _write_lost(path: Path, lost: Sequence[ClipRecord]) -> None:
 
 
 def _remove_unlisted(folder: Path, listed: set[str]) -> None:
-    """Delete shards of chunks that no longer exist (`data.chunks` was larger before)."""
+    """Delete shards of chunks that no longer exist (`data.chunks` was larger before).
+
+    And what killed writers of shards left: none is at work on a data set that is indexed.
+    """
+    for leftover in folder.glob(".*-*-*.????????.tmp*"):
+        leftover.unlink(missing_ok=True)
     there = {
         path.name for path in folder.glob("*.tar") if format.chunk_of_shard(path.name) is not None
     }
     remove_shards(folder, there - listed)
+
+
+def _write_pictures(path: Path, body: dict[str, object]) -> None:
+    """Leave the file as it is where it says so already: its time stamp says when that changed."""
+    with contextlib.suppress(OSError, ValueError):
+        if read_json(path) == body:
+            return
+    write_json(path, body)
 
 
 def _summary_line(name: str, clips: list[ClipRecord], splits: dict[str, int], shards: int) -> str:

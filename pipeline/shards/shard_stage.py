@@ -39,6 +39,8 @@ def pack(
     errors point to.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f".*-{chunk:05d}-*.????????.tmp*"):  # of a job that was killed
+        leftover.unlink(missing_ok=True)
     packed: dict[str, ClipRecord] = {}
     present: set[str] = set()
     total = sum(clip.outcome is Outcome.OK for clip in clips)

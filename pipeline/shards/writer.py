@@ -7,12 +7,23 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+import xxhash
 
 from pipeline.files import atomic_path, write_json, write_text
 from pipeline.records import ClipRecord
 from pipeline.shards import format
-from pipeline.shards.encode import Member
+from pipeline.shards.encode import CHECKS, OFFSETS, Member
+
+
+class _Written(NamedTuple):
+    """A member's data in the archive: where, how many bytes, and their hashes."""
+
+    offset: int
+    size: int
+    sha256: str
+    xxh3: int
 
 
 class ShardWriter:
@@ -23,24 +34,26 @@ class ShardWriter:
         self.entries: list[format.ClipEntry] = []
         self._handle = handle
         self._codec = codec
+        self._sha256s: list[str] = []  # of each clip's pictures
         self._hash = hashlib.sha256()
         self._position = 0
 
     def add(self, record: ClipRecord, members: Iterable[Member]) -> format.ClipEntry:
-        """Append a clip: the members of its codec, the pictures last, and what is known of it.
+        """Append a clip: the members of its codec, and what is known of it.
 
         Raises ValueError where the ids do not ascend.
         """
         if self.entries and record.id <= self.entries[-1].id:
             raise ValueError(f"clip {record.id!r} comes after {self.entries[-1].id!r}")
         key = format.key_of(record.id)
-        *tables, pictures = ((each, self._member(key, each)) for each in members)
+        written = {each.extension: self._member(key, each) for each in members}
+        pictures = written[format.EXTENSIONS[self._codec]]
         self._member(key, Member.of("json", format.clip_json(record)))
         entry = format.ClipEntry(
             id=record.id,
             shard=self.path,
-            offset=pictures[1],
-            size=pictures[0].size,
+            offset=pictures.offset,
+            size=pictures.size,
             frames=record.frames,
             fps=record.fps,
             width=record.width,
@@ -48,9 +61,12 @@ class ShardWriter:
             split=record.split,
             labels=dict(record.labels),
             codec=self._codec,
-            table=tables[0][1] if tables else 0,
+            table=written[OFFSETS].offset if OFFSETS in written else 0,
+            checks=written[CHECKS].offset if CHECKS in written else 0,
+            xxh3=pictures.xxh3,
         )
         self.entries.append(entry)
+        self._sha256s.append(pictures.sha256)
         return entry
 
     def close(self, split: str, chunk: int) -> format.ShardSummary:
@@ -66,16 +82,23 @@ class ShardWriter:
             chunk=chunk,
         )
 
-    def _member(self, key: str, member: Member) -> int:
-        """Write one file of the archive; return the offset of its data."""
+    def lines(self) -> str:
+        """Return the contents of `.clips.jsonl`."""
+        pairs = zip(self.entries, self._sha256s, strict=True)
+        return "".join(entry.line(sha256) for entry, sha256 in pairs)
+
+    def _member(self, key: str, member: Member) -> _Written:
+        """Write one file of the archive."""
         self._write(format.member_header(f"{key}.{member.extension}", member.size))
-        offset = self._position
+        offset, sha256, xxh3 = self._position, hashlib.sha256(), xxhash.xxh3_64()
         for part in member.parts:
             self._write(part)
+            sha256.update(part)
+            xxh3.update(part)
         if self._position != offset + member.size:
             raise ValueError(f"{key}.{member.extension} has other than its {member.size} bytes")
         self._write(format.padding(member.size))
-        return offset
+        return _Written(offset, member.size, sha256.hexdigest(), xxh3.intdigest())
 
     def _write(self, data: bytes) -> None:
         self._handle.write(data)
@@ -96,5 +119,5 @@ def open_shard(
         writer = ShardWriter(path, handle, codec)
         yield writer
         summary = replace(writer.close(split, chunk), made_from=made_from)
-    write_text(format.clips_file(path), "".join(entry.line() for entry in writer.entries))
+    write_text(format.clips_file(path), writer.lines())
     write_json(format.summary_file(path), asdict(summary))

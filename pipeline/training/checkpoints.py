@@ -12,35 +12,37 @@ What is in one: docs/resuming.md.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import pickle
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from pipeline.errors import UserError
 from pipeline.files import atomic_path, sha256_file, write_text
+from pipeline.training import sets
+from pipeline.training.sets import Settings, fingerprint
 
-FORMAT = 2
-Settings = Mapping[str, Any]  # nested, of JSON values
+FORMAT = 3
+FORMATS = {2, 3}  # that are read; 2 has no `code`
+SHORT_S = 1800.0  # seconds of training that are done again without asking
+SHOWN = 8  # files or settings in one message
 
 
-def fingerprint(settings: Settings) -> str:
-    """Return a hash of everything that decides what is learned; equal settings, equal hash."""
-    text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def as_it_is(made: sets.Made) -> sets.Made:
+    """What most checkpoints were made with needs no translation."""
+    return made
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run in `folder`, all of the same `settings`.
+    """The checkpoints of one run in `folder`, all of the same `settings` and `code`.
 
     The last `keep` stay, and those of every `keep_every`-th step.
     """
@@ -50,6 +52,13 @@ class Checkpoints:
     keep: int
     label: str  # begins the messages
     keep_every: int | None = None  # steps
+    code: Mapping[str, str] = field(default_factory=dict)  # file -> hash of its meaning
+    on_code_change: Literal["stop", "resume", "restart"] = "stop"
+    companions: tuple[Path, ...] = ()  # weights and logs, that are set aside with checkpoints
+    # what older checkpoints say of what they were made with, in words of today
+    translate: Callable[[sets.Made], sets.Made] = as_it_is
+    # at which steps other code took over (`on_code_change=resume`), and what had changed
+    code_changes: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the state after `step` steps, then drop those that need not stay.
@@ -67,6 +76,8 @@ class Checkpoints:
             "step": step,
             "fingerprint": fingerprint(self.settings),
             "settings": json.dumps(self.settings, sort_keys=True),
+            "code": json.dumps(dict(self.code), sort_keys=True),
+            "code_changes": list(self.code_changes),
         }
         try:
             with atomic_path(path) as temporary:
@@ -98,27 +109,82 @@ class Checkpoints:
                 path.unlink()
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the newest sound state of these settings, or None where there is none.
+        """Return the newest sound state of these settings and code, or None where there is none.
 
-        Left-overs of an interrupted write are removed. Checkpoints of other settings are moved to
-        `set-aside/` (one such set is kept), and what differs is said.
+        Left-overs of an interrupted write are removed. Checkpoints of others are set aside
+        (`training.sets`), and those of just these brought back.
+
+        Raises:
+            UserError: where only the code differs, half an hour of training depends on it, and
+                `on_code_change` is `stop`.
         """
         for leftover in self.folder.glob(".*.tmp.*"):
             leftover.unlink(missing_ok=True)
+        state, made = self.newest()
+        others = sets.aside(self.folder)
+        here = [] if made is None else [None]
+        ranked: dict[sets.Verdict, list[sets.Aside | None]] = {"same": [], "code": []}
+        for each in [*here, *others]:
+            of = made if each is None else each.made
+            if of and (verdict := of.compared(self.settings, self.code)) != "settings":
+                ranked[verdict].append(each)
+        chosen, goes_on = None, bool(ranked["same"])
+        noted: list[dict[str, Any]] = []
+        if goes_on:
+            chosen = ranked["same"][0]
+        elif ranked["code"]:
+            chosen = ranked["code"][0]
+            goes_on = self._goes_on(made if chosen is None else chosen.made, noted)
+        if goes_on and chosen is None:
+            self.code_changes.extend(noted)
+            return state
+        if made is not None:
+            self._set_aside(made)
+        if not goes_on or chosen is None:
+            return None
+        sets.bring_back(self.folder, chosen, self.companions)
+        self.say(f"brought back: the training of before of just these settings ({chosen.folder})")
+        state, _ = self.newest()
+        self.code_changes.extend(noted)
+        return state
+
+    def newest(self) -> tuple[dict[str, Any] | None, sets.Made | None]:
+        """Return the newest sound state, and what it was made with."""
         for path in reversed(self._paths()):
             state = self._read(path)
-            if state is None:
-                continue
-            if state["fingerprint"] != fingerprint(self.settings):
-                self._set_aside(json.loads(state["settings"]))
-                return None
-            return state
-        return None
+            if state is not None:
+                self.code_changes[:] = state.get("code_changes", [])
+                return state, self.translate(sets.Made.of(state, path))
+        return None, None
+
+    def _goes_on(self, made: sets.Made | None, noted: list[dict[str, Any]]) -> bool:
+        """Whether a training of other code is gone on with, as `on_code_change` says."""
+        assert made is not None  # noqa: S101 - for mypy
+        files = sets.changed_files(made.code, self.code)
+        more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+        shown = ", ".join(files[:SHOWN]) + more
+        what = f"the meaning of {shown} has changed"
+        if not made.code:
+            what = "it was made before files and pictures were noted, so nobody can compare them"
+        hours = f"{made.step:,} steps, {made.seconds / 3600:.1f} h"
+        if self.on_code_change == "resume":
+            noted.append({"step": made.step, "files": files if made.code else []})
+            self.say(f"going on with other code (on_code_change=resume): {what}")
+            return True
+        if self.on_code_change == "stop" and made.seconds >= SHORT_S:
+            raise UserError(
+                f"{self.label}: there is a training of these settings ({hours}), and {what}",
+                place=str(self.folder),
+                remedy="take the edit back; or trainer.on_code_change=resume goes on with it (the "
+                "report says so), =restart sets it aside and begins anew",
+            )
+        self.say(f"beginning anew ({hours}): {what}")
+        return False
 
     def last_good(self) -> str:
         """Name the newest checkpoint whose hash is right, for an error's remedy."""
         for path in reversed(self._paths()):
-            if _is_sound(path):
+            if is_sound(path):
                 return f"the last good checkpoint is {path}"
         return "there is no checkpoint yet"
 
@@ -127,49 +193,28 @@ class Checkpoints:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         """Return the state in `path`, or None, and say so, where it is damaged."""
-        if not _is_sound(path):
+        if not is_sound(path):
             self.say(f"warning: {path} is damaged or was not finished: passed over")
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            if state["format"] == FORMAT:
+            if state["format"] in FORMATS:
                 return state
         except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError):
             pass  # whole, but not written by `save`
         self.say(f"warning: {path} is no checkpoint of this version: passed over")
         return None
 
-    def _set_aside(self, other: Settings) -> None:
-        place = self.folder / "set-aside"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for path in self._paths():
-            for file in (path, _hash_file(path)):
-                if file.exists():
-                    file.rename(place / file.name)
-        changed = "; ".join(differences(other, self.settings)) or "settings"
-        self.say(f"starting anew: {changed}. The checkpoints from before are in {place}")
+    def _set_aside(self, made: sets.Made) -> None:
+        place = sets.set_aside(self.folder, made, self.companions)
+        changed = sets.differences(made.settings, self.settings)
+        changed += [f"{name} has changed" for name in sets.changed_files(made.code, self.code)]
+        why = "; ".join(changed[:SHOWN]) or "settings"
+        self.say(f"starting anew: {why}. What was there is kept in {place}")
 
     def say(self, message: str) -> None:
         """Print one line to standard error."""
         print(f"[{self.label}] {message}", file=sys.stderr, flush=True)
-
-
-def differences(before: Settings, after: Settings, prefix: str = "") -> list[str]:
-    """Name the keys whose values differ: `trainer.epochs was 2, is 4`."""
-    found = []
-    for key in sorted({*before, *after}):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key} was {_short(old)}, is {_short(new)}")
-    return found
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 20 else f"{text[:17]}..."
 
 
 def _write(body: Mapping[str, Any], path: Path) -> None:
@@ -198,8 +243,11 @@ def _hash_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _is_sound(path: Path) -> bool:
+def is_sound(path: Path) -> bool:
+    """Whether a checkpoint is there, whole, and of the bytes that were written."""
     recorded = _hash_file(path)
-    return recorded.exists() and recorded.read_text(encoding="utf-8").split()[:1] == [
-        sha256_file(path)
-    ]
+    return (
+        path.exists()
+        and recorded.exists()
+        and recorded.read_text(encoding="utf-8").split()[:1] == [sha256_file(path)]
+    )

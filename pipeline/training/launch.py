@@ -28,8 +28,10 @@ from typing import IO
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
 from pipeline.joblog import own_rank
+from pipeline.videos import watchdog
 
 PASSED_ON = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+OWN = "this command"  # the launcher of processes that this module starts
 GRACE = 30.0  # seconds in which the others may end by themselves, once one process has failed
 PORTS = (20_000, 40_000)  # where the processes of a Slurm step meet, by the number of the job
 
@@ -193,7 +195,7 @@ def _torchrun(environment: Mapping[str, str]) -> Place:
         )
     rank, world, local_rank, local_world = (int(environment[name]) for name in names[:4])
     meeting = (environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
-    launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else "this command"
+    launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else OWN
     return Place(rank, world, local_rank, local_world, launcher, meeting)
 
 
@@ -250,7 +252,12 @@ def _popen(command: Sequence[str], variables: Mapping[str, str]) -> subprocess.P
 
 
 def _wait(processes: Sequence[subprocess.Popen[str]]) -> int:
-    """Wait until all have ended; where one fails, the others get `GRACE` seconds to."""
+    """Wait until all have ended; where one fails, the others get `GRACE` seconds to.
+
+    They are killed at once with this process: nobody would take their output and their status.
+    """
+    for process in processes:
+        dog = watchdog.started(process.pid)
     failed = 0
     deadline = float("inf")
     with ExitStack() as stack:
@@ -272,6 +279,8 @@ def _wait(processes: Sequence[subprocess.Popen[str]]) -> int:
             time.sleep(0.05)
         for thread in threads:
             thread.join()
+        for process in processes:
+            dog.ended(process.pid)
     return failed if failed >= 0 else 128 - failed  # killed by a signal: as a shell says it
 
 

@@ -2,66 +2,138 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from pipeline.clips.order import steps_of
-from pipeline.configuration import stages
+from pipeline.configuration import code
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Data, Params, Run
 from pipeline.errors import UserError
-from pipeline.files import sha256_file, write_json
+from pipeline.files import read_json, remove_leftovers, sha256_file, write_json
 from pipeline.models import encoders, hub
 from pipeline.models.sigma import SigmaModel
 from pipeline.provenance import provenance
-from pipeline.shards.index import DatasetIndex
+from pipeline.shards.index import DatasetIndex, Pictures
 from pipeline.training import launch
-from pipeline.training.checkpoints import Checkpoints, fingerprint
+from pipeline.training.checkpoints import Checkpoints, is_sound
 from pipeline.training.devices import choose_device
 from pipeline.training.failures import explained
 from pipeline.training.interruption import GoOnLater, leave
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
 from pipeline.training.ranks import LINGER, Ranks, joined
+from pipeline.training.sets import FINISHED, Made, fingerprint
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import Tracked
+from pipeline.videos.claims import POLL_S, STALE_S, Claim
 
 # What may change between a run and its resumption: nothing that decides what is learned. (Other
 # `threads` add up in another order: the result is as good, but no longer equal bit for bit.)
 LOADING = {"threads", "workers", "cache_mib", "decoder", "max_failed_share"}
 SPREADING = {"engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"}
 WRITING = {"log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"}
-FREE = {"name"} | LOADING | SPREADING | WRITING
+ALONE = launch.Place()
+FREE = {"name", "on_code_change"} | LOADING | SPREADING | WRITING
 
 
 def run(params: Params, run: str) -> None:
     """Pretrain `params.runs[run]`; with no epochs, write the model as it was initialised.
 
-    Goes on from the newest checkpoint of the same settings, data and code. After SIGTERM or SIGUSR1
-    it saves and exits with status 75. Where several processes are configured and this is the only
-    one, it starts them, and exits with their status.
+    Goes on from the newest checkpoint of the same settings, pictures and code. After SIGTERM or
+    SIGUSR1 it saves and exits with status 75. Where several processes are configured and this is
+    the only one, it starts them, and exits with their status. What is done already is not redone.
+
+    Raises:
+        UserError: where another process is at work on this run.
     """
     trainer, label = params.runs[run].trainer, f"pretrain {run}"
     place = launch.find_place(os.environ)
-    if launch.starts_others(place, trainer):
-        status = launch.start(trainer, launch.this_command())
-        if status:
-            raise SystemExit(status)
+    with claimed(RunLayout(params.name, run), label, place) as release:
+        if place.world == 1 and _is_done(params, run, label):
+            return
+        if launch.starts_others(place, trainer):
+            status = launch.start(trainer, launch.this_command())
+            if status:
+                raise SystemExit(status)
+            return
+        device = choose_device(place.local_rank, place.local_world)
+        with joined(launch.reachable(place), device, timeout_s=trainer.timeout_s) as ranks:
+            launch.check(place, trainer)
+            stopped = None
+            try:
+                _pretrain(params, run, label, ranks, device)
+            except GoOnLater as stop:
+                stopped = stop
+                if not ranks.is_first:
+                    time.sleep(LINGER)  # until rank 0 has said so
+            if stopped is None:
+                return
+            release()  # Slurm may start the job again while this process waits to be ended
+            leave(stopped, label, is_first=ranks.is_first)
+
+
+@contextlib.contextmanager
+def claimed(
+    layout: RunLayout, label: str, place: launch.Place = ALONE
+) -> Iterator[Callable[[], None]]:
+    """Let nobody else work on this run meanwhile: two would write into one log.
+
+    One process claims for all: the one that starts them, or rank 0. What is yielded ends the claim
+    before the block does.
+    """
+    if place.rank or place.launcher == launch.OWN:
+        yield lambda: None
         return
-    device = choose_device(place.local_rank, place.local_world)
-    with joined(launch.reachable(place), device, timeout_s=trainer.timeout_s) as ranks:
-        launch.check(place, trainer)
-        try:
-            _pretrain(params, run, label, ranks, device)
-        except GoOnLater as stop:
-            if not ranks.is_first:
-                time.sleep(LINGER)  # until rank 0 has said so
-            leave(stop, label, is_first=ranks.is_first)
+    claim = Claim(layout.checkpoints)
+    deadline = time.monotonic() + 1.1 * STALE_S  # that of a killed job on another machine
+    while not claim.take():
+        if claim.is_of_this_machine() or time.monotonic() > deadline:
+            raise UserError(
+                f"{label}: another process is at work on this run",
+                place=claim.path.as_posix(),
+                remedy="wait until it has ended, or stop it, and run again",
+            )
+        time.sleep(POLL_S)
+    try:
+        remove_leftovers(layout.weights, layout.pretrained, layout.metrics, layout.speed)
+        remove_leftovers(layout.curves)
+        yield claim.release
+    finally:
+        claim.release()
+
+
+def _is_done(params: Params, run: str, label: str) -> bool:
+    """Whether this training has ended before; then its manifest is put back, the same bytes."""
+    layout, chosen = RunLayout(params.name, run), params.runs[run]
+    place = layout.checkpoints / FINISHED
+    if not place.is_file() or chosen.weights or getattr(chosen.objective.target, "weights", None):
+        return False
+    manifest = read_json(place)
+    settings = resumable_settings(chosen, params.data, _pictures(params.data))
+    steps = manifest["steps"]
+    if (
+        manifest["fingerprint"] != fingerprint(settings)
+        or manifest["code"] != code_that_learns()
+        or manifest["configuration"] != chosen.model_dump(mode="json")
+        or not all(path.is_file() for path in (layout.weights, layout.metrics, layout.curves))
+        or manifest["model_sha256"] != sha256_file(layout.weights)
+        or manifest["metrics_sha256"] != sha256_file(layout.metrics)
+        or (steps and not is_sound(layout.checkpoints / f"step-{steps:08d}.pt"))
+    ):
+        return False
+    if not layout.pretrained.is_file() or read_json(layout.pretrained) != manifest:
+        write_json(layout.pretrained, manifest)
+    said = f"going on after step {steps:,}, which is the last: nothing is left to train"
+    print(f"[{label}] {said}", file=sys.stderr, flush=True)
+    return True
 
 
 def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.device) -> None:
@@ -75,11 +147,20 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
             place=f"data.pretrain_splits, {source.index}",
             remedy="name a split that has clips, or see why they were lost in the index",
         )
-    trainer, settings = chosen.trainer, resumable_settings(chosen, data, index)
+    trainer, pictures = chosen.trainer, _pictures(data)
+    settings = resumable_settings(chosen, data, pictures)
     steps = steps_of(trainer.epochs, n=len(entries), batch_size=trainer.batch_size)
     made_with, configuration = provenance(), chosen.model_dump(mode="json")
-    kept = (trainer.keep_checkpoints, label, trainer.keep_every)
-    checkpoints = Checkpoints(layout.checkpoints, settings, *kept)
+    checkpoints = replace(
+        checkpoints_of(layout),
+        settings=settings,
+        keep=trainer.keep_checkpoints,
+        label=label,
+        keep_every=trainer.keep_every,
+        code=code_that_learns(),
+        on_code_change=trainer.on_code_change,
+        translate=lambda made: _translated(made, pictures),
+    )
     with explained(checkpoints, ranks):
         if ranks.is_first:
             layout.pretrained.unlink(missing_ok=True)  # it would vouch for weights about to change
@@ -103,14 +184,17 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
         layout.checkpoints.mkdir(exist_ok=True)  # DVC expects it, also where nothing was trained
         inputs = {
             "fingerprint": fingerprint(settings),
-            "index_sha256": sha256_file(source.index),
+            "code": checkpoints.code,
+            "code_changes": checkpoints.code_changes,
+            "pictures_sha256": pictures.sha256,
             "clips": len(entries),
             "clip": data.clip.model_dump(mode="json"),
             "provenance": made_with,
             "weights": origin.record() if origin else None,
         }
-        manifest = _manifest(params, run, layout, state, model)
-        write_json(layout.pretrained, manifest | inputs)
+        manifest = _manifest(params, run, layout, state, model) | inputs
+        write_json(layout.checkpoints / FINISHED, manifest)
+        write_json(layout.pretrained, manifest)
     loss = state.log.last.get("loss")
     ended = f"{state.done:,} steps, loss {loss:.3f}" if loss is not None else "untrained"
     if origin is not None:
@@ -118,24 +202,57 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
     print(f"[{label}] {ended}; wrote {layout.weights}", file=sys.stderr, flush=True)
 
 
-def resumable_settings(run: Run, data: Data, index: DatasetIndex) -> dict[str, Any]:
-    """Return all that decides what a run learns: a checkpoint is resumed under equal ones only.
+def checkpoints_of(layout: RunLayout) -> Checkpoints:
+    """Return a run's checkpoints and what belongs to them, of whatever settings."""
+    companions = (layout.weights, layout.metrics, layout.curves, layout.speed)
+    return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=companions)
 
-    The code counts, too: what was made by other code is no result of this one. The data are the
-    hashes of the shards that are trained on, so a change to other splits, or to the reasons for
-    which clips were lost, invalidates nothing.
+
+def code_that_learns() -> dict[str, str]:
+    """Return the files that decide what a training ends with, each with the hash of its meaning.
+
+    Not this one: it gives the training what it needs, and writes down what has come of it.
     """
-    shards = sorted(s.sha256 for s in index.shards if s.split in data.pretrain_splits)
+    return code.meanings(code.of_modules("pipeline.training.loop", "pipeline.training.state"))
+
+
+def _pictures(data: Data) -> Pictures:
+    """What is learned from, as the index stage noted it; of older data sets it is found out."""
+    layout = DataLayout(data.name)
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        body = read_json(layout.pictures)
+        if body["splits"] == list(data.pretrain_splits):
+            return Pictures(body["clips"], body["sha256"])
+    return DatasetIndex.load(layout.shards).pictures(data.pretrain_splits)
+
+
+def resumable_settings(run: Run, data: Data, pictures: Pictures) -> dict[str, Any]:
+    """Return all settings and data that decide what a run learns.
+
+    A checkpoint is resumed under equal ones only. The data are the pictures of the clips that are
+    trained on, in their order: no label, no name, and no clip of another split.
+    """
     every = run.model_dump(mode="json")
     sections = {name: part for name, part in every.items() if isinstance(part, dict)}
     return {
         **{name: {k: v for k, v in s.items() if k not in FREE} for name, s in sections.items()},
-        "code": stages.code_sha256("pretrain"),
-        "data": {
-            "clip": data.clip.model_dump(mode="json"),
-            "shards": hashlib.sha256("\n".join(shards).encode()).hexdigest(),
-        },
+        "data": {"clip": data.clip.model_dump(mode="json"), "pictures": pictures.sha256},
     }
+
+
+def _translated(made: Made, pictures: Pictures) -> Made:
+    """Say what a checkpoint of before pictures and files were noted was made with.
+
+    It has one hash of all files' bytes and one of all shards' bytes, which nothing of today equals:
+    so it counts as made of these pictures by other code, and `on_code_change` decides.
+    """
+    data = made.settings.get("data", {})
+    if "shards" not in data:
+        return made
+    settings = {name: part for name, part in made.settings.items() if name != "code"}
+    return replace(
+        made, settings=settings | {"data": {"clip": data["clip"], "pictures": pictures.sha256}}
+    )
 
 
 def _manifest(

@@ -73,6 +73,13 @@ class Claim:
         except (OSError, ValueError, LookupError, TypeError):
             return
 
+    def is_of_this_machine(self) -> bool:
+        """Whether the claim that is there was written by a process of this machine."""
+        try:
+            return bool(json.loads(self.path.read_bytes())["host"] == socket.gethostname())
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+
     def _abandoned(self) -> bool:
         """Whether nobody keeps the claim that is there any longer."""
         try:

@@ -99,12 +99,12 @@ def test_few_reads(entries: Entries, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(stored, "read_at", counted)
     stored.read(entries["jpeg"], np.array([0, 2, 4]))
-    assert len(sizes) == 2  # the offsets, and all three images
+    assert len(sizes) == 3  # offsets, checksums, and all three images
     monkeypatch.setattr(stored, "READ_THROUGH", 0)
     sizes.clear()
     stored.read(entries["jpeg"], np.array([0, 1, 4]))
-    assert len(sizes) == 3
-    assert sum(sizes[1:]) < entries["jpeg"].size / 2
+    assert len(sizes) == 4
+    assert sum(sizes[2:]) < entries["jpeg"].size / 2
 
 
 Damage = Callable[[ClipEntry, bytearray], None]

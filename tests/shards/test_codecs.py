@@ -75,7 +75,10 @@ def test_webdataset_reads_raw_and_jpeg(records: list[ClipRecord], tmp_path: Path
     tars = {codec: write(records, tmp_path / codec, codec) for codec in ("jpeg", "raw")}
     for codec, tar in tars.items():
         names = subprocess.run(["tar", "-tf", tar], capture_output=True, text=True, check=True)
-        kinds = {"jpeg": ("offsets.npy", "mjpeg", "json"), "raw": ("npy", "json")}[codec]
+        kinds = {
+            "jpeg": ("offsets.npy", "xxh3.npy", "mjpeg", "json"),
+            "raw": ("npy", "xxh3.npy", "json"),
+        }[codec]
         keys = ("a%2Eb", "c")
         assert names.stdout.split() == [f"{key}.{kind}" for key in keys for kind in kinds]
     raw = webdataset.WebDataset(str(tars["raw"]), shardshuffle=False).decode()

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.training.checkpoints import Checkpoints, differences, fingerprint
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.sets import differences, fingerprint
 
 SETTINGS = {"trainer": {"epochs": 2, "seed": 0}, "data": {"shards": "ab"}}
 
@@ -174,7 +175,7 @@ def test_other_settings_are_not_resumed(tmp_path: Path, capsys: pytest.CaptureFi
     checkpoints = Checkpoints(tmp_path, other, 2, "test")
     assert checkpoints.latest() is None
     assert "trainer.epochs was 2, is 4" in capsys.readouterr().err
-    assert len(list((tmp_path / "set-aside").glob("*.pt"))) == 2
+    assert len(list((tmp_path / "set-aside").glob("001-*/*.pt"))) == 2
     checkpoints.save(1, body(1))
     assert checkpoints.latest() is not None
 

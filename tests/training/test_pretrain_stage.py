@@ -51,7 +51,8 @@ def test_what_the_stage_writes(compose: Compose) -> None:
     manifest = read_json(layout.pretrained)
     assert manifest["model_sha256"] == sha256_file(layout.weights)
     assert manifest["metrics_sha256"] == sha256_file(layout.metrics)
-    assert manifest["index_sha256"] == sha256_file(DataLayout(params.data.name).index)
+    pictures = read_json(DataLayout(params.data.name).pictures)
+    assert manifest["pictures_sha256"] == pictures["sha256"]
     assert manifest["configuration"] == params.runs["sigma_mlp"].model_dump(mode="json")
     assert (manifest["steps"], manifest["clips"], manifest["epochs"]) == (3, 24, 2)
     assert manifest["seconds"] > 0
@@ -143,12 +144,12 @@ def test_other_code_begins_anew(
     edit_source("pipeline/objectives/masked_video.py")
     pretrain_stage.run(params, "pixel")
     said = capsys.readouterr().err
-    assert "starting anew: code was" in said
+    assert "the meaning of pipeline/objectives/masked_video.py has changed" in said
     assert "going on after step" not in said
     again = read_json(layout.pretrained)
-    assert again["fingerprint"] != first["fingerprint"]
+    assert again["code"] != first["code"]
     assert [(s["first_step"], s["last_step"]) for s in again["sessions"]] == [(0, 3)]
-    assert list((layout.checkpoints / "set-aside").glob("*.pt"))
+    assert list((layout.checkpoints / "set-aside").glob("001-*/*.pt"))
 
 
 def test_a_damaged_checkpoint_changes_nothing_but_time(

@@ -2,7 +2,8 @@ rule index:
     input:
         sharded=[DATA.sharded(chunk) for chunk in CHUNKS],
     output:
-        DATA.index,
+        index=DATA.index,
+        pictures=DATA.pictures,
     log:
         layout.log(DATA.name, "index"),
     conda:

@@ -75,6 +75,9 @@ class Trainer(Section):
     keep_checkpoints: int = Field(gt=0)  # the last so many stay
     # steps, a multiple of `checkpoint_every`: these checkpoints stay for ever
     keep_every: int | None = Field(default=None, gt=0)
+    # where the code of a training of more than half an hour has changed since: stop and ask, go on
+    # with its checkpoints all the same, or set them aside and begin anew (docs/resuming.md)
+    on_code_change: Literal["stop", "resume", "restart"] = "stop"
     tracking: Tracking = Tracking()  # where the logged numbers are shown
     profile: Profile | None = None  # a trace of a few steps; null: none
 

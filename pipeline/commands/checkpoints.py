@@ -1,0 +1,95 @@
+"""`python -m pipeline checkpoints RUN`: the trainings that a run has, also those set aside."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.configuration import composition, layout
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.training.sets import Aside, Made
+
+SUMMARY = "list the trainings of a run that were set aside, and bring one back"
+SHOWN = 6  # differences of one set
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("name", metavar="RUN", help="a key of `runs` in params.yaml")
+    parser.add_argument("--params", default="params.yaml", help="default: %(default)s")
+    parser.add_argument(
+        "--bring-back", type=int, metavar="N", help="set the present one aside, and number N back"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each set, with what it differs in from the present one."""
+    from pipeline.training import pretrain_stage, sets
+
+    params = composition.load(Path(options.params))
+    if options.name not in params.runs:
+        raise UserError(
+            f"there is no run {options.name!r}", remedy=f"one of {', '.join(params.runs)}"
+        )
+    of_run = layout.RunLayout(params.name, options.name)
+    if options.bring_back is not None:
+        with pretrain_stage.claimed(of_run, f"checkpoints {options.name}"):
+            _bring_back(of_run, options.bring_back)
+    checkpoints = pretrain_stage.checkpoints_of(of_run)
+    _, present = checkpoints.newest()
+    for line in _listed(present, sets.aside(of_run.checkpoints)):
+        print(line)
+    return 0
+
+
+def _bring_back(of_run: layout.RunLayout, number: int) -> None:
+    from pipeline.training import pretrain_stage, sets
+
+    found = sets.aside(of_run.checkpoints)
+    chosen = next((each for each in found if each.number == number), None)
+    if chosen is None:
+        numbers = ", ".join(str(each.number) for each in reversed(found)) or "none"
+        raise UserError(
+            f"no training number {number} was set aside (there are: {numbers})",
+            place=str(of_run.checkpoints / sets.ASIDE),
+        )
+    checkpoints = pretrain_stage.checkpoints_of(of_run)
+    _, present = checkpoints.newest()
+    of_run.pretrained.unlink(missing_ok=True)  # it vouches for what is about to go
+    if present is not None:
+        place = sets.set_aside(of_run.checkpoints, present, checkpoints.companions)
+        print(f"what was there is kept in {place}")
+    sets.bring_back(of_run.checkpoints, chosen, checkpoints.companions)
+    print(
+        f"number {number} is back; it is gone on with under its own settings and code, and under "
+        "other code by trainer.on_code_change=resume"
+    )
+
+
+def _listed(present: Made | None, aside: list[Aside]) -> Iterator[str]:
+    from pipeline.training import sets
+
+    if present is None:
+        yield "present: no checkpoint"
+    else:
+        yield f"present: {_said(present)}"
+    for each in aside:
+        yield f"{each.number:>7}: {_said(each.made)}  {each.folder}"
+        if present is None:
+            continue
+        differing = sets.differences(each.made.settings, present.settings)
+        files = sets.changed_files(each.made.code, present.code)
+        if not each.made.code and files:
+            files = ["which files of its code differ was not noted"]
+        for line in [*differing, *files][:SHOWN]:
+            yield f"{'':9}{line}"
+        if len(differing) + len(files) > SHOWN:
+            yield f"{'':9}and {len(differing) + len(files) - SHOWN} more"
+
+
+def _said(made: Made) -> str:
+    return f"step {made.step:,}, {made.seconds / 3600:.2f} h of training, {made.date}"

@@ -1,0 +1,137 @@
+"""Sets of checkpoints: the one in a run's folder, and those that were set aside. None is deleted.
+
+A set is all that one training has come to under some settings and some code: checkpoints, and
+where they are there weights, metrics and curves. One that is not gone on with is moved to
+`set-aside/NNN-FINGERPRINT/`, numbered in the order of time; `set.json` there says what it is of.
+Before a training begins anew, a set of just its settings and code is looked for and brought back:
+whoever changes a setting and changes it back goes on where they were.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.files import read_json, write_json
+
+ASIDE = "set-aside"
+DESCRIPTION = "set.json"
+FINISHED = "finished.json"  # a copy of pretrain.json, which Snakemake deletes when it likes to
+OWN = re.compile(r"step-\d{8}\.pt(\.sha256)?|finished\.json")  # of a set's files, in its folder
+Settings = Mapping[str, Any]  # nested, of JSON values
+Verdict = Literal["same", "code", "settings"]
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a hash of everything that decides what is learned; equal settings, equal hash."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a set was made with, and how far it is."""
+
+    settings: Settings
+    code: Mapping[str, str]  # file -> hash of its meaning; empty where that was not noted
+    step: int
+    seconds: float  # of training
+    date: str = ""  # when its newest checkpoint was written
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any], path: Path) -> Made:
+        """Read it from the checkpoint in `path`, whose content `state` is."""
+        seconds = sum(session.get("seconds", 0.0) for session in state.get("sessions", ()))
+        written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+        return cls(
+            json.loads(state["settings"]),
+            json.loads(state.get("code", "{}")),
+            state["step"],
+            round(seconds, 3),
+            written.isoformat(timespec="seconds"),
+        )
+
+    def compared(self, settings: Settings, code: Mapping[str, str]) -> Verdict:
+        """Say what a training of these settings and code has in common with this one."""
+        if fingerprint(self.settings) != fingerprint(settings):
+            return "settings"
+        return "same" if dict(self.code) == dict(code) else "code"
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A set that was set aside."""
+
+    folder: Path
+    made: Made
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name.split("-")[0])
+
+
+def aside(folder: Path) -> list[Aside]:
+    """Return the sets that lie aside in a folder of checkpoints, the newest first."""
+    found = []
+    for path in (folder / ASIDE).glob(f"[0-9]*-*/{DESCRIPTION}"):
+        found.append(Aside(path.parent, Made(**read_json(path))))
+    return sorted(found, key=lambda each: -each.number)
+
+
+def set_aside(folder: Path, made: Made, companions: Sequence[Path]) -> Path:
+    """Move the set in `folder`, and the `companions` that are there, out of the way.
+
+    The description is written first: a set that is moved halfway is found, and moved on, by its
+    name.
+    """
+    number = max((each.number for each in aside(folder)), default=0) + 1
+    digest = fingerprint({"settings": made.settings, "code": dict(made.code)})
+    place = folder / ASIDE / f"{number:03d}-{digest[:12]}"
+    write_json(place / DESCRIPTION, asdict(made))
+    for path in [*_own(folder), *companions]:
+        if path.exists():
+            path.rename(place / path.name)
+    return place
+
+
+def bring_back(folder: Path, chosen: Aside, companions: Sequence[Path]) -> None:
+    """Move a set back to where it came from; nothing else of its kind is there."""
+    for path in [*_own(chosen.folder), *(chosen.folder / each.name for each in companions)]:
+        if path.exists():
+            homes = {each.name: each for each in companions}
+            path.rename(homes.get(path.name, folder / path.name))
+    (chosen.folder / DESCRIPTION).unlink()
+    chosen.folder.rmdir()
+
+
+def _own(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from sorted(path for path in folder.iterdir() if OWN.fullmatch(path.name))
+
+
+def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Name the files whose meaning differs."""
+    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+
+
+def differences(before: Settings, after: Settings, prefix: str = "") -> list[str]:
+    """Name the keys whose values differ: `trainer.epochs was 2, is 4`."""
+    found = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} was {_short(old)}, is {_short(new)}")
+    return found
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 20 else f"{text[:17]}..."
