@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -157,3 +158,33 @@ def test_shard_that_was_cut_short(entries: Entries, tmp_path: Path, codec: str) 
     path.write_bytes(entry.shard.read_bytes()[: entry.offset + entry.size // 2])
     with pytest.raises(UserError, match="ends before the end of clip 'b'"):
         stored.read(dataclasses.replace(entry, shard=path), np.array([0, FRAMES - 1]))
+
+
+@pytest.mark.parametrize("codec", ["h264", "jpeg", "raw"])
+@given(data=st.data())
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_byte_of_the_pictures_can_change_unseen(
+    entries: Entries, tmp_path_factory: pytest.TempPathFactory, codec: str, data: st.DataObject
+) -> None:
+    """Catches a flipped bit that is decoded as if nothing were wrong, wherever it lies."""
+    entry = entries[codec]
+    tar = bytearray(entry.shard.read_bytes())
+    first = 128 if codec == "raw" else 0  # numpy's header is looked at by itself
+    place = entry.offset + data.draw(st.integers(first, entry.size - 1))
+    tar[place] ^= 1 << data.draw(st.integers(0, 7))
+    path = tmp_path_factory.mktemp("flipped") / entry.shard.name
+    path.write_bytes(tar)
+    with pytest.raises(DecodeError, match="checksum"):
+        stored.read(dataclasses.replace(entry, shard=path), np.arange(FRAMES))
+
+
+@pytest.mark.parametrize("codec", ["h264", "jpeg", "raw"])
+def test_shards_without_checksums_are_read(
+    entries: Entries, whole: dict[str, Frames], codec: str
+) -> None:
+    """Catches shards of before there were checksums that are refused."""
+    line = json.loads(entries[codec].line())
+    line = {name: value for name, value in line.items() if name not in ("xxh3", "checks")}
+    entry = ClipEntry.parse(json.dumps(line), entries[codec].shard)
+    assert (entry.xxh3, entry.checks) == (None, 0)
+    assert np.array_equal(stored.read(entry, np.arange(FRAMES)), whole[codec])

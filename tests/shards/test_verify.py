@@ -21,6 +21,7 @@ from pipeline.shards import index
 from pipeline.shards.format import clips_file
 from pipeline.shards.index import DatasetIndex
 from pipeline.shards.shard_stage import pack
+from pipeline.shards.verify import problems
 
 Capture = pytest.CaptureFixture[str]
 
@@ -145,3 +146,15 @@ def test_show(
     assert "no clip 'd'" in error
     assert "a.1, b, c" in error
     assert not (tmp_path / "d.png").exists()
+
+
+def test_what_a_killed_writer_left_is_no_shard_and_goes(folder: Path, video: Path) -> None:
+    """Catches half-written files that stay for ever, and that `verify` takes for shards."""
+    left = [folder / f".train-00000-000.0123abcd.tmp{end}" for end in (".tar", ".jsonl", ".json")]
+    other = folder / ".train-00001-000.0123abcd.tmp.tar"
+    for path in (*left, other):
+        path.write_bytes(b"half")
+    assert list(problems(DatasetIndex.load(folder))) == []
+    pack([], folder, 0, Shards(clips_per_shard=2), video)
+    assert not any(path.exists() for path in left)
+    assert other.exists()  # another job's

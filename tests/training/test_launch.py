@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -291,3 +292,25 @@ def test_a_world_that_is_not_configured_ends_on_one_screen(
     assert "srun started 1 x 2 processes" in said[0]
     assert said[0].count("\n") == 3
     assert said[1] == ""
+
+
+def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path, project: Path) -> None:
+    """Catches processes that train on for seconds, with nobody to hear them, after kill -9."""
+    text = f"open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w'); time.sleep(600)"
+    program = (
+        "from tests.training.test_launch import launch, script, trainer\n"
+        f"launch.start(trainer(devices=2), script({text!r}))"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program], cwd=project)
+    try:
+        while len(list(tmp_path.iterdir())) < 2:
+            assert starter.poll() is None
+            time.sleep(0.05)
+    finally:
+        starter.kill()
+        starter.wait()
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    deadline = time.monotonic() + 60  # a busy machine; alone it takes some milliseconds
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
