@@ -1,6 +1,6 @@
 rule pretrain:
     input:
-        index=DATA.pictures,
+        pictures=DATA.pictures,
         weights=weights_of,
     output:
         EXPERIMENT.run("{run}").pretrained,
