@@ -122,13 +122,14 @@ class Checkpoints:
             leftover.unlink(missing_ok=True)
         state, made = self.newest()
         others = sets.aside(self.folder)
-        here = [] if made is None else [None]
+        here: list[sets.Aside | None] = [] if made is None else [None]
         ranked: dict[sets.Verdict, list[sets.Aside | None]] = {"same": [], "code": []}
         for each in [*here, *others]:
             of = made if each is None else each.made
             if of and (verdict := of.compared(self.settings, self.code)) != "settings":
                 ranked[verdict].append(each)
-        chosen, goes_on = None, bool(ranked["same"])
+        chosen: sets.Aside | None = None
+        goes_on = bool(ranked["same"])
         noted: list[dict[str, Any]] = []
         if goes_on:
             chosen = ranked["same"][0]
