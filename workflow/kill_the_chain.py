@@ -2,9 +2,9 @@
 
     .venv/bin/python workflow/kill_the_chain.py --kills 100
 
-The tiny experiment is made twice in temporary folders: stage by stage without being interrupted,
-and stage by stage with kills, each at a moment of a process's life that is drawn anew, and started
-again until it is done. Both folders have to hold the same files with the same bytes, but for what
+The tiny experiment is made in temporary folders: stage by stage without being interrupted, and
+stage by stage with kills, each at a moment of a process's life that is drawn anew, and started
+again until it is done. All folders have to hold the same files with the same bytes, but for what
 tells of time and machine, and none that a killed process left behind.
 """
 
@@ -15,13 +15,14 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ OVERRIDES = (
     "~runs.pixel",
     "~runs.random",
 )
-STAGES = (
+STAGES: tuple[tuple[str, ...], ...] = (
     ("manifest",),
     *((stage, "--chunk", "0") for stage in ("download", "decode", "shard")),
     ("index",),
@@ -140,49 +141,58 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     ]
 
 
+def torn(
+    folder: Path, longest: Mapping[tuple[str, ...], float], kills: int, chosen: random.Random
+) -> int:
+    """Make everything in `folder` with about so many kills; return how many there were.
+
+    A stage's share of them is its share of the time; which stage gets the rest is drawn, too.
+    """
+    folder.mkdir()
+    begin(folder)
+    stages, seconds = list(longest), list(longest.values())
+    due = Counter(chosen.choices(stages, seconds, k=kills))
+    done: Counter[str] = Counter()
+    for stage in stages:
+        while done[stage[0]] < due[stage] and killed(
+            folder, stage, chosen.uniform(0, longest[stage])
+        ):
+            done[stage[0]] += 1
+        finish(folder, stage)
+    print(f"kills: {', '.join(f'{stage} {count}' for stage, count in done.items() if count)}")
+    return done.total()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill as often as asked; return 1 where the end was another one."""
     described = (__doc__ or "").split("\n\n", maxsplit=1)[0]
     parser = argparse.ArgumentParser(prog="workflow/kill_the_chain.py", description=described)
     parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
+    parser.add_argument("--at-once", type=int, default=25, help="kills of one chain at most")
     parser.add_argument("--seed", type=int, help="of the moments; default: another each time")
-    parser.add_argument("--keep", action="store_true", help="the folders, where they differ")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    chosen = random.Random(seed)
     print(f"seed {seed}", flush=True)
+    chosen, kills, chains = random.Random(seed), 0, 0
     work = Path(tempfile.mkdtemp(prefix="kill-the-chain-"))
-    whole, torn = work / "whole", work / "torn"
-    for folder in (whole, torn):
-        folder.mkdir()
-        begin(folder)
+    whole = work / "whole"
+    whole.mkdir()
+    begin(whole)
     longest = {stage: finish(whole, stage) for stage in STAGES}
-    total = sum(longest.values())
-    kills: Counter[str] = Counter()
-    for place, stage in enumerate(STAGES):
-        # A stage's share of the kills is its share of the time, and at least one.
-        before = sum(longest[each] for each in STAGES[:place])
-        due = max(1, round(options.kills * longest[stage] / total))
-        if stage == STAGES[-1]:
-            due = max(1, options.kills - sum(kills.values()))
-        for _ in range(due):
-            if not killed(torn, stage, chosen.uniform(0, longest[stage])):
-                break  # done: it is begun anew by nobody
-            kills[stage[0]] += 1
-        finish(torn, stage)
-        print(f"{stage[0]}: {kills[stage[0]]} kills, {before + longest[stage]:.0f} s", flush=True)
-    found = differences(contents(whole), contents(torn))
-    print(f"{sum(kills.values())} kills: {dict(kills)}")
-    if found:
-        print("\n".join(["error: the chain ended otherwise", *found[:40]]))
-        print(f"both are in {work}" if options.keep else "look at them with --keep")
-    else:
-        print(f"{len(contents(whole))} files are equal, none is missing and none left over")
-    if not (found and options.keep):
-        import shutil
-
-        shutil.rmtree(work)
-    return int(bool(found))
+    expected = contents(whole)
+    while kills < options.kills:
+        folder = work / f"killed-{chains}"
+        kills += torn(folder, longest, min(options.at_once, options.kills - kills), chosen)
+        chains += 1
+        if found := differences(expected, contents(folder)):
+            print("\n".join([f"error: {folder} ended otherwise than {whole}", *found[:40]]))
+            return 1
+        shutil.rmtree(folder)
+    shutil.rmtree(work)
+    print(
+        f"{kills} kills of {chains} chains: {len(expected)} files are equal, none is missing or new"
+    )
+    return 0
 
 
 if __name__ == "__main__":
