@@ -31,6 +31,7 @@ from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.records import ChunkManifest, Outcome
 from pipeline.videos import transcode
+from pipeline.videos.timeline import Part
 from pipeline.videos.transcode import Segment
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -120,7 +121,7 @@ class _Work:
             listed = ChunkManifest.read(self.folder / self.layout.downloaded(chunk)).clips
             for clip in listed:
                 command = transcode.command(
-                    Path(clip.file), clips / f"{clip.id}.mp4", Segment(), self.params.data.decode
+                    Path(clip.file), clips / f"{clip.id}.mp4", Part(), self.params.data.decode
                 )
                 quiet = ["error" if part.startswith("repeat") else part for part in command]
                 lines.append(shlex.join(quiet))

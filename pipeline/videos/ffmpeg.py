@@ -12,8 +12,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from typing import IO
 
 from pipeline.videos import watchdog
+
+# Options of the input. Containers that hold videos: playlists, pictures and text files are demuxed
+# by ffmpeg as well, and a playlist could make it open other files.
+CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,asf,flv,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,ogg,rm,dv,mxf,"
+    "nut,gif,yuv4mpegpipe,wtv,swf,vc1"
+)
+CONFINED = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 
 
 @cache
@@ -53,22 +62,49 @@ def run(
         TimedOut: it ran into the time limit.
     """
     deadline = time.monotonic() + time_limit_s
-    with subprocess.Popen(
+    with started(
         command,
+        time_limit_s=time_limit_s,
+        memory_limit_mib=memory_limit_mib,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        start_new_session=True,  # a group of its own, to be killed as one
     ) as process:
-        watch = watchdog.started(process.pid)
         try:
-            _limit(process.pid, time_limit_s, memory_limit_mib)
             for line in _lines(process, deadline):
                 hear(line.decode(errors="replace"))
             _await_end(process, deadline)
             return process.wait()
         except subprocess.TimeoutExpired:
             raise TimedOut from None
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str],
+    *,
+    time_limit_s: float,
+    memory_limit_mib: int,
+    stdin: int | IO[bytes],
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command; it and its children are gone after the block.
+
+    The time limit is one of processor time here, several times as long: whoever waits for the
+    process keeps an eye on the clock.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,  # a group of its own, to be killed as one
+    ) as process:
+        watch = watchdog.started(process.pid)
+        try:
+            _limit(process.pid, time_limit_s, memory_limit_mib)
+            yield process
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):

@@ -14,6 +14,9 @@ from pipeline.videos import ffmpeg
 
 Frame = npt.NDArray[np.uint8]
 
+# A clip that this project made takes seconds; what stands in its place may be anything.
+TIME_LIMIT_S, MEMORY_LIMIT_MIB = 600.0, 4096
+
 
 class DecodeError(Exception):
     """The bytes do not hold the frames that they should."""
@@ -32,10 +35,17 @@ def frames(video: bytes, shape: tuple[int, int, int]) -> Iterator[Frame]:
         file.write(video)
         file.seek(0)
         command = [ffmpeg.executable(), "-v", "error", "-nostdin", "-threads", "1"]
-        command += ["-i", "/dev/stdin", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-        process = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=said)
-        output = process.stdout or io.BytesIO()  # it is a pipe: the rest is for the type
-        with process:
+        command += [word for name, value in ffmpeg.CONFINED.items() for word in (f"-{name}", value)]
+        command += ["-i", "file:/dev/stdin", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        with ffmpeg.started(
+            command,
+            time_limit_s=TIME_LIMIT_S,
+            memory_limit_mib=MEMORY_LIMIT_MIB,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=said,
+        ) as process:
+            output = process.stdout or io.BytesIO()  # it is a pipe: the rest is for the type
             try:
                 got = 0
                 while len(data := output.read(size)) == size:

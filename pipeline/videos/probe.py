@@ -6,10 +6,13 @@ what was really decoded, and what was written; `Facts` listens to it.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+
+from pipeline.videos.timeline import LEAD_S
 
 # Files that are often found in the place of a video, by how they begin.
 _SIGNATURES = {
@@ -56,6 +59,25 @@ def riff_cut_short(path: Path) -> bool:
     size = int.from_bytes(start[4:8], "little")
     unknown = size in (0, 0xFFFFFFFF)  # written as a stream
     return start[:4] == b"RIFF" and not unknown and size + 8 > path.stat().st_size
+
+
+def has_exact_index(path: Path) -> bool:
+    """Whether a file can be read from its midst and its pictures' times are right all the same.
+
+    So it is with MP4 and its like and with Matroska and WebM, which say the time of each picture
+    and which are keyframes.
+    """
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    boxes = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+    return start[4:] in boxes or start.startswith(b"\x1aE\xdf\xa3")
+
+
+def delays_pictures(path: Path) -> bool:
+    """Whether a file is an AVI, where pictures with B-frames come later than their time by as many
+    as the decoder holds back; its sound does not."""
+    with path.open("rb") as handle:
+        return handle.read(4) == b"RIFF"
 
 
 def is_text(start: bytes) -> bool:
@@ -105,6 +127,14 @@ _REFERENCE = re.compile(
     r"[Rr]eference (?:picture|frames?)\b|[Ff]irst frame is no keyframe"
 )
 _CUT_SHORT = re.compile(r"(offset 0x[0-9a-f]+: partial file|\] File ended prematurely)")
+_TOLD = re.compile(r"(?:\[Eval @ \w+\] )?\[(verbose|info|warning)\] (-?\d+\.\d+)$")
+_BEGINS = re.compile(rf", start {_NUMBER}")
+_RECEIVED = re.compile(r"Exiting normally, received signal (\d+)")
+_CORRECTED = re.compile(r"Correcting start time (?:of Input #0 )?by (-?\d+)")
+_DISK_FULL = re.compile(
+    r"\[(?:error|fatal)\] .*(?:No space left on device|Disk quota exceeded)\.?$"
+)
+_TIME = re.compile(rf"\[info\] .*\btime=(\d+):(\d+):{_NUMBER}")
 _LEVEL = re.compile(r"\[(error|fatal|panic)\] (.*)")
 
 
@@ -126,6 +156,14 @@ class Facts:
     low_score: bool = False  # the container was guessed from the file's name
     estimated: bool = False  # the header promises no duration; ffmpeg guessed one
     errors: list[str] = field(default_factory=list)  # the first and the last few messages
+    first: float | None = None  # time of the first picture, in seconds from the file's beginning
+    last: float | None = None  # of the last one up to the segment's beginning; or when it ends
+    stands_still: bool = False  # far more frames than pictures
+    passed_over: float = 0.0  # seconds by which ffmpeg let time begin later, as it reads no sound
+    received: int = 0  # the signal at which it ended in good order
+    disk_full: bool = False
+    others_end: float | None = None  # of the streams without pictures, in seconds, once looked at
+    _begins: float = 0.0
     _output: bool = False
 
     def hear(self, line: str) -> None:
@@ -154,8 +192,15 @@ class Facts:
             self.container = line.removeprefix("[info] Input #0, ").split(", from ")[0]
         elif line.startswith("[info] Output #0"):
             self._output = True
+        elif match := _TOLD.match(line):
+            self._hear_time(match[1], float(match[2]))
+        elif match := _RECEIVED.search(line):
+            self.received = int(match[1])
+        elif match := _CORRECTED.search(line):
+            self.passed_over = int(match[1]) / 1e6
         if match := _LEVEL.search(line):
             self._keep(match[2])
+            self.disk_full |= bool(_DISK_FULL.search(line))
 
     def _hear_header(self, line: str) -> None:
         if match := _MAPPED.match(line):
@@ -165,10 +210,19 @@ class Facts:
                 self.streams[int(match[1])] = line
         elif not self._output and not self.estimated and (match := _DURATION.match(line)):
             self.seconds = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
-            start = float(match[4] or 0)
+            start = self._begins = float(match[4] or 0)
             # Older versions of ffmpeg count an mp4's duration from 0, not from its first picture.
             if self.container.startswith("mov") and 0 < start < self.seconds:
                 self.seconds -= start
+
+    def _hear_time(self, level: str, seconds: float) -> None:
+        """Take in what the filters of `timeline` print."""
+        if level == "warning":
+            self.stands_still = True
+        elif level == "verbose":
+            self.first = seconds + self.passed_over
+        else:
+            self.last = seconds + self.passed_over
 
     def _keep(self, message: str) -> None:
         self.errors.append(re.sub(r"0x[0-9a-f]+", "", message).strip())
@@ -186,7 +240,34 @@ class Facts:
         return float(match[1]) * (1000 if match[2] else 1) if match else None
 
     @property
+    def begins_later(self) -> float:
+        """Seconds by which time began later than the sound, but for the sound's run-up, which is
+        less than a frame."""
+        if self.passed_over <= LEAD_S or not (rate := self.source_rate):
+            return 0.0
+        return math.floor(self.passed_over * rate + 0.01) / rate
+
+    @property
+    def lead(self) -> float:
+        """How much earlier than the pictures the sound begins, where that is its run-up."""
+        match = _BEGINS.search(self.streams.get(self.mapped if self.mapped is not None else -1, ""))
+        lead = round(float(match[1]) - self._begins, 6) if match else 0.0
+        return lead if 0 < lead <= LEAD_S else 0.0
+
+    @property
     def kinds(self) -> list[str]:
         """The kinds of streams that the file holds, such as `audio`."""
         matches = (_STREAM.match(line) for line in self.streams.values())
         return sorted({match[2].lower() for match in matches if match})
+
+
+@dataclass
+class EndOfContents:
+    """When what one ffmpeg process copied ended, in seconds; give `hear` to `ffmpeg.run`."""
+
+    seconds: float = 0.0
+
+    def hear(self, line: str) -> None:
+        """Take in one line of the log."""
+        if match := _TIME.search(line):
+            self.seconds = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
