@@ -15,7 +15,7 @@ dependencies = ["torch", "torchvision", "timm", "safetensors", "pydantic", "nump
 def load(checkpoint: str, **said: Any) -> Any:
     """Load any checkpoint of this project, SIGMA, VideoMAE or Hugging Face's VideoMAE.
 
-    `said` is what the file may not say: heads, frames, size, stride, sampling.
+    `said` is what the file may not say: heads, frames, size, stride, sampling, fps.
     """
     from pipeline.models import hub
 

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from pipeline.configuration import composition
+from pipeline.configuration.known_weights import ENCODER_FORMAT
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Clip, Data, Finetune, Model, Params
 from pipeline.errors import UserError
@@ -43,7 +44,6 @@ from pipeline.evaluation.rows import How
 from pipeline.files import atomic_path
 from pipeline.models import hub
 from pipeline.models.classifier import Classifier
-from pipeline.models.video_model import ENCODER_FORMAT
 from pipeline.shards import index_stage, shard_stage
 from pipeline.shards.format import ClipEntry
 from pipeline.shards.index import DatasetIndex
@@ -95,13 +95,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> float:
     """Make the data set, fine-tune, score, write; return the share of test clips that are right."""
     weights = options.weights.resolve()
-    trained, clip = hub.read_config(weights)
+    saved = hub.read_saved(weights)
+    trained, clip, fps = saved.run, saved.clip, saved.seen.fps
     options.output.mkdir(parents=True, exist_ok=True)
     write_list(options.videos.resolve(), options.output / "videos.csv", options.held_out)
     params = composed(options, weights)
     settings = settings_of(options, params)
     with contextlib.chdir(options.output):  # the stages write below the working directory
-        problem = problem_of(made(with_size_of(clip, params)))
+        problem = problem_of(made(with_clips_of(clip, fps, params)))
         network = finetune.fit(
             weights,
             clip,
@@ -121,7 +122,7 @@ def run(options: argparse.Namespace) -> float:
             how=How(settings.batch_size, threads=options.threads, label="test"),
         )
         write_predictions(Path("predictions.csv"), problem, scores)
-        save(Path("model.safetensors"), network, trained.model, clip, problem.classes)
+        save(Path("model.safetensors"), network, (trained.model, clip, fps), problem.classes)
         shutil.rmtree("checkpoints")  # they are for an interrupted call to go on from
     return float((scores.argmax(axis=1) == problem.targets(problem.test)).mean())
 
@@ -168,10 +169,13 @@ def settings_of(options: argparse.Namespace, params: Params) -> Finetune:
     return Finetune.model_validate(values)
 
 
-def with_size_of(clip: Clip, params: Params) -> Params:
-    """Keep a seventh more pixels than the encoder sees, so that crops have room; any frame rate."""
+def with_clips_of(clip: Clip, fps: float | None, params: Params) -> Params:
+    """Keep a seventh more pixels than the encoder sees, so that crops have room, at its rate.
+
+    That is the rate of the videos that it was trained on; where they had several, each its own.
+    """
     short_side = 2 * round(clip.size * 8 / 7 / 2)
-    decode = params.data.decode.model_copy(update={"short_side": short_side, "fps": None})
+    decode = params.data.decode.model_copy(update={"short_side": short_side, "fps": fps})
     data: Data = params.data.model_copy(update={"decode": decode, "pretrain_splits": ("train",)})
     return params.model_copy(update={"data": data})
 
@@ -209,13 +213,17 @@ def write_predictions(path: Path, problem: Problem, scores: NDArray[np.float32])
             writer.writerow([entry.id, entry.labels["label"], chosen, f"{np.exp(row[best]):.4f}"])
 
 
-def save(path: Path, network: Classifier, model: Model, clip: Clip, classes: list[str]) -> None:
-    """Write the classifier as `hub.load` reads it, with the names of its classes."""
+def save(
+    path: Path, network: Classifier, seen: tuple[Model, Clip, float | None], classes: list[str]
+) -> None:
+    """Write the classifier as `hub.load` reads it, what it saw and the names of its classes."""
+    model, clip, fps = seen
     config: dict[str, Any] = {
         "format": ENCODER_FORMAT,
         "kind": "a classifier of examples/finetune_folder.py",
         "model": model.model_dump(mode="json"),
         "clip": clip.model_dump(mode="json"),
+        "seen": hub.seen(fps).model_dump(mode="json"),
         "labels": classes,
     }
     tensors = {

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_stage(options: argparse.Namespace) -> None:
-    from pipeline.configuration import composition
+    from pipeline.configuration import composition, known_weights
     from pipeline.lineage import made
 
     if getattr(options, "dataset", None):
@@ -91,6 +91,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     ending.end_with_workflow(os.environ)
     stage = STAGES[options.command]
     params = composition.load(Path(options.params))
+    if options.command in ("manifest", "pretrain"):  # before hours of downloads, and of evaluation
+        known_weights.check(params)
     wildcards = {name: getattr(options, name) for name in stage.per}
     if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:
         raise UserError(f"there is no chunk {options.chunk}", remedy="see data.chunks")

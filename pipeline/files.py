@@ -83,6 +83,23 @@ def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def read_mapping(path: Path | str) -> dict[str, Any]:
+    """Read a JSON file of somebody else's that holds an object.
+
+    Raises:
+        UserError: where it cannot be read, or holds anything else.
+    """
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"not valid JSON: {error}", place=str(path)) from None
+    if not isinstance(content, dict):
+        raise UserError(f"a JSON {type(content).__name__}, not an object", place=str(path))
+    return content
+
+
 def sha256_file(path: Path | str) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as handle:

@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("how videos are decoded")
     group.add_argument("--short-side", type=int, metavar="PIXELS", help="default: the clip's size")
-    group.add_argument("--fps", type=float, help="frames a second; default: the video's own")
+    group.add_argument(
+        "--own-fps", action="store_true", help="the video's own frames, whatever the model saw"
+    )
     group.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one video")
     arguments.add_geometry(parser)
 
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     decode = decoding(
         model.clip,
         short_side=options.short_side,
-        fps=options.fps,
+        fps=None if options.own_fps else model.fps,
         time_limit_s=options.time_limit,
     )
     workers = options.workers

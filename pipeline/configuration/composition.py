@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline.configuration import known_weights
+from pipeline.configuration.follow import follow
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 
@@ -24,7 +26,8 @@ READ = ("name", "data", "evaluation", "segmentation", "severe", "runs")
 def compose(overrides: Sequence[str]) -> str:
     """Return the text of `params.yaml` for these Hydra overrides.
 
-    The same bytes that `dvc exp run -S` writes for them, so both can take turns on the file.
+    The same bytes that `dvc exp run -S` writes for them, so both can take turns on the file; but
+    where a run names weights that know their geometry, settings that are not overridden follow it.
 
     Raises:
         UserError: for an unknown group, choice or key, or a value outside its bounds.
@@ -41,6 +44,7 @@ def compose(overrides: Sequence[str]) -> str:
             raise UserError(
                 f"no value for {', '.join(missing)}", place=place, remedy=f"add {missing[0]}=..."
             )
+        follow(config, overrides)
         OmegaConf.resolve(config)
         text = OmegaConf.to_yaml(config)
     except (HydraException, OmegaConfBaseException) as error:
@@ -48,7 +52,7 @@ def compose(overrides: Sequence[str]) -> str:
         raise UserError(
             f"the configuration cannot be composed: {said}", place=place, remedy=_remedy(said)
         ) from None
-    validate(yaml.safe_load(text), place=place)
+    known_weights.check(validate(yaml.safe_load(text), place=place))
     return text
 
 

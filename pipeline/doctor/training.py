@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.configuration import known_weights
 from pipeline.configuration.schema import DinoTarget, Params, Run
 from pipeline.doctor.findings import Finding, missing, ok, warning
 from pipeline.doctor.workplace import version_of
+from pipeline.errors import UserError
 
 STAGE = "pretrain"
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
@@ -20,6 +22,7 @@ def inputs(params: Params) -> Iterator[Finding]:
     for name, run in params.runs.items():
         if run.weights is not None:
             yield _file(f"weights of {name}", run.weights, f"runs.{name}.weights")
+            yield from _geometry(params, name)
         if isinstance(run.objective.target, DinoTarget) and run.trainer.epochs:
             yield _teacher(name, run.objective.target)
 
@@ -43,6 +46,23 @@ def _file(subject: str, path: str, key: str) -> Finding:
     if Path(path).exists():
         return ok(STAGE, subject, path)
     return missing(STAGE, subject, f"{path} is not there", f"see {key}", needed=True)
+
+
+def _geometry(params: Params, name: str) -> Iterator[Finding]:
+    """What the weights know of their encoder and clips, and whether they are given just these."""
+    run, subject = params.runs[name], f"geometry of {name}"
+    try:
+        known_weights.check(params.model_copy(update={"runs": {name: run}}))
+        known = known_weights.known(Path(run.weights or ""))
+    except UserError as error:
+        yield missing(STAGE, subject, error.problem, error.remedy, needed=True)
+        return
+    if known is not None:
+        said = ", ".join(f"{key} {value}" for key, value in known.seen.items())
+        yield ok(STAGE, subject, f"as the weights say: {said}")
+    elif Path(run.weights or "").exists():
+        remedy = f"see that data.clip and runs.{name}.model are what they were trained on"
+        yield warning(STAGE, subject, "the weights do not say what they were trained on", remedy)
 
 
 def _teacher(run: str, target: DinoTarget) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=int, metavar="PIXELS", help="of a clip")
     group.add_argument("--stride", type=int, metavar="N", help="source frames from one to the next")
     group.add_argument("--sampling", choices=("dense", "per_segment"), help="of a clip's frames")
+    group.add_argument("--fps", type=rate, metavar="N", help="frames a second of videos")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,7 @@ def model_of(options: argparse.Namespace, checkpoint: str) -> VideoModel:
         size=options.size,
         stride=options.stride,
         sampling=options.sampling,
+        fps=options.fps,
     )
 
 
@@ -74,6 +77,14 @@ def positive(text: str) -> int:
     """A whole number above 0, for argparse."""
     value = int(text)
     if value < 1:
+        raise argparse.ArgumentTypeError("needs a number above 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError("needs a number above 0")
     return value
 

@@ -104,9 +104,17 @@ def _what(model: VideoModel) -> str:
     return (
         f"A video transformer (VideoMAE's architecture) of width {settings.width}, "
         f"{settings.depth} blocks and {settings.heads} heads, for clips of {clip.frames} frames of "
-        f"{clip.size} x {clip.size} pixels in tubes of {t} x {h} x {w}. "
+        f"{clip.size} x {clip.size} pixels in tubes of {t} x {h} x {w}{_rate(model)}. "
         f"Exported from {model.origin.kind}.{head}"
     )
+
+
+def _rate(model: VideoModel) -> str:
+    """Say which frames of a video it was trained on."""
+    taken = f"one frame of {model.clip.stride}"
+    if model.clip.sampling == "per_segment":
+        taken = "one frame of each of as many parts of the video"
+    return f", {taken}" + (f", of videos of {model.fps:g} frames a second" if model.fps else "")
 
 
 def _use(model: VideoModel, export: Export) -> str:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.configuration.known_weights import SEEN
 from pipeline.errors import UserError
 from pipeline.exporting import beside, card, comparison, real_input
 from pipeline.exporting.card import Export
 from pipeline.exporting.comparison import Expected
 from pipeline.files import sha256_file, write_json, write_text
+from pipeline.models.hub import seen
 from pipeline.models.video_model import VideoModel
 from pipeline.provenance import code_version
 
@@ -106,6 +108,8 @@ def _manifest(model: VideoModel, about: Export, digests: Mapping[str, str]) -> d
             continue
     return {
         "kind": about.kind,
+        "clip": model.clip.model_dump(mode="json", include=set(SEEN))
+        | seen(model.fps).model_dump(mode="json"),
         "checkpoint": {"kind": model.origin.kind, "sha256": model.origin.sha256},
         "files": digests,
         "differences": about.differences,

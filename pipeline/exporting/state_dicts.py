@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.configuration.known_weights import ENCODER_FORMAT
 from pipeline.exporting.comparison import Expected, largest
 from pipeline.models import hub
 from pipeline.models.sigma import SigmaModel
 from pipeline.models.tubes import CHANNELS, TubeGrid
-from pipeline.models.video_model import ENCODER_FORMAT, VideoModel
+from pipeline.models.video_model import VideoModel
 
 FILE = "model.safetensors"
 
@@ -26,8 +27,8 @@ def write_safetensors(model: VideoModel, folder: Path) -> list[str]:
     where it has one, under the official names.
     """
     if isinstance(model, SigmaModel):
-        run, clip = hub.read_config(model.origin.path)
-        hub.save(folder / FILE, model, run, clip)
+        saved = hub.read_saved(model.origin.path)
+        hub.save(folder / FILE, model, saved.run, saved.clip, saved.seen.fps)
         return [FILE]
     tensors = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
     if model.classifier is not None:
@@ -39,6 +40,7 @@ def write_safetensors(model: VideoModel, folder: Path) -> list[str]:
         "kind": model.origin.kind,
         "model": model.settings.model_dump(mode="json"),
         "clip": model.clip.model_dump(mode="json"),
+        "seen": hub.seen(model.fps).model_dump(mode="json"),
         "labels": list(model.labels),
         "layer_norm_eps": model.layer_norm_eps,
         "fc_norm_eps": model.fc_norm_eps,
@@ -105,6 +107,9 @@ def timm_arguments(model: VideoModel) -> dict[str, Any]:
             "frames": model.clip.frames,
             "size": model.clip.size,
             "tube": list(settings.tube),
+            "stride": model.clip.stride,
+            "sampling": model.clip.sampling,
+            **hub.seen(model.fps).model_dump(mode="json"),
         },
     }
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.clips.pixels import DEVIATION, MEAN, denormalise, normalise
+from pipeline.configuration.known_weights import CLIP_KEY
 from pipeline.errors import UserError
 from pipeline.exporting.comparison import Expected, largest
 from pipeline.files import write_json
@@ -82,7 +83,11 @@ def _config(model: VideoModel) -> dict[str, Any]:
         **hugging_face.config(model.settings, model.clip),
         **labels,
         "architectures": [kind],
-        hugging_face.OURS: {"stride": model.clip.stride, "sampling": model.clip.sampling},
+        CLIP_KEY: {
+            "stride": model.clip.stride,
+            "sampling": model.clip.sampling,
+            **({"fps": model.fps} if model.fps else {}),
+        },
         "layer_norm_eps": model.layer_norm_eps,
         "use_mean_pooling": pools,
     }

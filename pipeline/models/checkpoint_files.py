@@ -107,11 +107,14 @@ def plain_names(tensors: Mapping[str, Any], path: Path) -> dict[str, Any]:
         for name in tensors
         if name not in COUNTERS
     }
-    while len(first := {name.partition(".")[0] for name in names.values()}) == 1:
+    bare = names
+    while len(first := {name.partition(".")[0] for name in bare.values()}) == 1:
         prefix = first.pop()
-        if prefix in OWN or any("." not in name for name in names.values()):
+        if prefix in OWN or any("." not in name for name in bare.values()):
             break
-        names = {key: name.removeprefix(f"{prefix}.") for key, name in names.items()}
+        bare = {key: name.removeprefix(f"{prefix}.") for key, name in bare.items()}
+    if any(name.partition(".")[0] in OWN for name in bare.values()):  # else it was no wrapper's
+        names = bare
     if len(set(names.values())) < len(names):
         raise UserError("two of its tensors have one name", place=str(path), remedy=SAVE_AGAIN)
     return {plain: tensors[name] for name, plain in names.items()}

@@ -10,7 +10,6 @@ encoder's. One that is missing, left over or of another shape is an error that n
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,14 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.configuration.schema import Clip, Model, Run
+from pipeline.configuration import known_weights
+from pipeline.configuration.known_weights import TheirConfig
+from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
-from pipeline.files import sha256_file
-from pipeline.models import hub, hugging_face
+from pipeline.files import read_mapping, sha256_file
+from pipeline.models import hub, hugging_face, processor
 from pipeline.models.checkpoint_files import some
 from pipeline.models.vit import Encoder
 
-REMEDY = "set runs.NAME.model to the encoder that the file holds"
 HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
 HEADS_OF = ("fc_norm.", "head.", "classifier.")  # of a fine-tuned model: passed over
 
@@ -39,14 +39,18 @@ class Origin:
     kind: str  # in words
     path: str
     sha256: dict[str, str]  # of each file that was read, by its name
+    other_clip: tuple[str, ...] = ()  # where a run gives it other clips than it was trained on
 
     def record(self) -> dict[str, Any]:
         """Return what pretrain.json says of it."""
         return asdict(self)
 
 
-def fill(encoder: Encoder, run: Run, clip: Clip) -> Origin:
+def fill(encoder: Encoder, run: Run, clip: Clip, fps: float | None = None) -> Origin:
     """Fill the encoder of `run.model` with the weights that `run.weights` names.
+
+    Args:
+        fps: frames a second of the videos that it will be given; None: of each its own.
 
     Raises:
         UserError: where the file is not there, is not the one that `run.weights_sha256` names, or
@@ -63,15 +67,21 @@ def fill(encoder: Encoder, run: Run, clip: Clip) -> Origin:
             place=str(path),
             remedy="fetch the file again, or correct runs.NAME.weights_sha256",
         )
+    other_clip: list[str] = []
+    if known := known_weights.known(path):
+        # Another rate is refused where it is planned (`known_weights.check`), here it is told.
+        unlike = known_weights.differences(known, clip, "not compared")
+        known_weights.refuse_others(known, run, unlike, place=str(path))
+        other_clip = known_weights.differences(known, clip, fps)
     if (path / "config.json").is_file():
-        _check_hugging_face(path / "config.json", run.model, clip)
+        _check_hugging_face(path)
     state: dict[str, Tensor] = {}
     for file in files:
         state |= hub.read_state(file)
-    kind, ours = _recognised(state, files[0], run.model, encoder)
+    kind, ours = _recognised(state, files[0], encoder)
     hub.load_pretrained_encoder(encoder, ours, place=str(path))
     warn_of_zero_biases(encoder, path)
-    return Origin(kind, str(run.weights), digests)
+    return Origin(kind, str(run.weights), digests, tuple(other_clip))
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -80,8 +90,7 @@ def weight_files(path: Path) -> list[Path]:
         return [path]
     index = path / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [path / Path(name).name for name in names]
+        return _parts(index)
     found = [path / name for name in HUGGING_FACE_FILES if (path / name).is_file()]
     if not found:
         expected = f"a directory needs {' or '.join(HUGGING_FACE_FILES)}" if path.is_dir() else ""
@@ -93,16 +102,36 @@ def weight_files(path: Path) -> list[Path]:
     return found[:1]
 
 
+def _parts(index: Path) -> list[Path]:
+    """Return the files among which weights are spread."""
+    places = read_mapping(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+        raise UserError("it does not say which file holds which tensor", place=str(index))
+    files = [index.parent / Path(name).name for name in sorted(set(places.values()))]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"the weights are not whole: {some(missing)} missing", place=str(index))
+    return files
+
+
+def _check_hugging_face(folder: Path) -> None:
+    """Refuse a model of another kind, and one whose pictures are normalised in another way."""
+    file = folder / "config.json"
+    content = read_mapping(file)
+    if content.get("model_type") != "videomae":
+        raise UserError(
+            f"a model of type {content.get('model_type')!r}, not 'videomae'", place=str(file)
+        )
+    processor.check(folder, known_weights.checked(TheirConfig, content, file).image_size)
+
+
 def _recognised(
-    state: Mapping[str, Tensor], file: Path, model: Model, encoder: Encoder
+    state: Mapping[str, Tensor], file: Path, encoder: Encoder
 ) -> tuple[str, dict[str, Tensor]]:
     """Return what the tensors are, in words, and the encoder's under this project's names."""
     if any(name.startswith("encoder.blocks.") for name in state):
         kind = "a checkpoint of SIGMA's or VideoMAE's pretraining"
         if file.suffix == ".safetensors" and hub.is_ours(file):
             kind = "a model of this project"
-            theirs = hub.read_config(file)[0].model
-            _check(theirs, model, file)
         return kind, dict(state)
     if any(name.startswith("blocks.") for name in state):
         ours = {f"encoder.{n}": t for n, t in state.items() if not n.startswith(HEADS_OF)}
@@ -129,52 +158,6 @@ def _with_norm(state: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
         state["encoder.norm.bias"] = torch.zeros(encoder.width)
         print("note: these weights have no last LayerNorm: it begins anew", file=sys.stderr)
     return state
-
-
-# What an encoder may differ in from the one that its weights were trained as.
-LOOSE = {
-    "name",
-    "decoder_width",
-    "decoder_depth",
-    "decoder_heads",
-    "drop_path",
-    "activation_checkpointing",
-}
-
-
-def _check_hugging_face(file: Path, model: Model, clip: Clip) -> None:
-    """Compare their configuration with the run's: no tensor's shape tells of heads."""
-    try:
-        theirs = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"not valid JSON: {error}", place=str(file)) from None
-    if theirs.get("model_type") != "videomae":
-        raise UserError(
-            f"a model of type {theirs.get('model_type')!r}, not 'videomae'", place=str(file)
-        )
-    expected = hugging_face.config(model, clip)
-    differing = [
-        f"{key} is {theirs[key]}, the run's {expected[key]}"
-        for key in hugging_face.ENCODER_KEYS
-        if key in theirs and theirs[key] != expected[key]
-    ]
-    if differing:
-        raise UserError(
-            f"the encoder is another one: {'; '.join(differing)}", place=str(file), remedy=REMEDY
-        )
-
-
-def _check(theirs: Model, model: Model, file: Path) -> None:
-    ours = model.model_dump(exclude=LOOSE)
-    differing = [
-        f"model.{key} is {value}, the run's {ours[key]}"
-        for key, value in theirs.model_dump(exclude=LOOSE).items()
-        if value != ours[key]
-    ]
-    if differing:
-        raise UserError(
-            f"the encoder is another one: {'; '.join(differing)}", place=str(file), remedy=REMEDY
-        )
 
 
 def warn_of_zero_biases(encoder: Encoder, path: Path) -> None:

@@ -4,18 +4,23 @@ Width, depth, tube and MLP are shapes of tensors. Heads, frames, size and stride
 checkpoints keep them beside the tensors, as the arguments of their training, where they keep
 anything; Hugging Face keeps the first three in `config.json`. Whoever loads a file may say them.
 What nobody says is VideoMAE's own (16 frames of 224 x 224 pixels, every fourth), with a note.
+
+What a file says of itself is compared with the shapes of its tensors before anything is built.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from torch import Tensor
 
-from pipeline.configuration.schema import Clip, Model
+from pipeline.configuration.known_weights import Shapes, ratio
+from pipeline.configuration.schema import Clip, MlpTarget, Model, Run
 from pipeline.errors import UserError
 
 # Heads of the published encoders, by width (VideoMAE, SIGMA: S, B, L, H, and VideoMAE v2's g).
@@ -24,6 +29,9 @@ STANDARD = {"frames": 16, "size": 224, "stride": 4}
 FLAG = "--heads NUMBER, or heads=NUMBER for hub.load"
 BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")
 DECODER_BLOCK = re.compile(r"decoder\.blocks\.(\d+)\.")
+# Tubes of a clip: their positions are built, and no tensor of the file bounds them. So many has one
+# of 256 frames of 512 x 512 pixels in tubes of 2 x 16 x 16.
+MOST_TUBES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,11 @@ class Hints:
     size: int | None = None  # pixels
     stride: int | None = None
     sampling: Literal["dense", "per_segment"] | None = None
+    fps: float | None = None  # frames a second that a video is brought to
+
+    def of_clip(self) -> dict[str, Any]:
+        """Return what is said of clips alone."""
+        return {k: v for k, v in vars(self).items() if v is not None and k not in {"heads", "fps"}}
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class Geometry:
 
     model: Model
     clip: Clip
+    fps: float | None = None  # of the videos that it was trained on; None: of each its own
     notes: tuple[str, ...] = field(default=())
 
 
@@ -78,17 +92,19 @@ def from_state(
             remedy=FLAG,
         )
     _, _, t, h, w = tubes.shape
+    inner_width = inner.shape[0]
     model = Model(
         name="loaded",
         tube=(t, h, w),
         width=width,
         depth=_count(BLOCK, state),
         heads=heads,
-        mlp_ratio=_ratio(inner.shape[0], width),
+        mlp_ratio=ratio(inner_width, width),
         **_decoder(state, width, heads),
     )
     clip, notes = _clip(said, hints)
-    return Geometry(model, clip, notes)
+    check_encoder(model, clip, {name: tuple(tensor.shape) for name, tensor in state.items()}, place)
+    return Geometry(model, clip, hints.fps or said.get("fps"), notes)
 
 
 def _clip(said: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, ...]]:
@@ -126,12 +142,76 @@ def _decoder(state: Mapping[str, Tensor], width: int, heads: int) -> dict[str, i
     return {"decoder_width": narrow, "decoder_depth": depth, "decoder_heads": narrow // each}
 
 
-def _count(pattern: re.Pattern[str], state: Mapping[str, Tensor]) -> int:
-    matches = (pattern.match(name) for name in state)
-    return 1 + max((int(match[1]) for match in matches if match), default=-1)
+def _count(pattern: re.Pattern[str], names: Iterable[str]) -> int:
+    """Return how many blocks there are; of a name with a number too high, none is built."""
+    return len({match[1] for match in map(pattern.match, names) if match})
 
 
-def _ratio(inner: int, width: int) -> float:
-    """The ratio of which int(width x ratio) is `inner`."""
-    ratio = inner / width
-    return ratio if int(width * ratio) == inner else (inner + 0.5) / width
+def check_encoder(model: Model, clip: Clip, shapes: Shapes, place: str) -> None:
+    """Refuse a geometry that is not the tensors': what is built after it is bounded by the file.
+
+    Args:
+        shapes: of the tensors under the official names of pretraining.
+
+    Raises:
+        UserError: it names what differs; also for clips that no tube divides, or of too many.
+    """
+    expected = {
+        "encoder.patch_embed.proj.weight": (model.width, 3, *model.tube),
+        "encoder.blocks.0.mlp.fc1.weight": (_inner(model.width, model), model.width),
+    }
+    _compare(expected, {"encoder": (BLOCK, model.depth)}, shapes, place)
+    t, h, w = model.tube
+    tubes = (clip.frames // t) * (clip.size // h) * (clip.size // w)
+    if tubes > MOST_TUBES:
+        raise UserError(
+            f"clips of {clip.frames} frames of {clip.size} x {clip.size} pixels have {tubes:,} "
+            f"tubes, more than {MOST_TUBES:,}",
+            place=place,
+        )
+
+
+def check_pretraining(run: Run, clip: Clip, shapes: Shapes, place: str) -> None:
+    """The same of a model of this project's pretraining, with its decoder and target network."""
+    model, objective = run.model, run.objective
+    check_encoder(model, clip, shapes, place)
+    narrow, pixels = model.decoder_width, 3 * math.prod(model.tube)
+    expected: dict[str, tuple[int, ...]] = {
+        "encoder_to_decoder.weight": (narrow, model.width),
+        "decoder.blocks.0.mlp.fc1.weight": (_inner(narrow, model), narrow),
+    }
+    if isinstance(objective.target, MlpTarget):
+        widths = (pixels, *objective.target.hidden, objective.target.width)
+        for number, (inputs, outputs) in enumerate(pairwise(widths)):
+            expected[f"head.{2 * number}.weight"] = (outputs, inputs)
+            if f"head.{2 * number}.weight" not in shapes:
+                break  # however many it says
+    prototypes = shapes.get("prototypes", (0,))
+    if objective.loss == "sinkhorn":
+        expected["prototypes"] = (objective.prototypes, *prototypes[1:])
+    _compare(expected, {"decoder": (DECODER_BLOCK, model.decoder_depth)}, shapes, place)
+
+
+def _compare(
+    expected: Shapes, depths: Mapping[str, tuple[re.Pattern[str], int]], shapes: Shapes, place: str
+) -> None:
+    faults = [
+        f"{name} of {shape}, where its tensor is {shapes.get(name, 'not there')}"
+        for name, shape in expected.items()
+        if shapes.get(name) != shape
+    ]
+    for part, (pattern, depth) in depths.items():
+        if (count := _count(pattern, shapes)) != depth:
+            faults.append(f"{depth:,} blocks of the {part}, where it has {count}")
+    if faults:
+        raise UserError(
+            f"what it says of itself is not what it holds: {'; '.join(faults)}",
+            place=place,
+            remedy="fetch the file again; if it is whole, its configuration is another model's",
+        )
+
+
+def _inner(width: int, model: Model) -> int:
+    """Return the hidden width of an MLP; -1, no tensor's, where it is no number."""
+    hidden = width * model.mlp_ratio
+    return int(hidden) if math.isfinite(hidden) else -1

@@ -16,14 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.clips.pixels import DEVIATION, MEAN
+from pipeline.configuration import known_weights
+from pipeline.configuration.known_weights import MODEL_FORMAT, SavedModel, Seen
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
-from pipeline.models import checkpoint_files
+from pipeline.models import checkpoint_files, geometry
 from pipeline.models.classifier import Classifier
 from pipeline.models.sigma import SigmaModel
 from pipeline.models.teacher import FrozenTarget
@@ -32,19 +34,24 @@ from pipeline.models.vit import Encoder
 if TYPE_CHECKING:
     from pipeline.models.video_model import VideoModel
 
-FORMAT = "sigma-pipeline model 1"
 SHOWN = 10  # names in one error message
 
 
-def save(path: Path | str, model: SigmaModel, run: Run, clip: Clip) -> None:
+def save(
+    path: Path | str, model: SigmaModel, run: Run, clip: Clip, fps: float | None = None
+) -> None:
     """Write the weights of `model` and the configuration that rebuilds it, atomically.
 
     Equal models give equal bytes. A frozen teacher is left out; its digest is noted.
+
+    Args:
+        fps: frames a second of the videos that it was trained on; None: of each its own.
     """
     config: dict[str, Any] = {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "run": run.model_dump(mode="json"),
         "clip": clip.model_dump(mode="json"),
+        "seen": seen(fps).model_dump(mode="json"),
     }
     if isinstance(model.target, FrozenTarget):
         config["teacher_sha256"] = model.target.digest
@@ -57,34 +64,46 @@ def save(path: Path | str, model: SigmaModel, run: Run, clip: Clip) -> None:
         save_file(tensors, temporary, metadata={"config": json.dumps(config, sort_keys=True)})
 
 
-def read_config(path: Path | str) -> tuple[Run, Clip]:
-    """The configuration in a file that `save` wrote. Raises `UserError` for any other file."""
-    config = _configuration(path)
-    if config.get("format") != FORMAT:
+def seen(fps: float | None) -> Seen:
+    """Return what every model of this project saw beside its clips' geometry."""
+    return Seen(fps=fps, mean=MEAN, std=DEVIATION)
+
+
+def read_saved(path: Path | str) -> SavedModel:
+    """The configuration in a file that `save` wrote, which its tensors' shapes bear out.
+
+    Raises:
+        UserError: for any other file, and where pixels were normalised in another way.
+    """
+    config, shapes = known_weights.header(path)
+    if config.get("format") != MODEL_FORMAT:
         raise UserError(
             f"{path} does not hold a model of this project (no configuration in its metadata)",
             remedy="load other checkpoints with pipeline.models.hub.load",
         )
-    return Run.model_validate(config["run"]), Clip.model_validate(config["clip"])
+    saved = known_weights.checked(SavedModel, config, path)
+    geometry.check_pretraining(saved.run, saved.clip, shapes, str(path))
+    refuse_other_pixels(saved.seen, path)
+    return saved
+
+
+def read_config(path: Path | str) -> tuple[Run, Clip]:
+    """The run and the clip of `read_saved`."""
+    saved = read_saved(path)
+    return saved.run, saved.clip
+
+
+def refuse_other_pixels(seen: Seen, path: Path | str) -> None:
+    """Refuse a file that says its pictures were normalised otherwise than here."""
+    for key, theirs, ours in (("mean", seen.mean, MEAN), ("std", seen.std, DEVIATION)):
+        if theirs is not None and any(abs(a - b) > 1e-6 for a, b in zip(theirs, ours, strict=True)):
+            said = f"its pictures are normalised with {key} {theirs}, here with {ours}"
+            raise UserError(said, place=str(path))
 
 
 def is_ours(path: Path | str) -> bool:
     """Whether `save` wrote this safetensors file."""
-    return _configuration(path).get("format") == FORMAT
-
-
-def _configuration(path: Path | str) -> dict[str, Any]:
-    """What a safetensors file says of itself; empty where it is another project's."""
-    try:
-        with safe_open(path, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as safetensors: {error}") from error
-    try:
-        config = json.loads(metadata.get("config", "{}"))
-    except ValueError:
-        return {}
-    return config if isinstance(config, dict) else {}
+    return known_weights.header(path)[0].get("format") == MODEL_FORMAT
 
 
 def load(
@@ -96,6 +115,7 @@ def load(
     size: int | None = None,
     stride: int | None = None,
     sampling: Literal["dense", "per_segment"] | None = None,
+    fps: float | None = None,
 ) -> VideoModel:
     """Read any checkpoint of this project, of SIGMA, of VideoMAE or of Hugging Face's VideoMAE.
 
@@ -106,21 +126,22 @@ def load(
         path: a file, a directory that Transformers wrote, or a repository `OWNER/NAME` of a hub.
         load_teacher: the frozen network of a `dino` target, which only training needs.
         heads: attention heads, where the file does not say (`pipeline.models.geometry`); so, too,
-            `frames` of a clip, `size` in pixels, `stride` and `sampling`.
+            `frames` of a clip, `size` in pixels, `stride`, `sampling`, and `fps`, the frames a
+            second that videos are brought to.
 
     Raises:
         UserError: where the file is none of these, or its tensors do not fit.
     """
     from pipeline.models import video_model
 
-    hints = video_model.Hints(heads, frames, size, stride, sampling)
+    hints = video_model.Hints(heads, frames, size, stride, sampling, fps)
     if Path(path).suffix == ".safetensors" and Path(path).is_file() and is_ours(path):
-        run, clip = read_config(path)
+        saved = read_saved(path)
         model = video_model.PretrainedModel(
-            run.model, run.objective, clip, load_teacher=load_teacher
+            saved.run.model, saved.run.objective, saved.clip, load_teacher=load_teacher
         )
         load_official(model, load_file(path), place=str(path))
-        return model.opened(run, clip, Path(path), hints).eval()
+        return model.opened(saved, Path(path), hints).eval()
     return video_model.opened(str(path), hints)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,20 +33,9 @@ OUTSIDE = {
     "encoder.patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
     "encoder.norm": "videomae.layernorm",
 }
-ENCODER_KEYS = (  # of `config`, those that an encoder's features depend on
-    "num_channels",
-    "patch_size",
-    "tubelet_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-)
 THEIR_BLOCK = re.compile(r"(?:videomae\.)?encoder\.layer\.(\d+)\.(.+)")
 PARTS = ("query", "key", "value")
 FC_NORM_EPS = 1e-5  # of the norm in front of their classifier, whatever their configuration says
-OURS = "sigma_pipeline_clip"  # key of config.json for what VideoMAE does not ask: stride, sampling
 NOT_THEIRS = ("prototypes", "target.")  # SIGMA's own: VideoMAE has no place for them
 
 
@@ -161,26 +149,4 @@ def head_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in state.items()
         for theirs, ours in names.items()
         if name.startswith(theirs) and "classifier.weight" in state
-    }
-
-
-def said_by(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """Return what a `config.json` says that no tensor's shape does.
-
-    Raises:
-        UserError: for pictures that are not square, and for another activation than GELU.
-    """
-    size = config.get("image_size", 224)
-    if isinstance(size, list):
-        if len(set(size)) != 1:
-            raise UserError(f"pictures of {size} pixels, not square", place=str(place))
-        size = size[0]
-    activation = config.get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise UserError(f"its activation is {activation!r}, here it is 'gelu'", place=str(place))
-    return {
-        "heads": config.get("num_attention_heads", 12),
-        "frames": config.get("num_frames", 16),
-        "size": size,
-        **config.get(OURS, {}),
     }

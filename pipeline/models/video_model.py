@@ -8,9 +8,7 @@ Letters: B clips of a batch, C clips of a video, N tubes of a clip, D width of t
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,14 +16,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from pipeline.clips.pixels import DEVIATION, MEAN, normalise
-from pipeline.configuration.schema import Clip, Model, Run
+from pipeline.clips.pixels import normalise
+from pipeline.configuration import known_weights
+from pipeline.configuration.known_weights import (
+    ENCODER_FORMAT,
+    SavedEncoder,
+    SavedModel,
+    TheirConfig,
+)
+from pipeline.configuration.schema import Clip, Model
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256_file
-from pipeline.models import checkpoint_files, encoders, geometry, hub, hugging_face
+from pipeline.files import read_mapping, sha256_file
+from pipeline.models import checkpoint_files, encoders, geometry, hub, hugging_face, processor
 from pipeline.models.classifier import Classifier
 from pipeline.models.encoders import Origin
 from pipeline.models.geometry import Hints as Hints
@@ -37,7 +41,6 @@ from pipeline.models.vit import Encoder
 from pipeline.records import Outcome
 from pipeline.videos.transcode import Segment
 
-ENCODER_FORMAT = "sigma-pipeline encoder 1"  # a file that `exporting` writes
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HEADS = ("fc_norm.", "head.")
 
@@ -50,6 +53,7 @@ class VideoModel(nn.Module):
     clip: Clip
     origin: Origin
     classifier: Classifier | None  # without a default: a class's own would hide the module
+    fps: float | None = None  # of the videos that it was trained on; None: of each its own
     labels: tuple[str, ...] = ()  # of the classifier's outputs, where they are known
 
     @property
@@ -93,6 +97,8 @@ class VideoModel(nn.Module):
     ) -> Tensor:
         """Features C,D of a video file, or C,N,D per tube; float32, on the CPU.
 
+        Videos are brought to the frame rate of those that the model was trained on (`fps`).
+
         Args:
             video: anything that the decode stage accepts; it is decoded in a process of its own.
             clips: C, spread evenly over the video.
@@ -104,7 +110,9 @@ class VideoModel(nn.Module):
         Raises:
             UserError: where the video cannot be used, with the reason.
         """
-        settings = decoding(self.clip, short_side=short_side, time_limit_s=time_limit_s)
+        settings = decoding(
+            self.clip, short_side=short_side, fps=self.fps, time_limit_s=time_limit_s
+        )
         found = look(Path(video), Look(self.clip, settings, clips), Segment(start, end))
         if found.outcome is not Outcome.OK:
             raise UserError(
@@ -119,14 +127,15 @@ class VideoModel(nn.Module):
 class PretrainedModel(SigmaModel, VideoModel):
     """A model of this project's pretraining, opened for use."""
 
-    def opened(self, run: Run, clip: Clip, path: Path, hints: Hints) -> PretrainedModel:
+    def opened(self, saved: SavedModel, path: Path, hints: Hints) -> PretrainedModel:
         """Say what was opened; take the clips that the user asks for."""
-        self.settings, self.classifier = run.model, None
+        model = saved.run.model
+        self.settings, self.classifier = model, None
         self.origin = Origin("a model of this project", str(path), {path.name: sha256_file(path)})
-        _refuse_heads(hints, run.model.heads, path)
-        changes = {k: v for k, v in vars(hints).items() if v is not None and k != "heads"}
-        self.clip = clip.model_copy(update=changes)
-        _fit(self.encoder, self.clip, run.model)
+        _refuse_heads(hints, model.heads, path)
+        self.clip = saved.clip.model_copy(update=hints.of_clip())
+        self.fps = hints.fps or saved.seen.fps
+        _fit(self.encoder, self.clip, model, path)
         return self
 
 
@@ -138,6 +147,7 @@ class LoadedModel(VideoModel):
     ) -> None:
         super().__init__()
         self.settings, self.clip, self.origin = shape.model, shape.clip, origin
+        self.fps = shape.fps
         self.classifier = Classifier(shape.model, shape.clip, classes) if classes else None
         if self.classifier is not None:
             self.encoder = self.classifier.encoder
@@ -154,34 +164,53 @@ def opened(path: str, hints: Hints) -> LoadedModel:
     """
     place = _fetched(path)
     files = encoders.weight_files(place)
-    state, arguments = _read(files)
     config = _config(place, files[0])
+    state, arguments = _read(files)
     kind, tensors = _recognised(state, config, files[0])
-    said: dict[str, Any] = geometry.of_arguments(arguments)
-    if config.get("format") == ENCODER_FORMAT:
-        shape = geometry.Geometry(
-            Model.model_validate(config["model"]), Clip.model_validate(config["clip"])
-        )
-        _refuse_heads(hints, shape.model.heads, place)
-        asked = {k: v for k, v in vars(hints).items() if v is not None and k != "heads"}
-        shape = dataclasses.replace(shape, clip=shape.clip.model_copy(update=asked))
-    else:
-        if config:
-            said = hugging_face.said_by(config, place)
-            _refuse_heads(hints, said.get("heads"), place)
-            _check_processor(place)
-        shape = geometry.from_state(tensors, said, hints, place=str(place))
+    shape = _shape(tensors, config, geometry.of_arguments(arguments), hints, place)
     origin = Origin(kind, path, {file.name: sha256_file(file) for file in files})
     head = tensors.get("head.weight")
     has_norm = "encoder.norm.weight" in tensors
     classes = 0 if head is None or has_norm else len(head)
     model = LoadedModel(shape, origin, final_norm=has_norm, classes=classes)
     _fill(model, tensors, str(place))
-    model.labels = tuple(config.get("labels") or _labels(config, classes))
+    model.labels = _labels(config, classes)
     _set_epsilons(model, config)
     _say(shape.notes, path)
     encoders.warn_of_zero_biases(model.encoder, place)
     return model.eval()
+
+
+def _shape(
+    tensors: Mapping[str, Tensor],
+    config: SavedEncoder | TheirConfig | None,
+    said: dict[str, Any],
+    hints: Hints,
+    place: Path,
+) -> geometry.Geometry:
+    """Return the encoder's shape and its clips, from what says most of them."""
+    if isinstance(config, SavedEncoder):
+        _refuse_heads(hints, config.model.heads, place)
+        hub.refuse_other_pixels(config.seen, place)
+        clip = config.clip.model_copy(update=hints.of_clip())
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        geometry.check_encoder(config.model, clip, shapes, str(place))
+        return geometry.Geometry(config.model, clip, hints.fps or config.seen.fps)
+    if config is None:
+        return geometry.from_state(tensors, said, hints, place=str(place))
+    _refuse_heads(hints, config.num_attention_heads, place)
+    processor.check(place, config.image_size)
+    said = {"heads": config.num_attention_heads, **config.seen()}
+    found = geometry.from_state(tensors, said, hints, place=str(place))
+    theirs = config.model()
+    for key in ("tube", "width", "depth", "mlp_ratio"):
+        if getattr(theirs, key) != getattr(found.model, key):
+            raise UserError(
+                f"config.json is another model's: {key} {getattr(theirs, key)}, where the weights "
+                f"have {getattr(found.model, key)}",
+                place=str(place),
+            )
+    return found
 
 
 def digest(sha256: Mapping[str, str]) -> str:
@@ -226,33 +255,30 @@ def _read(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, arguments
 
 
-def _config(place: Path, file: Path) -> dict[str, Any]:
+def _config(place: Path, file: Path) -> SavedEncoder | TheirConfig | None:
     """Return Hugging Face's configuration beside the weights, or ours within them."""
     if file.suffix == ".safetensors":
-        with safe_open(file, framework="pt") as handle:
-            text = (handle.metadata() or {}).get("config", "{}")
-        within = json.loads(text) if text.startswith("{") else {}
+        within, _ = known_weights.header(file)
         if within.get("format") == ENCODER_FORMAT:
-            return dict(within)
+            return known_weights.checked(SavedEncoder, within, file)
     beside = (place if place.is_dir() else place.parent) / "config.json"
     if not beside.is_file():
-        return {}
-    try:
-        content = read_json(beside)
-    except ValueError as error:
-        raise UserError(f"not valid JSON: {error}", place=str(beside)) from None
-    kind = content.get("model_type") if isinstance(content, dict) else None
-    if kind != "videomae" and place.is_dir():
+        return None
+    content = read_mapping(beside)
+    kind = content.get("model_type")
+    if kind == "videomae":
+        return known_weights.checked(TheirConfig, content, beside)
+    if place.is_dir():
         raise UserError(f"a model of type {kind!r}, not 'videomae'", place=str(beside))
-    return content if kind == "videomae" else {}
+    return None
 
 
 def _recognised(
-    state: Mapping[str, Tensor], config: Mapping[str, Any], file: Path
+    state: Mapping[str, Tensor], config: SavedEncoder | TheirConfig | None, file: Path
 ) -> tuple[str, dict[str, Tensor]]:
     """Say what the tensors are, and return them as `encoder.NAME`, `fc_norm.NAME`, `head.NAME`."""
-    if config.get("format") == ENCODER_FORMAT:
-        return str(config["kind"]), dict(state)
+    if isinstance(config, SavedEncoder):
+        return config.kind, dict(state)
     if any(name.startswith("encoder.blocks.") for name in state):
         whole = {name: value for name, value in state.items() if not name.startswith("head.")}
         return "a checkpoint of SIGMA's or VideoMAE's pretraining", whole
@@ -260,7 +286,7 @@ def _recognised(
         named = {n if n.startswith(HEADS) else f"encoder.{n}": t for n, t in state.items()}
         return "an official fine-tuned checkpoint", named
     if any("encoder.layer." in name for name in state):
-        if not config:
+        if config is None:
             raise UserError(
                 "weights of Hugging Face's VideoMAE without their config.json",
                 place=str(file),
@@ -283,27 +309,33 @@ def _fill(model: LoadedModel, tensors: Mapping[str, Tensor], place: str) -> None
     )
 
 
-def _labels(config: Mapping[str, Any], classes: int) -> list[str]:
-    """Return the names of classes in Hugging Face's configuration, where all have one."""
-    names = config.get("id2label") or {}
-    found = [str(names[str(k)]) for k in range(classes) if str(k) in names]
-    invented = [f"LABEL_{k}" for k in range(classes)]
-    return found if len(found) == classes and found != invented else []
+def _labels(config: SavedEncoder | TheirConfig | None, classes: int) -> tuple[str, ...]:
+    """Return the names of classes, where all have one."""
+    if isinstance(config, SavedEncoder):
+        return config.labels if len(config.labels) == classes else ()
+    names = (config.id2label if config else None) or {}
+    found = tuple(str(names[str(k)]) for k in range(classes) if str(k) in names)
+    invented = tuple(f"LABEL_{k}" for k in range(classes))
+    return found if len(found) == classes and found != invented else ()
 
 
-def _set_epsilons(model: LoadedModel, config: Mapping[str, Any]) -> None:
+def _set_epsilons(model: LoadedModel, config: SavedEncoder | TheirConfig | None) -> None:
     """Take other epsilons for LayerNorm, where the configuration has some."""
-    if (epsilon := config.get("layer_norm_eps")) is not None:
+    if config is None:
+        return
+    if (epsilon := config.layer_norm_eps) is not None:
         for module in model.encoder.modules():
             if isinstance(module, nn.LayerNorm):
-                module.eps = float(epsilon)
-    if model.classifier is not None and config:
+                module.eps = epsilon
+    if model.classifier is not None:
         norm = cast(nn.LayerNorm, model.classifier.fc_norm)
-        norm.eps = float(config.get("fc_norm_eps", hugging_face.FC_NORM_EPS))
+        norm.eps = config.fc_norm_eps or hugging_face.FC_NORM_EPS
 
 
-def _fit(encoder: Encoder, clip: Clip, model: Model) -> None:
+def _fit(encoder: Encoder, clip: Clip, model: Model, path: Path) -> None:
     """Have an encoder see clips of another length or size: its positions are sinusoids."""
+    shapes = {f"encoder.{name}": tuple(each.shape) for name, each in encoder.state_dict().items()}
+    geometry.check_encoder(model, clip, shapes, str(path))
     grid = TubeGrid.from_clip(clip, model.tube)
     if grid != encoder.grid:
         encoder.grid = grid
@@ -313,22 +345,6 @@ def _fit(encoder: Encoder, clip: Clip, model: Model) -> None:
 def _refuse_heads(hints: Hints, heads: int | None, place: Path) -> None:
     if None not in (hints.heads, heads) and hints.heads != heads:
         raise UserError(f"the model has {heads} heads, not {hints.heads}", place=str(place))
-
-
-def _check_processor(place: Path) -> None:
-    """Refuse a model that was trained on pixels that are normalised in another way."""
-    file = (place if place.is_dir() else place.parent) / "preprocessor_config.json"
-    if not file.is_file():
-        return
-    content = read_json(file)
-    for key, ours in (("image_mean", MEAN), ("image_std", DEVIATION)):
-        theirs = content.get(key, ours)
-        if any(abs(a - b) > 1e-3 for a, b in zip(theirs, ours, strict=True)):
-            raise UserError(
-                f"its pictures are normalised with {key} {theirs}, here with {list(ours)}",
-                place=str(file),
-                remedy="use this model through Transformers",
-            )
 
 
 def _say(notes: Sequence[str], path: str) -> None:

@@ -24,6 +24,7 @@ def facts(results: Results) -> dict[str, Any]:
         "configuration": yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
         "code": _code(here["code"]),
         "run_codes": {name: _code(each.get("code") or {}) for name, each in runs.items()},
+        "weights": {run.name: said for run in results.runs if (said := _taken(run.pretrained))},
         "hardware": _distinct([*machines, here["hardware"]]),
         "packages": _merged([*versions, _versions(here)]),
         "resumed": [line for run in results.runs for line in _resumed(run.name, run.pretrained)],
@@ -31,6 +32,16 @@ def facts(results: Results) -> dict[str, Any]:
         "listed": sum(manifest.get("chunks", ())),
         "index_sha256": sha256_file(results.data.index),
     }
+
+
+def _taken(pretrained: Mapping[str, Any]) -> str:
+    """Say where a run's weights were taken from, and if they were given other clips than theirs."""
+    weights = pretrained.get("weights")
+    if not weights:
+        return ""
+    other = "; ".join(weights.get("other_clip") or ())
+    given = f"; given other clips than they were trained on: {other}" if other else ""
+    return f"{weights['kind']}, {weights['path']}{given}"
 
 
 def _code(version: Mapping[str, Any]) -> str:

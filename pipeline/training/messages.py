@@ -63,7 +63,8 @@ def say_plan(
     if not engine.ranks.is_first:
         return
     if not steps:
-        checkpoints.say("no epochs: the model stays as it was initialised")
+        begins = f"its encoder is taken from {run.weights}" if run.weights else "it is untrained"
+        checkpoints.say(f"no epochs: {begins}")
         return
     place, device = engine.ranks.place, engine.device
     micro = trainer.batch_size // (place.world * trainer.accumulation)

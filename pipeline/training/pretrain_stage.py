@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -179,8 +179,9 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
         model = state.trained_model(chosen, data.clip)  # all processes give their parts
         if not ranks.is_first:
             return
-        origin = encoders.fill(model.encoder, chosen, data.clip) if chosen.weights else None
-        hub.save(layout.weights, model, chosen, data.clip)
+        fps = common_rate(entry.fps for entry in entries)
+        origin = encoders.fill(model.encoder, chosen, data.clip, fps) if chosen.weights else None
+        hub.save(layout.weights, model, chosen, data.clip, fps)
         layout.checkpoints.mkdir(exist_ok=True)  # DVC expects it, also where nothing was trained
         inputs = {
             "fingerprint": fingerprint(settings),
@@ -206,6 +207,14 @@ def checkpoints_of(layout: RunLayout) -> Checkpoints:
     """Return a run's checkpoints and what belongs to them, of whatever settings."""
     companions = (layout.weights, layout.metrics, layout.curves, layout.speed)
     return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=companions)
+
+
+def common_rate(rates: Iterable[float]) -> float | None:
+    """Return the frames a second that all clips have; None where they differ by a thousandth."""
+    found = sorted(rates)
+    if not found or found[-1] > found[0] * 1.001:
+        return None
+    return round(found[len(found) // 2], 6)
 
 
 def code_that_learns() -> dict[str, str]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.embedding import features_file
+from pipeline import cli
+from pipeline.embedding import features_file, neighbours
 from pipeline.embedding.extraction import How, Result, extract
 from pipeline.embedding.features_file import Features
 from pipeline.embedding.videos import wanted
@@ -153,3 +154,32 @@ def test_new_and_changed_videos_alone_are_embedded(
     del looked[:]
     assert run(checkpoint, videos, output, clips=1).features.values.shape == (4, 32)
     assert len(looked) == 5
+
+
+def test_videos_are_brought_to_the_rate_that_the_model_saw(
+    checkpoint: Path, videos: Path, tmp_path: Path
+) -> None:
+    """Catches clips of a video's own rate for a model of another: they show half of the time, or
+    twice. Old files, which do not say it, are read as before; the user may say otherwise."""
+    saved, old = hub.read_saved(checkpoint), hub.load_pretraining(checkpoint)
+    slow = tmp_path / "slow.safetensors"
+    hub.save(slow, old, saved.run, saved.clip, fps=5.0)
+    commands = {
+        "none": (checkpoint, [], None, 0.8),
+        "seen": (slow, [], 5.0, 1.6),
+        "other": (slow, ["--fps", "20"], 20.0, 0.4),
+        "own": (slow, ["--own-fps"], None, 0.8),
+    }
+    for name, (model, said, fps, seconds) in commands.items():
+        output = tmp_path / f"{name}.npz"
+        arguments = ["embed", str(model), str(videos / "a.mp4"), "-o", str(output), *said]
+        assert cli.main([*arguments, "--workers", "0"]) == 0
+        features = features_file.read(output)
+        assert features.about.settings["decode"]["fps"] == fps
+        (start,), (end,) = features.columns["start"], features.columns["end"]
+        assert end - start == pytest.approx(seconds)
+        if name == "seen":
+            alone = hub.load(slow).embed(videos / "a.mp4").numpy()
+            np.testing.assert_allclose(alone, features.values, atol=1e-6)
+            query = neighbours.by_video(features, videos / "a.mp4", hub.load(slow))
+            np.testing.assert_allclose(query.vector, features.values[0], atol=1e-6)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from pipeline.configuration import known_weights
+from pipeline.configuration.known_weights import ENCODER_FORMAT, MODEL_FORMAT
 from pipeline.configuration.schema import Clip, Model, Objective, Run
 from pipeline.errors import UserError
+from pipeline.exporting import state_dicts, transformers_directory
 from pipeline.models import hub, hugging_face
 from pipeline.models.classifier import Classifier
 from pipeline.models.sigma import SigmaModel
@@ -220,3 +224,90 @@ def test_embedding_real_videos(
         model.embed(clips_folder / "bad" / "zero_bytes.mp4")
     with pytest.raises(UserError, match="missing"):
         model.embed("absent.mp4")
+
+
+LIES: list[tuple[str, Any]] = [
+    ("run.model.depth", 10**9),
+    ("run.model.width", 10**12),
+    ("run.model.decoder_depth", 10**9),
+    ("run.model.decoder_width", 10**9),
+    ("run.model.mlp_ratio", float("inf")),
+    ("run.model.mlp_ratio", 1e12),
+    ("run.model.tube", [2, 8, 10**9]),
+    ("run.objective.prototypes", 10**12),
+    ("run.objective.target.hidden", [20] * 10**5),
+    ("run.objective.target.width", 10**9),
+    ("clip.frames", 10**12),
+    ("clip.size", 8 * 10**9),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), LIES)
+def test_a_file_builds_nothing_that_its_tensors_do_not_bear_out(
+    tmp_path: Path, sigma: SigmaModel, square: Model, run: Run, clip: Clip, key: str, value: object
+) -> None:
+    """Catches terabytes, or an hour, for what the metadata of a small file claim."""
+    path = tmp_path / "model.safetensors"
+    hub.save(path, sigma, run.model_copy(update={"model": square}), clip)
+    config = hub.read_saved(path).model_dump(mode="json") | {"format": MODEL_FORMAT}
+    *way, last = key.split(".")
+    section = config
+    for part in way:
+        section = section[part]
+    section[last] = value
+    state = state_of(sigma)
+    save_file(state, path, {"config": json.dumps(config)})
+    began = time.monotonic()
+    for read in (hub.load, hub.load_pretraining, hub.read_config):
+        with pytest.raises(UserError):
+            read(path)
+    if not key.startswith(("run.objective", "run.model.decoder")):
+        model, said = config["run"]["model"], config["clip"]
+        encoder = {"format": ENCODER_FORMAT, "kind": "k", "model": model, "clip": said}
+        own = {name: each for name, each in state.items() if name.startswith("encoder.")}
+        save_file(own, path, {"config": json.dumps(encoder)})
+        with pytest.raises(UserError):
+            hub.load(path)
+    assert time.monotonic() - began < 5
+
+
+def test_names_and_wishes_build_nothing_either(tmp_path: Path, sigma: SigmaModel) -> None:
+    """Catches a block of number 10^9 in a name, and clips without bounds that a user asks for."""
+    state = state_of(sigma)
+    state[f"encoder.blocks.{10**9}.norm1.weight"] = torch.ones(24)
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(UserError):
+        hub.load(tmp_path / "a.safetensors", **SAID)
+    save_file(state_of(sigma), tmp_path / "b.safetensors")
+    for hints in ({"frames": 10**12}, {"size": 8 * 10**9}, {"heads": 10**9}):
+        with pytest.raises(UserError):
+            hub.load(tmp_path / "b.safetensors", **{**SAID, **hints})
+
+
+def test_what_a_model_saw_travels_with_it(
+    tmp_path: Path, sigma: SigmaModel, square: Model, run: Run, clip: Clip
+) -> None:
+    """Catches an export that forgets the rate, the stride or the sampling; files that do not say a
+    rate are still read, and other pixels are refused."""
+    first, second = tmp_path / "model.safetensors", tmp_path / "hf"
+    strided = clip.model_copy(update={"stride": 3, "sampling": "per_segment"})
+    hub.save(first, sigma, run.model_copy(update={"model": square}), strided, fps=12.5)
+    model = hub.load(first)
+    second.mkdir()
+    state_dicts.write_safetensors(model, tmp_path)
+    assert hub.load(first).fps == 12.5
+    (second / "config.json").write_text(json.dumps(transformers_directory._config(model)))
+    save_file(hugging_face.renamed(sigma.state_dict()), second / "model.safetensors")
+    opened = hub.load(second)
+    assert (opened.fps, opened.clip.stride, opened.clip.sampling) == (12.5, 3, "per_segment")
+    state_dicts.write_safetensors(opened, second)
+    again = hub.load(second / "model.safetensors")
+    assert (again.fps, again.clip.stride, again.clip.sampling) == (12.5, 3, "per_segment")
+    config, _ = known_weights.header(first)
+    del config["seen"]
+    save_file(state_of(sigma), first, {"config": json.dumps(config)})
+    assert hub.load(first).fps is None
+    config["seen"] = {"mean": [0.5, 0.5, 0.5]}
+    save_file(state_of(sigma), first, {"config": json.dumps(config)})
+    with pytest.raises(UserError, match="normalised with mean"):
+        hub.load(first)

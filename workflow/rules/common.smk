@@ -11,7 +11,7 @@ from snakemake.cli import parse_args
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from pipeline import joblog
-from pipeline.configuration import layout, stages
+from pipeline.configuration import known_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.planning import ending, plan, snapshot
 from pipeline.versions.unrecorded import refusal, unrecorded
@@ -24,6 +24,7 @@ try:
     else:  # a job on its own, such as Slurm's
         SETTINGS = snapshot.handed_on(os.environ)
     PARAMS = SETTINGS.params
+    known_weights.check(PARAMS)
     if not Path(PARAMS.data.rows_from).is_file():  # Snakemake's message would not say of which key
         raise UserError(
             "there is no list of videos",

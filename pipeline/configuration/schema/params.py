@@ -22,6 +22,9 @@ class Run(Section):
     # 0 epochs alone
     weights: str | None = None
     weights_sha256: str | None = None  # of that file; checked where given
+    # give the weights other clips (data.clip, data.decode.fps) than those that they say they
+    # were trained on; the report says so
+    allow_other_clip: bool = False
 
     @model_validator(mode="after")
     def _weights_are_not_trained(self) -> Run:

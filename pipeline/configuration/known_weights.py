@@ -1,0 +1,279 @@
+"""What weights say of their encoder, and of the clips that it was trained on.
+
+Read from the header of a safetensors file, or from Hugging Face's `config.json`: no tensor is read
+and PyTorch is not needed, so settings can be composed, planned and examined after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors import SafetensorError, safe_open
+
+from pipeline.configuration.schema import Clip, Model, Params, Run
+from pipeline.errors import UserError
+from pipeline.files import read_mapping
+
+MODEL_FORMAT = "sigma-pipeline model 1"  # of this project's pretraining
+ENCODER_FORMAT = "sigma-pipeline encoder 1"  # what `exporting` writes
+CLIP_KEY = "sigma_pipeline_clip"  # of config.json, for what VideoMAE does not ask
+# Of a clip, what an encoder's features depend on; `fps`: frames a second of the videos.
+SEEN = ("frames", "size", "stride", "sampling")
+# What an encoder may differ in from the one that its weights were trained as.
+LOOSE = {
+    *("name", "decoder_width", "decoder_depth", "decoder_heads"),
+    *("drop_path", "activation_checkpointing"),
+}
+
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Epsilon = Annotated[float, Field(gt=0, le=1)]
+Shapes = Mapping[str, tuple[int, ...]]
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+class Seen(BaseModel):
+    """What a model saw beside the geometry of its clips; a key that is not there is not known."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    # frames a second of its videos; null: of each its own
+    fps: float | None = Field(default=None, gt=0, le=10_000)
+    mean: tuple[float, float, float] | None = None  # that was taken off pixels from 0 to 1
+    std: tuple[float, float, float] | None = None  # by which they then were divided
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _list(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class TheirClip(BaseModel):
+    """What an export of this project adds to `config.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    stride: Count | None = None
+    sampling: Literal["dense", "per_segment"] | None = None
+    fps: float | None = Field(default=None, gt=0, le=10_000)
+
+
+class TheirConfig(BaseModel):
+    """`config.json` of Transformers' VideoMAE, with its defaults."""
+
+    model_config = ConfigDict(strict=True)
+
+    image_size: Count = 224
+    patch_size: Count = 16
+    num_channels: Literal[3] = 3
+    num_frames: Count = 16
+    tubelet_size: Count = 2
+    hidden_size: Count = 768
+    num_hidden_layers: Count = 12
+    num_attention_heads: Count = 12
+    intermediate_size: Count = 3072
+    hidden_act: str = "gelu"
+    layer_norm_eps: Epsilon = 1e-12
+    fc_norm_eps: Epsilon | None = None
+    qkv_bias: Literal[True] = True
+    id2label: dict[str, Any] | None = None
+    clip: TheirClip | None = Field(default=None, alias=CLIP_KEY)
+
+    @field_validator("image_size", "patch_size", mode="before")
+    @classmethod
+    def _square(cls, value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        if len(value) != 2 or value[0] != value[1]:
+            raise ValueError(f"{value} pixels are not square")
+        return value[0]
+
+    @field_validator("hidden_act")
+    @classmethod
+    def _gelu(cls, value: str) -> str:
+        if value != "gelu":
+            raise ValueError("this activation is not known here, where it is 'gelu'")
+        return value
+
+    def model(self) -> Model:
+        """Return the encoder; its decoder is not asked for."""
+        return Model(
+            name="loaded",
+            tube=(self.tubelet_size, self.patch_size, self.patch_size),
+            width=self.hidden_size,
+            depth=self.num_hidden_layers,
+            heads=self.num_attention_heads,
+            mlp_ratio=ratio(self.intermediate_size, self.hidden_size),
+            decoder_width=self.hidden_size,
+            decoder_depth=1,
+            decoder_heads=self.num_attention_heads,
+        )
+
+    def seen(self) -> dict[str, Any]:
+        """Return what it says of clips; what it does not say is not there."""
+        clip = self.clip.model_dump(exclude_none=True) if self.clip else {}
+        return {"frames": self.num_frames, "size": self.image_size, **clip}
+
+
+class SavedModel(BaseModel):
+    """What `hub.save` writes into the metadata."""
+
+    run: Run
+    clip: Clip
+    seen: Seen = Seen()
+    teacher_sha256: str | None = None
+
+
+class SavedEncoder(BaseModel):
+    """What an export to safetensors writes into the metadata."""
+
+    kind: str
+    model: Model
+    clip: Clip
+    seen: Seen = Seen()
+    labels: tuple[str, ...] = ()
+    layer_norm_eps: Epsilon | None = None
+    fc_norm_eps: Epsilon | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """An encoder, and of SEEN and `fps` what is said of the clips that it was trained on."""
+
+    model: Model
+    seen: Mapping[str, Any]
+
+
+def known(path: Path) -> Known | None:
+    """Return what weights say of themselves; None where they say nothing, or are not there.
+
+    Raises:
+        UserError: where what they say cannot be understood.
+    """
+    config = path / "config.json" if path.is_dir() else path.with_name("config.json")
+    if path.suffix == ".safetensors" and path.is_file():
+        said, _ = header(path)
+        if said.get("format") == MODEL_FORMAT:
+            saved = checked(SavedModel, said, path)
+            return Known(saved.run.model, _seen(saved.clip, saved.seen))
+        if said.get("format") == ENCODER_FORMAT:
+            encoder = checked(SavedEncoder, said, path)
+            return Known(encoder.model, _seen(encoder.clip, encoder.seen))
+    if not path.exists() or not config.is_file():
+        return None
+    content = read_mapping(config)
+    if content.get("model_type") != "videomae":
+        return None  # another's, beside the weights
+    theirs = checked(TheirConfig, content, config)
+    return Known(theirs.model(), theirs.seen())
+
+
+def header(path: Path | str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Return what a safetensors file says of itself (empty: nothing), and its tensors' shapes.
+
+    Raises:
+        UserError: where it is none, or damaged. That its tensors are as long as it says is checked.
+    """
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            metadata = handle.metadata() or {}
+            shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors: {error}") from None
+    try:
+        said = json.loads(metadata.get("config", "{}"))
+    except (ValueError, RecursionError):
+        said = {}
+    return (said if isinstance(said, dict) else {}), shapes
+
+
+def checked(kind: type[Kind], content: Mapping[str, Any], place: Path | str) -> Kind:
+    """Return the content as `kind`. Raises UserError, with all that is wrong in one message."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = []
+        for item in error.errors(include_url=False):
+            key = ".".join(map(str, item["loc"]))
+            shown = "" if item["type"] == "missing" else f" (it is {str(item['input'])[:60]})"
+            faults.append(f"{key}: {item['msg'].removeprefix('Value error, ')}{shown}")
+        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        raise UserError(
+            f"what it says of the model cannot be used: {'; '.join(faults[:4])}{more}",
+            place=str(place),
+        ) from None
+
+
+def ratio(inner: int, width: int) -> float:
+    """Return the ratio of which int(width x ratio) is `inner`."""
+    exact = inner / width
+    return exact if int(width * exact) == inner else (inner + 0.5) / width
+
+
+def check(params: Params) -> None:
+    """Refuse runs whose weights know another encoder, or other clips, than they are to be given.
+
+    Raises:
+        UserError: it names what differs. Other clips are allowed by `allow_other_clip`.
+    """
+    for name, run in params.runs.items():
+        fps = "drawn" if params.data.synthetic else params.data.decode.fps
+        found = known(Path(run.weights)) if run.weights else None
+        if found is not None:
+            refuse_others(found, run, differences(found, params.data.clip, fps), name)
+
+
+def refuse_others(
+    known: Known, run: Run, other_clip: list[str], name: str = "NAME", place: str = ""
+) -> None:
+    """Raise UserError where weights are of another encoder than the run's, or of other clips."""
+    theirs, ours = _shape(known.model), _shape(run.model)
+    differing = [f"{k} {theirs[k]}, here {ours[k]}" for k in ours if theirs[k] != ours[k]]
+    if differing:
+        raise UserError(
+            f"the encoder of the weights is another one: {'; '.join(differing)}",
+            place=place or f"runs.{name}.weights: {run.weights}",
+            remedy=f"leave the model out of the command: runs.{name}.model follows the weights",
+        )
+    if other_clip and not run.allow_other_clip:
+        raise UserError(
+            f"the weights were trained on other clips: {'; '.join(other_clip)}",
+            place=place or f"runs.{name}.weights: {run.weights}",
+            remedy="leave data.clip (and data.decode.fps) out of the command: they follow the "
+            f"weights; or runs.{name}.allow_other_clip=true, which the report then says",
+        )
+
+
+def differences(known: Known, clip: Clip, fps: float | str | None) -> list[str]:
+    """Return in words where clips are unlike those that the weights were trained on.
+
+    Args:
+        fps: of the videos; None: of each its own; a string: not compared.
+    """
+    seen, found = known.seen, []
+    for key in SEEN:
+        # A stride is nothing where frames are one of each segment.
+        counts = key != "stride" or "per_segment" not in (seen.get("sampling"), clip.sampling)
+        if key in seen and seen[key] != getattr(clip, key) and counts:
+            found.append(f"{key} {seen[key]}, here {getattr(clip, key)}")
+    rate = seen.get("fps")
+    if rate is None or isinstance(fps, str) or (fps is not None and abs(fps / rate - 1) < 1e-3):
+        return found
+    here = "of each video its own" if fps is None else f"{fps:g}"
+    return [*found, f"frames a second {rate:g}, here {here}"]
+
+
+def _seen(clip: Clip, seen: Seen) -> dict[str, Any]:
+    rate = {} if seen.fps is None else {"fps": seen.fps}
+    return {key: getattr(clip, key) for key in SEEN} | rate
+
+
+def _shape(model: Model) -> dict[str, str]:
+    """Return in words what two encoders must have in common."""
+    shape = model.model_dump(exclude=LOOSE | {"tube", "mlp_ratio"})
+    shape["MLP of width"] = int(model.width * model.mlp_ratio)
+    return {"tube": "x".join(map(str, model.tube)), **{k: str(v) for k, v in shape.items()}}
