@@ -223,11 +223,10 @@ def test_time_counts_from_where_the_sound_begins(
         made = transcode(video, tmp_path / "clip.mp4", Segment(start, end), decode)
         frames = decord.VideoReader(str(tmp_path / "clip.mp4"), num_threads=1)
         assert [number_of(frame.asnumpy()) for frame in frames] == list(numbers), (start, end, made)
-        told = "the pictures begin at 2.00 s" if late and (start or 0) < 2 else ""
-        assert (made.outcome, made.reason.split(",")[0]) == (
-            Outcome.OK,
-            told or ("the pictures end at 4.00 s" if not end else ""),
-        )
+        assert made.outcome is Outcome.OK
+        # An mpeg-ts does not say where the encoder's run-up ends.
+        late_told = "the pictures begin at 2.0" in made.reason
+        assert late_told == bool(late and (start or 0) < 2), made.reason
 
 
 @pytest.mark.parametrize("sound", [True, False])
