@@ -24,7 +24,8 @@ import pytest
 from pipeline.configuration.schema import Decode
 from pipeline.records import Outcome
 from pipeline.videos import ffmpeg, probe
-from pipeline.videos.transcode import SHORTFALL_S, Segment, Transcoded, transcode
+from pipeline.videos.transcode import Segment, Transcoded, transcode
+from pipeline.videos.verdict import SHORTFALL_S
 from tests.videos.conftest import MakeVideo, number_of
 from tests.videos.damage import KINDS, damaged
 
