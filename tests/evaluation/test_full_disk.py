@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline import cli
-from pipeline.configuration.layout import ExperimentLayout, RunLayout
+from pipeline.configuration.layout import DataLayout, ExperimentLayout, RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.files import read_json
 
@@ -70,7 +70,7 @@ def filled_until_done(
     for failures, room in enumerate(ROOM):
         disk.leave(room * KIB)
         status, error = cli.main(command), said()
-        assert "Traceback" not in error
+        assert "Traceback" not in error, error[-1500:]
         if status == 0:
             return failures
         assert status == 2, error
@@ -126,3 +126,14 @@ def test_a_full_disk_ends_the_report(
     capsys.readouterr()
     report = ExperimentLayout(embedded_params.name).report
     assert filled_until_done(on_it, ["report"], report, lambda: capsys.readouterr().err)
+
+
+def test_a_full_disk_ends_embed(
+    on_it: SmallDisk, embedded_params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches half a file of features, and a signal where they are put in order on the disk."""
+    weights = RunLayout(embedded_params.name, RUN).weights
+    clips = DataLayout(embedded_params.data.name).clips(0)
+    found = Path("features.parquet")
+    command = ["embed", str(weights), str(clips), "-o", str(found)]
+    assert filled_until_done(on_it, command, found, lambda: capsys.readouterr().err)
