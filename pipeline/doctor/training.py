@@ -57,7 +57,11 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
     except UserError as error:
         yield missing(STAGE, subject, error.problem, error.remedy, needed=True)
         return
-    if known is not None:
+    other = known_weights.differences(known, params.data.clip, "not compared") if known else []
+    if other:
+        said, remedy = "; ".join(other), f"runs.{name}.allow_other_clip says that it is meant"
+        yield warning(STAGE, subject, f"other clips than the weights': {said}", remedy)
+    elif known is not None:
         said = ", ".join(f"{key} {value}" for key, value in known.seen.items())
         yield ok(STAGE, subject, f"as the weights say: {said}")
     elif Path(run.weights or "").exists():

@@ -130,6 +130,10 @@ def test_doctor_tells_what_contradicts(tmp_path: Path, tiny: dict[str, Any]) -> 
     path = ours(tmp_path, tiny)
     params = composed(path)
     assert not [each for each in training.inputs(params) if each.is_failure]
+    other = composed(path, "data.clip.frames=8", "runs.encoder.allow_other_clip=true")
+    meant = {each.subject: each for each in training.inputs(other)}["geometry of encoder"]
+    assert (meant.status, meant.is_failure) == ("warning", False)
+    assert "frames 16, here 8" in meant.found
     ours(tmp_path, tiny, frames=8)
     failures = [each for each in training.inputs(params) if each.is_failure]
     assert [each.subject for each in failures] == ["geometry of encoder"]
