@@ -33,7 +33,11 @@ def run(options: argparse.Namespace) -> None:
         for group, names in composition.choices().items():
             print(f"{group}: {', '.join(names)}")
         return
-    write_text(options.output, composition.compose(options.overrides))
+    text = composition.compose(options.overrides)
+    composition.check_labels(text)
+    write_text(options.output, text)
+    if said := composition.left_out(text):
+        print(said)
     for override, instead in composition.without_effect(options.overrides).items():
         print(
             f"warning: {override} changes no run of this experiment, whose runs set their own; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,44 @@ def compose(overrides: Sequence[str]) -> str:
         ) from None
     known_weights.check(validate(yaml.safe_load(text), place=place))
     return text
+
+
+def left_out(text: str) -> str:
+    """Say what this `params.yaml` names and nothing can be run on: `Params` has it no more."""
+    whole = yaml.safe_load(text)
+    params = validate(whole, place="params.yaml")
+    kept = [each.name for each in params.segmentation.data]
+    masks = [each["name"] for each in whole["segmentation"]["data"]]
+    gone = [f"segmentation on {name!r}" for name in masks if name not in kept]
+    tasks = len(whole["severe"]["tasks"]) - len(params.severe.tasks)
+    gone += [f"{tasks} task{'s' * (tasks > 1)} of SEVERE"] if tasks else []
+    if not gone:
+        return ""
+    needs = "the embedded data" if params.data.synthetic is None else "the test split"
+    if params.data.synthetic is None and not params.evaluation.test:
+        needs += " or the test split"
+    return f"left out, since it needs {needs}: {', '.join(gone)}"
+
+
+def check_labels(text: str) -> None:
+    """Compare `data.labels` with the columns of the list, where that is there already.
+
+    Raises:
+        UserError: for a column that the list lacks; but `label` is the default, and may be absent.
+    """
+    params = validate(yaml.safe_load(text), place="params.yaml")
+    manifest = Path(params.data.manifest or "")
+    if not manifest.is_file():
+        return
+    with manifest.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        columns = [name.strip() for name in next(csv.reader(file), [])]
+    unknown = [name for name in params.data.labels if name not in columns and name != "label"]
+    if unknown:
+        raise UserError(
+            f"the list has no column {', '.join(unknown)}, which data.labels names",
+            place=str(manifest),
+            remedy=f"its columns are {', '.join(columns)}",
+        )
 
 
 def without_effect(overrides: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What each probe said of each test clip: the best five as CSV, all scores as Parquet."""
+"""What each probe said of each clip that is scored: the best five as CSV, all scores as Parquet."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import ImageSet, Params, Views
+from pipeline.configuration.schema import Evaluation, ImageSet, Params, Views
 from pipeline.errors import UserError
 from pipeline.evaluation import answers, features, images
 from pipeline.evaluation.clips import Clips, VideoClips, caches
@@ -59,6 +59,7 @@ def run(params: Params, run: str) -> None:
         {
             "run": run,
             "scores": [row.model_dump(mode="json") for row in results.scores],
+            "validation": [row.model_dump(mode="json") for row in results.validation],
             "skipped": [row.model_dump(mode="json") for row in results.skipped],
             "details": results.details,
             "census": index.census,
@@ -96,7 +97,8 @@ def _recognition(
     """Benchmark I on the data set's own clips, then on each image data set."""
     data, settings = DataLayout(params.data.name), params.evaluation
     encoder = hub.load(layout.weights).encoder
-    entries = index.clips(sorted(index.splits))
+    left_alone = () if settings.test else ("test",)
+    entries = index.clips(sorted(set(index.splits) - set(left_alone)))
     counts = Counter(entry.split for entry in entries)
     looked_at = {
         split: settings.train_views if split == "train" else settings.views for split in counts
@@ -123,6 +125,7 @@ def _recognition(
         lost_clips(data, index),
         probes(settings, subject),
         only,
+        scored_split(settings),
     )
     for wanted in settings.images:
         results.extend(_on_images(params, layout, encoder, wanted, inputs["weights"]))
@@ -132,23 +135,30 @@ def _recognition(
 def _caches(
     params: Params, looked_at: Mapping[str, Views], counts: Mapping[str, int], label: str
 ) -> dict[Views, ViewCache]:
-    """Return where the views of the probes, and of fine-tuning's tests, are kept."""
+    """Return where the views of the probes, and of fine-tuned encoders' scores, are kept."""
     clips: Counter[Views] = Counter()
     for split, kind in looked_at.items():
         clips[kind] += counts[split]
     tested = params.evaluation.finetune
     if tested is not None and tested.views not in clips:
-        clips[tested.views] = counts.get("test", 0)
+        clips[tested.views] = counts.get("test", 0) + counts.get("val", 0)
     root = DataLayout(params.data.name).views
     return caches(root, params.data.clip, clips, params.evaluation.views_gib, label)
+
+
+def scored_split(settings: Evaluation) -> str:
+    """Return the split whose scores are the run's."""
+    return "test" if settings.test else "val"
 
 
 def _on_images(
     params: Params, layout: RunLayout, encoder: Encoder, wanted: ImageSet, weights: str
 ) -> Results:
     """The probes on an image data set; its name stands where a label would."""
-    found = images.load(wanted)
     settings = params.evaluation
+    found = images.load(wanted)
+    if not settings.test:
+        del found["test"]
     splits: dict[str, Clips] = {
         split: images.ImageClips(pictures, params.data.clip, settings.on_failure)
         for split, pictures in found.items()
@@ -161,7 +171,8 @@ def _on_images(
         for pictures in found.values()
         for name, kind in zip(pictures.ids, pictures.classes, strict=True)
     }
-    return probe_all((wanted.name,), labels, subject.features, {}, probes(settings, subject))
+    asked, split = probes(settings, subject), scored_split(settings)
+    return probe_all((wanted.name,), labels, subject.features, {}, asked, split=split)
 
 
 def _subject(
@@ -182,6 +193,7 @@ def _subject(
         "train_views": evaluation.train_views.model_dump(mode="json"),
         "on_failure": evaluation.on_failure,
         "pooling": "mean over tubes",
+        "splits": sorted(splits),
     }
     how = How(
         batch_size=evaluation.batch_size,
@@ -205,13 +217,17 @@ def _subject(
 
 
 def _summary(results: Results) -> Iterator[str]:
-    for row in results.scores:
+    for row in [*results.scores, *results.validation]:
+        top5 = "" if row.top5 is None else f", top-5 {row.top5:.1%}"
+        same = "" if row.constant is None else f"; the answer is {row.constant!r} for every clip"
         yield (
-            f"{row.label}, {row.probe}: top-1 {row.top1:.1%}, top-5 {row.top5:.1%} on "
-            f"{row.scored:,} of {row.of:,} test clips (chance {row.chance:.1%})"
+            f"{row.label}, {row.probe}: top-1 {row.top1:.1%}{top5} on {row.asked} (chance "
+            f"{row.chance:.1%}, commonest class {row.majority:.1%}){same}"
         )
     for missing, scored, of in dict.fromkeys(
-        (tuple(row.missing), row.scored, row.of) for row in results.scores if row.missing
+        (tuple(row.missing), row.scored, row.scored + row.missing_clips)
+        for row in results.scores
+        if row.missing
     ):
         yield f"scored {scored}/{of}, missing: {', '.join(missing)}"
     for note in results.skipped:

@@ -26,7 +26,7 @@ from pipeline.clips.order import steps_of
 from pipeline.configuration.schema import Training
 from pipeline.evaluation.linear import held_out
 from pipeline.evaluation.metrics import Names, rank, top_k
-from pipeline.evaluation.task import Labelled, Prediction, Task, average
+from pipeline.evaluation.task import Labelled, Prediction, Task, average, predicted
 from pipeline.progress import Progress
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.optimisation import scaled_rate, schedule
@@ -109,7 +109,10 @@ def predict(
     if heads is None:
         heads = train(task.train, task.classes, rates, settings, build, inputs, resumption, "final")
     chosen: dict[str, object] = {"rate": rates[0], "fitted_on": fitted, **found}
-    return Prediction(_scores(heads[0], task.test, inputs, settings), task.classes, chosen)
+    head = heads[0]
+    return predicted(
+        task, lambda clips: _scores(head, clips, inputs, settings), task.classes, chosen
+    )
 
 
 def train(

@@ -31,7 +31,10 @@ def predict(task: Task, settings: NearestNeighbours) -> Prediction:
     if len(ks) > 1:
         top1 = {k: top_k(rank(scores, classes), task.test.truth, 1) for k, scores in by_k.items()}
         chosen["top1_by_k"] = [[k, share] for k, share in top1.items()]
-    return Prediction(by_k[best], classes, chosen)
+    beside = None
+    if task.beside is not None:
+        (beside,) = votes(task.train, task.beside, [best], settings.temperature)
+    return Prediction(by_k[best], classes, chosen, beside)
 
 
 def _choose(task: Task, ks: list[int], temperature: float) -> tuple[int, dict[str, object]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.configuration.schema import LinearProbe
 from pipeline.evaluation.metrics import rank, top_k
-from pipeline.evaluation.task import Labelled, Prediction, Task, average
+from pipeline.evaluation.task import Labelled, Prediction, Task, average, predicted
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -36,7 +36,8 @@ def predict(task: Task, settings: LinearProbe) -> Prediction:
     iterations = int(probe[-1].n_iter_.max())
     converged = iterations < settings.max_iterations
     chosen: dict[str, object] = {"C": c, "fitted_on": "train", "converged": converged, **found}
-    return Prediction(_scores(probe, task.test), probe.classes_.astype(np.str_), chosen)
+    names = probe.classes_.astype(np.str_)
+    return predicted(task, lambda clips: _scores(probe, clips), names, chosen)
 
 
 def _choose(task: Task, settings: LinearProbe) -> tuple[float, dict[str, object]]:

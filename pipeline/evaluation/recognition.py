@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
@@ -36,7 +37,7 @@ from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.heads import Arrays, Inputs, Resumption
 from pipeline.evaluation.rows import How
-from pipeline.evaluation.scores import Score, Skipped, details, left_out, score
+from pipeline.evaluation.scores import Score, Skipped, details, left_out, score, score_beside
 from pipeline.evaluation.task import Prediction, Task
 from pipeline.files import atomic_path
 from pipeline.models.vit import Encoder
@@ -51,6 +52,7 @@ class Results:
     """What all probes of one run gave; `answers` has the prediction of each label and probe."""
 
     scores: list[Score] = field(default_factory=list)
+    validation: list[Score] = field(default_factory=list)  # on val, beside those on test
     skipped: list[Skipped] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
     answers: list[tuple[str, str, Task, Prediction]] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Results:
     def extend(self, other: Results) -> None:
         """Add the results on another data set."""
         self.scores += other.scores
+        self.validation += other.validation
         self.skipped += other.skipped
         self.details += other.details
         self.answers += other.answers
@@ -121,6 +124,7 @@ def probe_all(
     lost: Mapping[str, str],
     probes: Mapping[str, Probe],
     only: Mapping[str, tuple[str, ...] | None] | None = None,
+    split: str = "test",
 ) -> Results:
     """Run every probe on every label.
 
@@ -131,13 +135,13 @@ def probe_all(
         lost: split of every lost clip, by id.
         probes: by name.
         only: the labels that a probe is restricted to, by the probe's name.
+        split: the one that is scored; where that is test, `val` is scored beside it.
     """
     results = Results()
-    lost_test = [clip for clip, split in lost.items() if split == "test"]
-    if "test" in found:
-        lost_test += found["test"].failed
+    missing = {name: _missing(name, lost, found) for name in ("val", split)}
+    unusable = _unusable(found)
     for label in columns:
-        asked = task.build(label, labels, found)
+        asked = unusable or task.build(label, labels, found, split)
         for name, probe in probes.items():
             wanted = (only or {}).get(name)
             if wanted is not None and label not in wanted:
@@ -146,12 +150,26 @@ def probe_all(
                 results.skipped.append(Skipped(label=label, probe=name, reason=asked))
                 continue
             answer = probe(asked)
-            results.scores.append(score(asked, name, answer, lost_test))
+            results.scores.append(score(asked, name, answer, missing[split]))
+            if beside := score_beside(asked, name, answer, missing["val"]):
+                results.validation.append(beside)
             results.skipped += left_out(asked, name)
             if name == "linear":
                 results.details.append(details(asked, name, answer))
             results.answers.append((label, name, asked, answer))
     return results
+
+
+def _missing(split: str, lost: Mapping[str, str], found: Mapping[str, SplitFeatures]) -> list[str]:
+    """Return the clips of a split that the data set has lost, or whose features are not there."""
+    failed = found[split].failed if split in found else ()
+    return [*(clip for clip, its in lost.items() if its == split), *failed]
+
+
+def _unusable(found: Mapping[str, SplitFeatures]) -> str:
+    """Say why no probe can use these features; nothing where they can."""
+    broken = sum(int((~np.isfinite(part.values)).any(axis=(1, 2)).sum()) for part in found.values())
+    return f"the features of {broken:,} clips are not finite: the encoder is broken" * bool(broken)
 
 
 def _logistic(asked: Task, settings: LinearProbe, _subject: Subject, _r: Resumption) -> Prediction:
@@ -191,18 +209,22 @@ def _finetuned(
         workers=trainer.workers,
         cache_mib=trainer.cache_mib,
     )
-    scores = views.predict(
-        classifier,
-        "single",
-        [subject.entries[clip] for clip in asked.test.ids],
-        subject.clip,
-        settings.views,
-        how=replace(subject.how, label=resumption.label, processes=1),
-        path=resumption.folder / "answers",
-        key=resumption.settings,
-        cache=subject.caches.get(settings.views),
-    )
-    return Prediction(scores, classes, {"epochs": settings.epochs, "fitted_on": "train"})
+
+    def scores(clips: task.Labelled) -> NDArray[np.float32]:
+        return views.predict(
+            classifier,
+            "single",
+            [subject.entries[clip] for clip in clips.ids],
+            subject.clip,
+            settings.views,
+            how=replace(subject.how, label=resumption.label, processes=1),
+            path=resumption.folder / ("answers" if clips is asked.test else "answers-beside"),
+            key=resumption.settings,
+            cache=subject.caches.get(settings.views),
+        )
+
+    chosen: dict[str, object] = {"epochs": settings.epochs, "fitted_on": "train"}
+    return task.predicted(asked, scores, classes, chosen)
 
 
 MODULES = {
@@ -259,15 +281,16 @@ def _digest(asked: Task) -> str:
 
 
 def _write(path: Path, key: Mapping[str, Any], answer: Prediction) -> None:
+    arrays = {
+        "key": np.array(json.dumps(key, sort_keys=True)),
+        "scores": answer.scores,
+        "classes": answer.classes,
+        "chosen": np.array(json.dumps(answer.chosen)),
+    }
+    if answer.beside is not None:
+        arrays["beside"] = answer.beside
     with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            allow_pickle=False,
-            key=np.array(json.dumps(key, sort_keys=True)),
-            scores=answer.scores,
-            classes=answer.classes,
-            chosen=np.array(json.dumps(answer.chosen)),
-        )
+        np.savez(temporary, allow_pickle=False, **arrays)
 
 
 def _read(path: Path, key: Mapping[str, Any]) -> Prediction | None:
@@ -275,7 +298,9 @@ def _read(path: Path, key: Mapping[str, Any]) -> Prediction | None:
         with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) != json.dumps(key, sort_keys=True):
                 return None
-            return Prediction(file["scores"], file["classes"], json.loads(str(file["chosen"])))
+            beside = file["beside"] if "beside" in file.files else None
+            chosen = json.loads(str(file["chosen"]))
+            return Prediction(file["scores"], file["classes"], chosen, beside)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

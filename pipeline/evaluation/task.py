@@ -5,7 +5,7 @@ Letters: n clips, V views of each, D the width of a feature, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,8 @@ class Task:
     """One classification problem. Learn from `train`, choose on `val`, score on `test`.
 
     `val` is None where the data set has no such split, or none of its clips carries the label.
+    `test` are the clips of the split that is scored, which `split` names: under
+    `evaluation.test=false` they are those of `val`.
     """
 
     label: str
@@ -41,6 +43,7 @@ class Task:
     val: Labelled | None
     test: Labelled
     unlabelled: dict[str, int]  # clips per split that lack the label and are left out
+    split: str = "test"
 
     @property
     def classes(self) -> Names:
@@ -52,6 +55,11 @@ class Task:
         """Classes of `test` that `train` does not have: their clips count as wrong."""
         return sorted(set(self.test.truth.tolist()) - set(self.classes.tolist()))
 
+    @property
+    def beside(self) -> Labelled | None:
+        """The clips of `val`, where they are scored beside those of `test`."""
+        return self.val if self.split != "val" else None
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -59,16 +67,29 @@ class Prediction:
 
     `scores` (n, C) are logarithms of probabilities, which, unlike these, never underflow to a
     tie; minus infinity is a class that was not named at all. `classes` (C,) are the columns.
+    `beside` are the scores on `task.beside`.
     """
 
     scores: NDArray[np.float32]
     classes: Names
     chosen: dict[str, object]  # hyperparameters, and how they were found
+    beside: NDArray[np.float32] | None = None
 
     @property
     def ranking(self) -> Names:
         """The best classes of every clip, (n, 5), best first; "" is no answer."""
         return rank(self.scores, self.classes)
+
+
+def predicted(
+    task: Task,
+    scores: Callable[[Labelled], NDArray[np.float32]],
+    classes: Names,
+    chosen: dict[str, object],
+) -> Prediction:
+    """Answer all that is asked; `scores` gives those of some clips, (n, C)."""
+    beside = None if task.beside is None else scores(task.beside)
+    return Prediction(scores(task.test), classes, chosen, beside)
 
 
 def average(logits: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -82,6 +103,7 @@ def build(
     label: str,
     labels: Mapping[str, Mapping[str, str]],
     features: Mapping[str, SplitFeatures],
+    split: str = "test",
 ) -> Task | str:
     """Return the task of one label, or the reason why there is none.
 
@@ -89,31 +111,33 @@ def build(
         label: a column of the manifest.
         labels: every clip's labels by column, by the clip's id; an empty label is a missing one.
         features: by split.
+        split: the one that is scored.
     """
     labelled = {split: _labelled(label, labels, part) for split, part in features.items()}
     if not any(len(part.ids) for part in labelled.values()):
         return f"no clip has a label '{label}' (a column of the manifest; see data.labels)"
-    for split in ("train", "test"):
-        if split not in features:
-            return f"there is no clip in split '{split}'"
-        if not len(labelled[split].ids):
-            return f"no clip of split '{split}' has a label '{label}'"
-    train, val, test = labelled["train"], labelled.get("val"), labelled["test"]
+    for name in ("train", split):
+        if name not in features:
+            return f"there is no clip in split '{name}'"
+        if not len(labelled[name].ids):
+            return f"no clip of split '{name}' has a label '{label}'"
+    train, val, test = labelled["train"], labelled.get("val"), labelled[split]
     task = Task(
         label=label,
         train=train,
         val=val if val is not None and len(val.ids) else None,
         test=test,
         unlabelled={
-            split: missing
-            for split, part in features.items()
-            if (missing := len(part.ids) - len(labelled[split].ids))
+            name: missing
+            for name, part in features.items()
+            if (missing := len(part.ids) - len(labelled[name].ids))
         },
+        split=split,
     )
     if len(task.classes) < 2:
         return f"all train clips with a label '{label}' are of one class, '{task.classes[0]}'"
     if not np.isin(test.truth, task.classes).any():
-        return f"train has none of the classes of label '{label}' in test"
+        return f"train has none of the classes of label '{label}' in {split}"
     return task
 
 

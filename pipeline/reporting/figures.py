@@ -76,6 +76,7 @@ SPEED: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
         (0, 1.05),
     ),
 }
+MEANS = ("loss", *SPEED)  # over the steps since the line before
 FIRST = ("prototypes_used", "assignment_entropy", "lr", "clips_per_s")  # beside the loss
 
 
@@ -135,6 +136,7 @@ def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
         else:
             unit = "mean squared error"
             caption = "Mean squared error of the masked tubes' normalised targets."
+        caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
         title = f"Loss: {', '.join(each.name for each in groups(group))}"
         figures.append(_curve(f"loss-{number}", title, unit, caption, series, None))
     return figures
@@ -148,16 +150,23 @@ def _series(
     curves = []
     for run in runs:
         colour, group = numbers[run.name]
-        points = _points(getattr(run, log), key)
+        every = run.settings.trainer.log_every if key in MEANS else 0
+        points = _points(getattr(run, log), key, every)
         if points:
             steps = [step for step, _ in points]
             curves.append(Series(run.name, group, colour, steps, [value for _, value in points]))
     return curves
 
 
-def _points(lines: Sequence[Line], key: str) -> list[tuple[float, float | None]]:
-    """Return steps and values, at most about `POINTS`. What is not finite is a gap."""
+def _points(lines: Sequence[Line], key: str, every: int) -> list[tuple[float, float | None]]:
+    """Return steps and values, at most about `POINTS`. What is not finite is a gap.
+
+    A value is the mean over `every` steps; the last one is left out where it is that of fewer than
+    half as many: it would be a step or a rise that is nothing but noise.
+    """
     points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    if len(points) > 1 and points[-1][0] - points[-2][0] < every / 2:
+        points.pop()
     if not points:
         return []
     kept = points[:: -(-len(points) // POINTS)]

@@ -94,6 +94,8 @@ def choose_clips(results: Results) -> tuple[str, list[ClipEntry]]:
     clip = results.params.data.clip
     limit = max(1, min(CLIPS, PIXELS // (clip.frames * clip.size**2)))
     names = [*SPLITS, *sorted(set(results.index.splits) - set(SPLITS))]
+    if not results.params.evaluation.test:
+        names.remove("test")
     split = next(name for name in names if results.index.splits.get(name))
     return split, spread(results.index.clips([split]), limit)
 

@@ -21,14 +21,15 @@ from pipeline.reporting.results import Results, RunResult
 from pipeline.reporting.strips import read_videos
 from pipeline.shards.format import ClipEntry
 
-QUERIES = 6  # test clips, the same ones for every run
+QUERIES = 6  # clips that are scored, the same ones for every run
 NEAREST = 5  # training clips of each
 FRAMES = 4  # of each clip, evenly spaced, one below the other
 FRAME = 72  # pixels across, about
 GAP = 3
 BLOCK = 256  # test clips compared at a time
 ASKED_MOST = 2000  # test clips that are looked at
-ASKED, SEARCHED = "test", "train"
+ASKED = ("test", "val")  # the first of these that features were taken of
+SEARCHED = "train"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class NeighbourGroup:
     """
 
     run: str
+    split: str  # of the clips that are asked about: test, or val where test was left alone
     searched: int  # training clips
     asked: int  # test clips
     agreement: tuple[tuple[str, float, float], ...]  # label, share, chance
@@ -76,6 +78,7 @@ class NeighbourGroup:
 class Features:
     """Features of one split: `ids` and unit vectors (n, D)."""
 
+    split: str
     ids: tuple[str, ...]
     values: NDArray[np.float32]
 
@@ -104,6 +107,7 @@ def neighbour_groups(results: Results) -> list[NeighbourGroup]:
         groups.append(
             NeighbourGroup(
                 run.name,
+                asked.split,
                 len(searched.ids),
                 len(asked.ids),
                 tuple(agreement(asked.ids, searched.ids, nearest[:, 0], entries, labels)),
@@ -149,9 +153,9 @@ def within(groups: Sequence[NeighbourGroup], limit: int) -> list[NeighbourGroup]
 
 
 def read_features(run: RunResult) -> tuple[Features, Features] | None:
-    """Return unit features of test and train clips; None where the file has not both.
+    """Return unit features of test (or val) and train clips; None where the file has not both.
 
-    Of very many test clips `ASKED_MOST` are kept, evenly spaced.
+    Of very many asked clips `ASKED_MOST` are kept, evenly spaced.
 
     Raises:
         UserError: where the file cannot be read.
@@ -159,11 +163,12 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
     path = run.layout.features
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not {f"{split}_ids" for split in (ASKED, SEARCHED)} <= set(file.files):
+            asked = next((split for split in ASKED if f"{split}_ids" in file.files), "")
+            if not asked or f"{SEARCHED}_ids" not in file.files:
                 return None
             found = [
-                Features(tuple(file[f"{s}_ids"].tolist()), _unit(file[f"{s}_features"]))
-                for s in (ASKED, SEARCHED)
+                Features(s, tuple(file[f"{s}_ids"].tolist()), _unit(file[f"{s}_features"]))
+                for s in (asked, SEARCHED)
             ]
     except FileNotFoundError:
         return None
@@ -176,8 +181,8 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
     if not all(len(each.ids) for each in found):
         return None
     kept = spread(range(len(found[0].ids)), ASKED_MOST)
-    asked = Features(tuple(found[0].ids[place] for place in kept), found[0].values[kept])
-    return asked, found[1]
+    ids = tuple(found[0].ids[place] for place in kept)
+    return Features(found[0].split, ids, found[0].values[kept]), found[1]
 
 
 def agreement(

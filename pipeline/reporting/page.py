@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 from pipeline.progress import duration
 from pipeline.reporting import (
     benchmarks,
+    comparison,
     figures,
     matrices,
     origin,
@@ -30,6 +31,7 @@ from pipeline.reporting import (
 )
 from pipeline.reporting.gallery import Gallery
 from pipeline.reporting.neighbours import NeighbourGroup
+from pipeline.reporting.remarks import listed, remarks
 from pipeline.reporting.results import Results
 from pipeline.reporting.segments import Overlay
 from pipeline.reporting.strips import StripGroup
@@ -48,6 +50,7 @@ class ScoreView:
     table: tables.ScoreTable
     groups: Sequence[seeds.GroupRow]
     runs: Sequence[seeds.GroupRow]
+    remarks: Sequence[str]
     paper: Sequence[published.PaperRow]
 
 
@@ -137,7 +140,7 @@ def _environment() -> Environment:
         "duration": duration,
         "probe": tables.probe_name,
         "script_json": script_json,
-        "listed": summary.listed,
+        "listed": listed,
         "count": summary.count,
     }
     return environment
@@ -153,18 +156,22 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         "results": results,
         "paragraph": summary.paragraph(results),
         "groups": groups,
+        "level": comparison.LEVEL,
+        "tests": f"{comparison.CLIPS}; {comparison.SEEDS} where there are several",
         "several_seeds": any(group.spread for group in groups),
         "score_tables": [
             ScoreView(
                 table,
                 seeds.group_rows(table, groups),
                 seeds.group_rows(table, seeds.alone(results.runs)),
+                remarks(table, groups),
                 published.rows(results, table),
             )
             for table in tables.score_tables(results)
         ],
         "notes": tables.notes(results),
         "colours": colours,
+        "split_uses": split_uses(results),
         "census": ranked(results.index.census),
         "census_line": census_line(results.index.census),
         "lost": results.index.lost[:LOST_SHOWN],
@@ -203,6 +210,18 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
         (True, Section("provenance", "Provenance", "provenance.html")),
     ]
     return [section for shown, section in found if shown]
+
+
+def split_uses(results: Results) -> dict[str, str]:
+    """Say of every split what its clips are used for."""
+    uses: dict[str, list[str]] = {split: [] for split in results.index.splits}
+    for split in results.params.data.pretrain_splits:
+        uses.get(split, []).append("pretraining")
+    uses.get("train", []).append("what probes learn from")
+    uses.get("val", []).append("choosing probes’ settings, scores to compare trials by")
+    scored = results.params.evaluation.test
+    uses.get("test", []).append("scores" if scored else "nothing (evaluation.test=false)")
+    return {split: ", ".join(found) or "nothing" for split, found in uses.items()}
 
 
 def ranked(census: Mapping[str, int]) -> dict[str, int]:

@@ -5,6 +5,7 @@ Nothing is computed again here: a number in the report is a number in one of the
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,11 +35,18 @@ class Score(BaseModel):
     top5: float | None = None
     chance: float | None = None
     majority: float | None = None
+    constant: str | None = None  # the answer, where it is the same one for every clip
     classes: int
     train_clips: int
     scored: int
     of: int
+    unlabelled_clips: int = 0  # of these, without this label: not asked about
     chosen: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def counts(self) -> str:
+        """On how many clips of how many that were asked about, such as `790 of 800`."""
+        return f"{self.scored:,} of {self.of - self.unlabelled_clips:,}"
 
 
 class Skipped(BaseModel):
@@ -73,12 +81,14 @@ class RunResult:
     settings: Run
     layout: RunLayout
     scores: tuple[Score, ...]
+    validation: tuple[Score, ...]  # on val, where that is scored beside test
     skipped: tuple[Skipped, ...]
     details: tuple[Details, ...]
     pretrained: Mapping[str, Any]  # pretrain.json
     evaluated: Mapping[str, Any]  # evaluation.json
     segmented: Mapping[str, Any]  # segmentation.json; empty where the stage has not run
     severe: Mapping[str, Any]  # severe.json; the same
+    right: Mapping[tuple[str, str], Mapping[str, bool]]  # label, probe -> is it right, by clip
     metrics: tuple[Line, ...]
     speed: tuple[Line, ...]
 
@@ -151,12 +161,14 @@ def _read_run(layout: RunLayout, settings: Run) -> RunResult:
             settings=settings,
             layout=layout,
             scores=tuple(Score.model_validate(row) for row in evaluated["scores"]),
+            validation=tuple(Score.model_validate(r) for r in evaluated.get("validation", ())),
             skipped=tuple(Skipped.model_validate(row) for row in evaluated.get("skipped", ())),
             details=tuple(Details.model_validate(row) for row in evaluated.get("details", ())),
             pretrained=pretrained,
             evaluated=evaluated,
             segmented=_optional(layout.segmented, f"segment --run {layout.run}"),
             severe=_optional(layout.severe, f"severe --run {layout.run}"),
+            right=_right(layout.predictions),
             metrics=_lines(layout.metrics),
             speed=_lines(layout.speed),
         )
@@ -185,6 +197,22 @@ def _mapping(path: Path, command: str) -> Mapping[str, Any]:
 
 def _optional(path: Path, command: str) -> Mapping[str, Any]:
     return _mapping(path, command) if path.is_file() else {}
+
+
+def _right(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:
+    """Read which answers are right; nothing where they are not here, or damaged.
+
+    Then no run is compared with another, and the report says so.
+    """
+    found: dict[tuple[str, str], dict[str, bool]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                answers = found.setdefault((row["label"], row["probe"]), {})
+                answers[row["id"]] = row["predicted_1"] == row["true"]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return {}
+    return found
 
 
 def _lines(path: Path) -> tuple[Line, ...]:

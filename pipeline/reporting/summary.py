@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.configuration.layout import RunLayout
 from pipeline.files import sha256_file
 from pipeline.provenance import code_version, provenance
+from pipeline.reporting.remarks import finding, listed
 from pipeline.reporting.results import Results, RunResult
-from pipeline.reporting.seeds import Group, GroupCell, group_rows, groups
+from pipeline.reporting.seeds import Group, groups
 from pipeline.reporting.tables import ScoreTable, probe_name, score_tables
 
 
@@ -19,6 +20,9 @@ def evaluation(results: Results) -> dict[str, Any]:
     return {
         "experiment": results.params.name,
         "scores": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.scores],
+        "validation": [
+            {"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.validation
+        ],
         "skipped": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.skipped],
         "data": {
             "name": results.index.name,
@@ -46,13 +50,16 @@ def _scored(layout: RunLayout) -> dict[str, str]:
 def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
     """Return every benchmark's scores by run, few enough for DVC's tables.
 
-    Run -> label -> probe -> top-1; run -> `segmentation` -> data, frames and protocol -> mIoU;
-    run -> `severe` -> task -> its score. All are shares from 0 to 1, but for SEVERE's counting,
-    which is an error and has no upper bound.
+    Run -> label -> probe -> top-1 on test, and `val_` with the probe -> top-1 on val; run ->
+    `segmentation` -> data, frames and protocol -> mIoU; run -> `severe` -> task -> its score. All
+    are shares from 0 to 1, but for SEVERE's counting, which is an error and has no upper bound.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for run in results.runs:
-        rows = [(score.label, score.probe, score.top1) for score in run.scores]
+        rows = [
+            (score.label, f"val_{score.probe}" if score.split == "val" else score.probe, score.top1)
+            for score in (*run.scores, *run.validation)
+        ]
         for row in run.segmented.get("scores", ()):
             name = f"{row['data']}_{row['frames']}_frames_{row['protocol']}"
             rows += [("segmentation", name, row["miou"])] if row["miou"] is not None else []
@@ -64,15 +71,10 @@ def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
 
 def paragraph(results: Results) -> str:
     """Say in a few sentences what was done and what came of it."""
-    tables = score_tables(results)
+    tables = [table for table in score_tables(results) if not table.beside]
     found = groups(results.runs)
     sentences = [_what_was_trained(results), _how_it_was_scored(results, tables)]
-    return " ".join([*sentences, *(_finding(table, found) for table in tables)])
-
-
-def listed(items: Sequence[str]) -> str:
-    """Join with commas and a last `and`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+    return " ".join([*sentences, *(finding(table, found) for table in tables)])
 
 
 def count(number: int, one: str) -> str:
@@ -132,41 +134,13 @@ def _how_it_was_scored(results: Results, tables: Sequence[ScoreTable]) -> str:
     if untrained and results.trained:
         whose += f", and those of the untrained {listed(untrained)},"
     tuned = " The encoders were also fine-tuned." if "finetune" in asked else ""
+    if not results.params.evaluation.test:
+        tuned += " They were scored on val; the test split was left alone (evaluation.test=false)."
     return f"{whose} were read out by {probes} on {listed(list(clips))}.{tuned}"
 
 
 def _article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
-
-
-def _finding(table: ScoreTable, found: Sequence[Group]) -> str:
-    """Who does best on a label, with the first probe, and how that compares with no training."""
-    cells = [(row.group, row.cells[0]) for row in group_rows(table, found)]
-    best = [(group, cell) for group, cell in cells if cell and cell.best]
-    names = listed([group.name for group, _ in best])
-    said = f"On “{table.label}” ({table.classes} classes) {names} "
-    said += f"{'does best' if len(best) == 1 else 'are level'} by the {probe_name(table.probes[0])}"
-    beside = f"chance {table.chance:.1%}"
-    baseline = next(((g, c) for g, c in cells if c and not g.first.trained), None)
-    if baseline and not baseline[1].best:
-        beside = f"untrained {_score(baseline[1])}, {beside}"
-    sentences = [f"{said}: {_score(best[0][1])} right; {beside}."]
-    worse = [
-        f"{group.name} by {-100 * cell.gain:.1f}"
-        for group, cell in cells
-        if cell and cell.gain is not None and cell.gain < 0
-    ]
-    if worse:
-        sentences.append(f"Below the untrained encoder, in points: {listed(worse)}.")
-    return " ".join(sentences)
-
-
-def _score(cell: GroupCell) -> str:
-    """A share in per cent; of several seeds mean and standard deviation."""
-    said = f"{cell.top1.mean:.1%}"
-    if cell.top1.deviation is not None:
-        said += f" (± {100 * cell.top1.deviation:.1f} over {cell.top1.n} seeds)"
-    return said
 
 
 def _in_words(number: int) -> str:

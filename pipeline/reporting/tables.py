@@ -18,12 +18,9 @@ PROBE_NAMES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One score. All values but counts are shares from 0 to 1; `gain` is a difference of two."""
+    """One run's score by one probe."""
 
     score: Score
-    best1: bool  # of its column
-    best5: bool
-    gain: float | None  # top-1 above the untrained encoder; None where there is none to compare
 
     @property
     def top5(self) -> float | None:
@@ -44,19 +41,22 @@ class Row:
 
     @property
     def scored(self) -> str:
-        """On how many clips of how many, such as `790 of 800`."""
-        counts = sorted({(cell.score.scored, cell.score.of) for cell in self.cells if cell})
-        return "; ".join(f"{scored:,} of {of:,}" for scored, of in counts)
+        """On how many clips of how many that were asked about, such as `790 of 800`."""
+        return "; ".join(sorted({cell.score.counts for cell in self.cells if cell}))
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """All runs' scores for one label on one split."""
+    """All runs' scores for one label on one split.
+
+    `beside` marks those on `val` where test is scored, too: settings were chosen on these clips.
+    """
 
     label: str
     split: str
     probes: tuple[str, ...]
     rows: tuple[Row, ...]
+    beside: bool = False
 
     @property
     def first(self) -> Score:
@@ -72,20 +72,9 @@ class ScoreTable:
         return 1 / self.classes if self.first.chance is None else self.first.chance
 
     @property
-    def baseline(self) -> Row | None:
-        return next((row for row in self.rows if not row.run.trained), None)
-
-    @property
     def with_top5(self) -> bool:
-        return any(cell and cell.top5 is not None for row in self.rows for cell in row.cells)
-
-    def best(self, probe: str) -> Row | None:
-        """Return the first run with the best top-1 of this probe."""
-        column = self.probes.index(probe)
-        return next(
-            (row for row in self.rows if (cell := row.cells[column]) and cell.best1),
-            None,
-        )
+        known = any(cell and cell.top5 is not None for row in self.rows for cell in row.cells)
+        return known and not self.beside
 
 
 @dataclass(frozen=True)
@@ -123,11 +112,15 @@ def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def score_tables(results: Results) -> list[ScoreTable]:
-    """Return a table per label and split, in the order of `data.labels`."""
-    found = {(score.label, score.split) for run in results.runs for score in run.scores}
+    """Return a table per label and split, in the order of `data.labels`; those on val last."""
     order = {label: place for place, label in enumerate(results.params.data.labels)}
-    keys = sorted(found, key=lambda key: (order.get(key[0], len(order)), key))
-    return [_table(results.runs, label, split) for label, split in keys]
+    found = []
+    for beside in (False, True):
+        scores = [(run, run.validation if beside else run.scores) for run in results.runs]
+        keys = {(score.label, score.split) for _, rows in scores for score in rows}
+        for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), key)):
+            found.append(_table(scores, *key, beside=beside))
+    return found
 
 
 def notes(results: Results) -> list[Note]:
@@ -144,33 +137,13 @@ def notes(results: Results) -> list[Note]:
     ]
 
 
-def _table(runs: Sequence[RunResult], label: str, split: str) -> ScoreTable:
-    def of(run: RunResult, probe: str) -> Score | None:
-        rows = (s for s in run.scores if (s.label, s.probe, s.split) == (label, probe, split))
-        return next(rows, None)
-
-    here = [s for run in runs for s in run.scores if (s.label, s.split) == (label, split)]
-    probes = tuple(dict.fromkeys(score.probe for score in here))
-    columns = [_column([of(run, probe) for run in runs], runs) for probe in probes]
-    rows = tuple(
-        Row(run, cells) for run, cells in zip(runs, zip(*columns, strict=True), strict=True)
-    )
-    return ScoreTable(label, split, probes, rows)
-
-
-def _column(scores: Sequence[Score | None], runs: Sequence[RunResult]) -> list[Cell | None]:
-    top1 = max(score.top1 for score in scores if score)
-    top5 = max((score.top5 for score in scores if score and score.top5 is not None), default=None)
-    untrained = (s for s, run in zip(scores, runs, strict=True) if s and not run.trained)
-    baseline = next(untrained, None)
-    return [
-        Cell(
-            score,
-            best1=score.top1 == top1,
-            best5=top5 is not None and score.top5 == top5,
-            gain=score.top1 - baseline.top1 if baseline and run.trained else None,
-        )
-        if score
-        else None
-        for score, run in zip(scores, runs, strict=True)
-    ]
+def _table(
+    scores: Sequence[tuple[RunResult, Sequence[Score]]], label: str, split: str, *, beside: bool
+) -> ScoreTable:
+    here = {
+        run.name: {s.probe: Cell(s) for s in rows if (s.label, s.split) == (label, split)}
+        for run, rows in scores
+    }
+    probes = tuple(dict.fromkeys(probe for cells in here.values() for probe in cells))
+    rows = tuple(Row(run, tuple(here[run.name].get(p) for p in probes)) for run, _ in scores)
+    return ScoreTable(label, split, probes, rows, beside)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.reporting import benchmarks
+from pipeline.reporting.remarks import remarks
 from pipeline.reporting.results import Results
-from pipeline.reporting.seeds import GroupRow, Spread, group_rows, groups
-from pipeline.reporting.tables import Cell, Row, ScoreTable, notes, probe_name, score_tables
+from pipeline.reporting.seeds import Group, GroupRow, Spread, alone, group_rows, groups
+from pipeline.reporting.tables import ScoreTable, notes, probe_name, score_tables
 
 SHOWN_REASONS = 12  # lines; the page has all
 
@@ -30,8 +33,11 @@ def show(results: Results, console: Console) -> None:
     """Print a table per label, what was skipped and why, and the census."""
     console.print()
     tables = score_tables(results)
+    found = groups(results.runs)
     for table in tables:
-        console.print(_rich_table(table))
+        console.print(_rich_table(table, found))
+        for remark in remarks(table, found):
+            console.print(Text(remark), soft_wrap=True)
     if not tables:
         console.print("no score: every probe was skipped")
     for benchmark in benchmarks.tables(results):
@@ -47,8 +53,9 @@ def show(results: Results, console: Console) -> None:
     console.print(Text(f"clips: {census_line(results.index.census)}"), soft_wrap=True)
 
 
-def _rich_table(table: ScoreTable) -> Table:
-    title = f"{table.label}: {table.classes} classes, split {table.split}, % right (* best)"
+def _rich_table(table: ScoreTable, found: Sequence[Group]) -> Table:
+    title = f"{table.label}: {table.classes} classes, split {table.split}, % right"
+    title += ", settings were chosen on it" if table.beside else " (* shown to be best)"
     shown = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold")
     shown.add_column("run", no_wrap=True)
     for probe in table.probes:
@@ -56,20 +63,26 @@ def _rich_table(table: ScoreTable) -> Table:
         if table.with_top5:
             shown.add_column(Text("\ntop-5"), justify="right")
     shown.add_column("scored", justify="right")
-    for row in table.rows:
-        shown.add_row(*_row(row, table.with_top5))
-    for mean in group_rows(table, groups([row.run for row in table.rows])):
-        if mean.group.spread:
-            shown.add_row(*_mean(mean, table.with_top5), style="italic")
-    chance = [_percent(table.chance, False)]
+    grouped = group_rows(table, found)
+    single = {row.group.name: row for row in grouped if not row.group.spread}
+    for row in group_rows(table, alone([row.run for row in table.rows])):
+        shown.add_row(*_row(single.get(row.group.name, row), table.with_top5))
+    for row in grouped:
+        if row.group.spread:
+            shown.add_row(*_row(row, table.with_top5), style="italic")
+    chance = [_percent(table.chance)]
+    majority = [_percent(table.first.majority)]
     if table.with_top5:
-        chance.append(_percent(min(1.0, 5 / table.classes), False))
-    shown.add_row(Text("chance"), *chance * len(table.probes), "", style="dim")
+        chance.append(_percent(min(1.0, 5 / table.classes)))
+        majority.append("")
+    shown.add_row("chance", *chance * len(table.probes), "", style="dim")
+    if table.first.majority is not None:
+        shown.add_row("commonest class", *majority * len(table.probes), "", style="dim")
     return shown
 
 
 def _benchmark(table: benchmarks.Table) -> Table:
-    title = Text(f"{table.title}: {table.unit} (* best)")
+    title = Text(f"{table.title}: {table.unit} (* best number; no test is made)")
     shown = Table(
         title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 0, 0, 1)
     )
@@ -94,39 +107,28 @@ def _heading(table: benchmarks.Table, column: benchmarks.Column) -> str:
     return column.title if len(set(titles)) == len(titles) else f"{column.group}\n{column.title}"
 
 
-def _row(row: Row, with_top5: bool) -> list[Text]:
-    name = row.run.name + ("" if row.run.trained else " (untrained)")
+def _row(row: GroupRow, with_top5: bool) -> list[Text]:
+    """A run's scores; of several seeds mean and standard deviation."""
+    name = row.group.name + ("" if row.group.first.trained else " (untrained)")
+    if row.group.spread:
+        name += f", {len(row.group.runs)} seeds"
     texts = [Text(name)]
     for cell in row.cells:
-        texts += _cell(cell, with_top5)
+        if cell is None:
+            texts += [Text("skipped", style="dim"), *[Text("")] * with_top5]
+            continue
+        # A star as well as bold, since a log file has no bold.
+        star, style = ("*", "bold green") if cell.best else (" ", "")
+        texts.append(Text(_spread(cell.top1) + star, style=style))
+        if with_top5:
+            texts.append(Text("" if cell.top5 is None else _spread(cell.top5)))
     return [*texts, Text(row.scored)]
 
 
-def _mean(row: GroupRow, with_top5: bool) -> list[str]:
-    """Mean and standard deviation over the seeds of a run."""
-    texts = [f"{row.group.name}, {len(row.group.runs)} seeds"]
-    for cell in row.cells:
-        texts.append(_spread(cell.top1 if cell else None))
-        if with_top5:
-            texts.append(_spread(cell.top5 if cell else None))
-    return [*texts, row.scored]
+def _spread(spread: Spread) -> str:
+    deviation = "" if spread.deviation is None else f" ± {100 * spread.deviation:.1f}"
+    return _percent(spread.mean) + deviation
 
 
-def _spread(spread: Spread | None) -> str:
-    if spread is None or spread.deviation is None:
-        return ""
-    return f"{100 * spread.mean:.1f} ± {100 * spread.deviation:.1f} "
-
-
-def _cell(cell: Cell | None, with_top5: bool) -> list[Text]:
-    if cell is None:
-        return [Text("skipped", style="dim"), Text("")] if with_top5 else [Text("skipped")]
-    texts = [_percent(cell.score.top1, cell.best1)]
-    if with_top5:
-        texts.append(Text("") if cell.top5 is None else _percent(cell.top5, cell.best5))
-    return texts
-
-
-def _percent(share: float, best: bool) -> Text:
-    """One decimal; a star as well as bold, since a log file has no bold."""
-    return Text(f"{100 * share:.1f}{'*' if best else ' '}", style="bold green" if best else "")
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"

@@ -81,3 +81,17 @@ def test_a_matrix_shows_shares_of_true_classes(found: Results) -> None:
     assert heat["z"][0][:2] == [pytest.approx(2 / 3, abs=1e-4), pytest.approx(1 / 3, abs=1e-4)]
     assert heat["z"][1][:2] == [0, 1]
     assert matrix.rows == ((CLASSES[0], CLASSES[1], "1"),)
+
+
+@pytest.mark.parametrize(("last", "kept"), [(31, False), (34, False), (35, True), (40, True)])
+def test_a_last_point_of_a_few_steps_is_left_out(found: Results, last: int, kept: bool) -> None:
+    """Catches a curve that ends in a spike, as its last point is the mean of one step; the learning
+    rate is no mean, and is drawn to its end."""
+    trainer = found.runs[0].settings.trainer.model_copy(update={"log_every": 10})
+    settings = found.runs[0].settings.model_copy(update={"trainer": trainer})
+    lines = tuple({"step": step, "loss": 1.0, "lr": 0.1} for step in (10, 20, 30, last))
+    run = replace(found.runs[0], settings=settings, metrics=lines, speed=())
+    drawn = by_id(replace(found, runs=(run,)))
+    ends = {key: json.loads(drawn[key].json)["data"][0]["x"][-1] for key in ("loss-0", "lr")}
+    assert ends == {"loss-0": last if kept else 30, "lr": last}
+    assert "the mean of 10 steps" in drawn["loss-0"].caption

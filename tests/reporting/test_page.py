@@ -111,7 +111,7 @@ def test_scores_are_those_of_the_files(page: Page) -> None:
         here = words[words.index(run) :]
         numbers = [float(word) for word in here if re.fullmatch(r"\d+\.\d", word)]
         assert numbers[:4] == [100 * linear, 87.5, 100 * knn, 87.5]
-        assert " ".join(here).split("of 10")[0].endswith("8 ")
+        assert " ".join(here).split("of 85")[0].endswith("80 ")  # the others have no label
 
 
 def test_skipped_probes_and_lost_clips_are_told_with_reasons(page: Page) -> None:
@@ -126,8 +126,28 @@ def test_skipped_probes_and_lost_clips_are_told_with_reasons(page: Page) -> None
 
 
 def test_what_was_done_is_said_first(page: Page) -> None:
-    """Catches a paragraph that names the wrong winner or forgets the baseline."""
+    """Catches a paragraph that names the wrong winner, or forgets the baseline, the commonest
+    class or the interval."""
     lede = next(e for e in page.all("p") if e.attributes.get("class") == "lede").text
     assert lede.startswith("Two video encoders (1 block of width 32 on tubes of 2×8×8) were")
     assert "2 epochs on 4 clips" in lede
     assert "sigma_mlp does best by the linear probe: 75.0% right; untrained 25.0%" in lede
+    assert "commonest class 25.0%, chance 16.7%" in lede
+    assert "The 95 % interval of 80 clips is 64.5 to 83.2 %." in lede
+    assert "Each difference is shown (exact McNemar test, p < 0.001)." in lede
+
+
+def test_every_split_says_what_it_is_for(page: Page) -> None:
+    """Catches a census that leaves open what val and test clips are used for."""
+    census = next(e for e in page.all("section") if e.attributes["id"] == "census").text
+    for said in ("train4pretraining, what probes learn", "val6choosing probes", "test3scores"):
+        assert said in census
+
+
+def test_scores_on_val_are_there_and_are_told_apart(page: Page) -> None:
+    """Catches scores that stand in JSON alone, and scores on val that pass for the result."""
+    captions = [e.text for e in page.all("caption") if "% of clips right" in e.text]
+    assert len(captions) == 1
+    assert "split test" in captions[0]
+    (val,) = [e.text for e in page.all("caption") if "split val" in e.text]
+    assert "on which probes chose their settings" in val

@@ -43,10 +43,12 @@ def test_evaluation_json_holds_all_runs(experiment: Experiment) -> None:
 
 
 def test_metrics_json_is_what_dvc_shows(experiment: Experiment) -> None:
-    """Catches a metric that differs from the score, and columns in which nobody finds one."""
+    """Catches a metric that differs from the score, a score on val that stands under the name of
+    the one on test, and columns in which nobody finds one."""
     body = json.loads((experiment.folder / experiment.layout.metrics).read_text(encoding="utf-8"))
     assert body == {
-        run: {"motion": {"linear": linear, "knn": knn}} for run, (linear, knn) in TOP1.items()
+        run: {"motion": {"linear": linear, "knn": knn, "val_linear": 0.5, "val_knn": 0.5}}
+        for run, (linear, knn) in TOP1.items()
     }
 
 

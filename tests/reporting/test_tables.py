@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.reporting import results, summary, tables, terminal
+from pipeline.reporting import results, seeds, summary, tables, terminal
 from pipeline.reporting.results import Results, Score
 
-from .experiments import SKIPPED, TOP1, Experiment
+from .experiments import SCORED, SKIPPED, TOP1, Experiment
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def with_top1(found: Results, values: dict[str, float | None]) -> Results:
     for run in found.runs:
         top1 = values[run.name]
         scores = [run.scores[0].model_copy(update={"top1": top1})] if top1 is not None else []
-        runs.append(replace(run, scores=tuple(scores)))
+        runs.append(replace(run, scores=tuple(scores), validation=()))
     return replace(found, runs=tuple(runs))
 
 
@@ -56,29 +58,95 @@ def test_an_interval_holds_its_share(counts: tuple[int, int]) -> None:
     assert right / n - 1e-12 <= high <= 1
 
 
+def rows(found: Results) -> dict[str, list[seeds.GroupCell | None]]:
+    """The cells of the first table, by run."""
+    table = tables.score_tables(found)[0]
+    return {r.group.name: list(r.cells) for r in seeds.group_rows(table, seeds.alone(found.runs))}
+
+
 def test_best_and_gain(found: Results) -> None:
     """Catches a best of the wrong column, and a gain with the wrong sign or baseline."""
-    (table,) = tables.score_tables(found)
-    best = {probe: table.best(probe).run.name for probe in table.probes}  # type: ignore[union-attr]
-    assert best == {"linear": "sigma_mlp", "knn": "pixel"}
-    gains = {row.run.name: [cell.gain for cell in row.cells if cell] for row in table.rows}
+    cells = {name: [cell for cell in row if cell] for name, row in rows(found).items()}
+    best = [[name for name, row in cells.items() if row[place].best] for place in range(2)]
+    assert best == [["sigma_mlp"], ["pixel"]]
+    gains = {name: [cell.gain for cell in row] for name, row in cells.items()}
     assert gains == {"sigma_mlp": [0.5, 0.25], "pixel": [0.25, 0.375], "random": [None, None]}
 
 
-def test_ties_are_all_best_and_said_to_be_level(found: Results) -> None:
+def test_ties_are_said_to_be_level_and_nobody_is_best(found: Results) -> None:
     """Catches a winner that is one only by its place in the list."""
     level = with_top1(found, {"sigma_mlp": 0.5, "pixel": 0.5, "random": 0.25})
-    (table,) = tables.score_tables(level)
-    assert [cell.best1 for row in table.rows for cell in row.cells if cell] == [True, True, False]
+    assert [cell.best for row in rows(level).values() for cell in row if cell] == [False] * 3
     assert "sigma_mlp and pixel are level by the linear probe: 50.0%" in summary.paragraph(level)
+
+
+def answering(found: Results, right: dict[str, int]) -> Results:
+    """The same runs by the linear probe alone; of the first clips so many are right."""
+    changed = with_top1(found, {name: count / SCORED for name, count in right.items()})
+    runs = []
+    for run in changed.runs:
+        answers = {str(clip): clip < right[run.name] for clip in range(SCORED)}
+        runs.append(replace(run, right={("motion", "linear"): answers}))
+    return replace(changed, runs=tuple(runs))
+
+
+@pytest.mark.parametrize(
+    ("right", "shown"),
+    [
+        ({"sigma_mlp": 31, "pixel": 30, "random": 20}, False),  # beside pixel it is not
+        ({"sigma_mlp": 25, "pixel": 20, "random": 20}, False),  # 5 to 0: p = 0.06
+        ({"sigma_mlp": 26, "pixel": 20, "random": 20}, True),  # 6 to 0: p = 0.03
+    ],
+)
+def test_who_does_best_is_said_where_a_test_shows_it(
+    found: Results, right: dict[str, int], shown: bool
+) -> None:
+    """Catches a difference within its noise that is stated as a result."""
+    changed = answering(found, right)
+    said, text = summary.paragraph(changed), printed(changed)
+    best = [cell.best for row in rows(changed).values() for cell in row if cell]
+    assert best == [shown, False, False]
+    assert ("does best" in said) == shown == ("is better than every other run" in text)
+    assert ("No difference to" in said) == (not shown) == ("no difference is shown" in text)
+    assert "exact McNemar test" in said
+    assert "commonest class 25.0%" in said
+
+
+@pytest.mark.parametrize("damage", ["gone", "not text", "other columns"])
+def test_without_the_answers_nobody_is_said_to_be_best(
+    experiment: Experiment, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a claim without a test where predictions.csv is not there or not readable."""
+    for part in ("data", "results"):
+        shutil.copytree(experiment.folder / part, tmp_path / part)
+    monkeypatch.chdir(tmp_path)
+    for run in experiment.params.runs:
+        path = experiment.layout.run(run).predictions
+        path.unlink()
+        if damage != "gone":
+            path.write_bytes(b"\xff\x00label" if damage == "not text" else b"label,id\na,b\n")
+    text = printed(results.read(experiment.params))
+    assert "is highest; whether by more than chance was not tested" in text
+    assert "*" not in text.replace("(* ", "")
+
+
+def test_one_answer_for_every_clip_is_not_a_result(found: Results) -> None:
+    """Catches the commonest class, answered whatever the clip, in a table as if it were a score."""
+    same = with_top1(found, {"sigma_mlp": 0.25, "pixel": 0.3, "random": 0.9})
+    first = same.runs[0].scores[0].model_copy(update={"constant": "left"})
+    same = replace(same, runs=(replace(same.runs[0], scores=(first,)), *same.runs[1:]))
+    text = printed(same)
+    assert "linear probe: “left” is the answer to every clip (sigma_mlp)" in text
+    assert "not shown to be above the commonest class (25.0%): pixel" in text
+    assert "commonest class" in text.split("linear probe:")[0]  # a row of the table
 
 
 def test_one_run_without_a_score(found: Results) -> None:
     """Catches a crash, or a shift of the columns, where one run's probe was skipped."""
     some = with_top1(found, {"sigma_mlp": None, "pixel": 0.5, "random": None})
-    (table,) = tables.score_tables(some)
-    assert [row.cells[0] is None for row in table.rows] == [True, False, True]
-    assert table.rows[1].cells[0].gain is None  # type: ignore[union-attr]
+    (cells,) = zip(*rows(some).values(), strict=True)
+    assert [cell is None for cell in cells] == [True, False, True]
+    assert cells[1].gain is None  # type: ignore[union-attr]
     assert printed(some).count("skipped") == 2 + 2  # two cells, two notes
 
 
@@ -101,10 +169,12 @@ def printed(found: Results) -> str:
 def test_terminal_shows_scores_chance_and_reasons(experiment: Experiment, found: Results) -> None:
     """Catches a table without baseline, chance, marks of the best, reasons or census."""
     lines = [" ".join(line.split()) for line in experiment.printed.splitlines()]
-    assert "sigma_mlp 75.0* 87.5* 50.0 87.5* 8 of 10" in lines
-    assert "pixel 50.0 87.5* 62.5* 87.5* 8 of 10" in lines
-    assert "random (untrained) 25.0 87.5* 25.0 87.5* 8 of 10" in lines
+    assert "sigma_mlp 75.0* 87.5 50.0 87.5 80 of 85" in lines
+    assert "pixel 50.0 87.5 62.5* 87.5 80 of 85" in lines
+    assert "random (untrained) 25.0 87.5 25.0 87.5 80 of 85" in lines
     assert "chance 16.7 83.3 16.7 83.3" in lines
+    assert "commonest class 25.0 25.0" in lines
+    assert "sigma_mlp 50.0 50.0 80 of 85" in lines  # on val
     assert f"skipped: weather, linear probe: {SKIPPED}" in lines
     assert "clips: 13 of 15 ok, 2 lost: corrupt 1, missing 1" in lines
 
@@ -144,6 +214,7 @@ def test_every_score_is_in_one_table(found: Results) -> None:
         more = tuple(Score.model_validate(s.model_dump() | second) for s in run.scores)
         runs.append(replace(run, scores=run.scores + more))
     shown = tables.score_tables(replace(found, runs=tuple(runs)))
-    assert [(table.label, table.split) for table in shown] == [("motion", "test"), ("digit", "val")]
+    names = [(table.label, table.split) for table in shown]
+    assert names == [("motion", "test"), ("digit", "val"), ("motion", "val")]
     cells = [cell.score for table in shown for row in table.rows for cell in row.cells if cell]
-    assert len(cells) == 2 * 2 * len(TOP1)
+    assert len(cells) == 3 * 2 * len(TOP1)

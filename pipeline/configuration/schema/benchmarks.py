@@ -70,6 +70,16 @@ class DrawnClips(Section):
     # what is unlike the embedded data set (docs/severe.md)
     variant: Literal["backgrounds", "objects", "speeds", "directions", "counts", "several"]
 
+    @property
+    def of_the_experiment(self) -> bool:
+        """Whether the clips are the experiment's own, or drawn like them."""
+        return True
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are scored."""
+        return ("test",)
+
 
 class StoredClips(Section):
     """A data set that the pipeline has made shards of: `data/NAME/shards`."""
@@ -80,6 +90,16 @@ class StoredClips(Section):
     train: tuple[str, ...] = ("train",)  # splits to learn from
     test: tuple[str, ...] = ("test",)  # splits to score
     separator: str = ";"  # between the labels of one clip, where it has several
+
+    @property
+    def of_the_experiment(self) -> bool:
+        """Whether the clips are the experiment's own, or drawn like them."""
+        return self.data is None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are scored."""
+        return self.test
 
 
 class SevereTask(Section):

@@ -47,7 +47,9 @@ class Clip(Section):
     size: int = Field(gt=0)  # pixels, square; a multiple of the tube's
     # multi-scale crop in pretraining: sides as shares of the short side
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...]
-    flip: bool  # mirror at random in pretraining; off where left and right are labels
+    # mirror at random, in pretraining and (as their default) in fine-tuning; a label such as
+    # "swiping left" loses its meaning by it
+    flip: bool
     # further changes in pretraining, on the accelerator where there is one; null: none
     augmentation: ClipAugmentation | None = None
 
@@ -154,6 +156,8 @@ class Data(Section):
     # the embedded data set; exactly one of `manifest` and `synthetic` is set
     synthetic: Synthetic | None = None
     labels: tuple[str, ...]  # columns of the list that the probes predict
+    # of these, what `evaluation=demo` fine-tunes on; null: all of them
+    finetune_labels: tuple[str, ...] | None = None
     pretrain_splits: tuple[str, ...]  # what is pretrained on
     # jobs per stage; the chunk of a clip is a hash of its id. 500 to 1,000 videos each work
     # well

@@ -102,7 +102,7 @@ class Augmentation(Section):
 
     area: PositiveInterval  # of the random crop, as a share of the frame
     aspect: PositiveInterval  # its width by its height
-    flip: bool  # mirror at random; off where left and right are labels
+    flip: bool  # mirror at random; follows `data.clip.flip`
     repeated: int = Field(gt=0)  # times that a clip occurs in a batch, each time augmented anew
     randaugment: RandAugment | None  # timm's RandAugment; null: none
     erasing: Share  # probability that a rectangle of a clip is filled with noise
@@ -174,6 +174,8 @@ class Evaluation(Section):
     # decoded views are kept on disk up to this size, in data/NAME/views, for the encoders that look
     # at them next; else each decodes them again. Changes no result
     views_gib: float = Field(default=4.0, ge=0)
+    # score the test split; false leaves it alone (for trials), and val is scored
+    test: bool = True
     # a clip that can no longer be read ends the stage, or is named beside the score
     on_failure: Literal["stop", "report"] = "stop"
     # null leaves the probe out, here and below

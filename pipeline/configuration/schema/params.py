@@ -54,6 +54,41 @@ class Params(Section):
     runs: dict[RunName, Run] = Field(min_length=1)
 
     @model_validator(mode="after")
+    def _benchmarks_have_their_clips(self) -> Params:
+        """Leave out what needs clips that there are not: no job is made for it.
+
+        They are the clips and masks of the embedded data set where `data` is another one, and
+        those of test splits under `evaluation.test=false`.
+        """
+        drawn = self.data.synthetic is not None and self.evaluation.test
+        masks = tuple(m for m in self.segmentation.data if drawn or m.kind != "embedded")
+        embedded = not drawn and any(task.clips.kind == "drawn" for task in self.severe.tasks)
+        tasks = tuple(
+            task
+            for task in self.severe.tasks
+            if not (embedded and task.clips.of_the_experiment)
+            and (self.evaluation.test or "test" not in task.clips.splits)
+        )
+        update: dict[str, Section] = {}
+        if masks != self.segmentation.data:
+            update["segmentation"] = self.segmentation.model_copy(update={"data": masks})
+        if tasks != self.severe.tasks:
+            update["severe"] = self.severe.model_copy(update={"tasks": tasks})
+        return self.model_copy(update=update) if update else self
+
+    @model_validator(mode="after")
+    def _labels_are_of_the_data(self) -> Params:
+        tuned = self.evaluation.finetune and self.evaluation.finetune.labels
+        unknown = [label for label in tuned or () if label not in self.data.labels]
+        if unknown:
+            raise ValueError(
+                f"evaluation.finetune.labels names {', '.join(unknown)}, which data.labels "
+                f"({', '.join(self.data.labels) or 'none'}) lacks: nothing would be fine-tuned on "
+                "it; null follows data.labels"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tubes_divide_the_clip(self) -> Params:
         clip = self.data.clip
         for name, run in self.runs.items():

@@ -1,0 +1,126 @@
+"""What a table of scores does not say by itself: which differences are shown, and which are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.reporting.comparison import LEVEL, p_text
+from pipeline.reporting.seeds import Group, GroupCell, GroupRow, Verdict, group_rows, verdicts
+from pipeline.reporting.tables import ScoreTable, probe_name
+
+
+def remarks(table: ScoreTable, found: Sequence[Group]) -> list[str]:
+    """Return a sentence per thing that a reader of the numbers alone would take wrongly."""
+    rows = group_rows(table, found)
+    said: dict[str, list[str]] = {}  # what -> by which probes
+    for place, verdict in enumerate(verdicts(table, found)):
+        name = probe_name(verdict.probe)
+        for what in [*_verdict(table, verdict), *_answers(table, rows, place)]:
+            said.setdefault(what, []).append(name)
+    return [f"{', '.join(names)}: {what}" for what, names in said.items()]
+
+
+def _verdict(table: ScoreTable, verdict: Verdict) -> Iterator[str]:
+    if not verdict.others and len(verdict.highest) < 2:
+        return  # one run alone
+    if table.beside:
+        return
+    names = listed(verdict.highest)
+    if len(verdict.highest) > 1:
+        yield f"{names} are level"
+    elif verdict.p is None:
+        yield f"{names} is highest; whether by more than chance was not tested"
+    elif verdict.shown:
+        yield f"{names} is better than every other run ({verdict.test}, {p_text(verdict.p)})"
+    else:
+        yield (
+            f"no difference is shown between {names}, the highest, and "
+            f"{listed(verdict.doubtful)} ({verdict.test}, {p_text(verdict.p)})"
+        )
+
+
+def _answers(table: ScoreTable, rows: Sequence[GroupRow], place: int) -> Iterator[str]:
+    """What is no better than an answer that looks at no clip."""
+    cells = [(row.group.name, cell) for row in rows if (cell := row.cells[place])]
+    constant: dict[str, list[str]] = {}
+    for name, cell in cells:
+        if cell.constant is not None:
+            constant.setdefault(cell.constant, []).append(name)
+    for answer, names in constant.items():
+        yield f"“{answer}” is the answer to every clip ({', '.join(names)})"
+    below = [name for name, cell in cells if cell.above is False and cell.constant is None]
+    if below:
+        yield (
+            f"not shown to be above the commonest class ({table.first.majority:.1%}): "
+            f"{', '.join(below)}"
+        )
+
+
+def listed(items: Sequence[str]) -> str:
+    """Join with commas and a last `and`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def finding(table: ScoreTable, found: Sequence[Group]) -> str:
+    """Say who does best on a label by the first probe, if anybody does, beside what to compare."""
+    verdict = verdicts(table, found)[0]
+    cells = {r.group.name: cell for r in group_rows(table, found) if (cell := r.cells[0])}
+    best = cells[verdict.highest[0]]
+    probe, beside = probe_name(verdict.probe), ", ".join(_beside(table, verdict, found, cells))
+    sentences = [
+        f"On “{table.label}” ({table.classes} classes) {_who(verdict)} by the {probe}: "
+        f"{_score(best)} right; {beside}."
+    ]
+    if best.interval:
+        low, high = best.interval
+        clips = f"{table.first.scored:,} clip{'s' * (table.first.scored > 1)}"
+        sentences.append(f"The 95 % interval of {clips} is {100 * low:.1f} to {100 * high:.1f} %.")
+    if len(verdict.highest) == 1 and verdict.p is not None:
+        what = (
+            "Each difference is shown"
+            if verdict.shown
+            else f"No difference to {listed(verdict.doubtful)} is shown"
+        )
+        sentences.append(f"{what} ({verdict.test}, {p_text(verdict.p)}).")
+    if best.constant is not None:
+        sentences.append(f"The answer is “{best.constant}” for every clip.")
+    elif best.above is False:
+        sentences.append("That is not shown to be above the commonest class.")
+    worse = [
+        f"{name} by {-100 * cell.gain:.1f}"
+        + ("" if cell.gain_p is None or cell.gain_p < LEVEL else " (no difference is shown)")
+        for name, cell in cells.items()
+        if cell.gain is not None and cell.gain < 0
+    ]
+    if worse:
+        sentences.append(f"Below the untrained encoder, in points: {listed(worse)}.")
+    return " ".join(sentences)
+
+
+def _who(verdict: Verdict) -> str:
+    names = listed(verdict.highest)
+    if len(verdict.highest) > 1:
+        return f"{names} are level"
+    if not verdict.others:
+        return f"{names} was scored"
+    return f"{names} {'does best' if verdict.shown else 'is highest'}"
+
+
+def _beside(
+    table: ScoreTable, verdict: Verdict, found: Sequence[Group], cells: Mapping[str, GroupCell]
+) -> Iterator[str]:
+    """What the highest score is to be compared with."""
+    baseline = next((g.name for g in found if not g.first.trained and g.name in cells), None)
+    if baseline is not None and baseline not in verdict.highest:
+        yield f"untrained {_score(cells[baseline])}"
+    if table.first.majority is not None:
+        yield f"commonest class {table.first.majority:.1%}"
+    yield f"chance {table.chance:.1%}"
+
+
+def _score(cell: GroupCell) -> str:
+    """A share in per cent; of several seeds mean and standard deviation."""
+    said = f"{cell.top1.mean:.1%}"
+    if cell.top1.deviation is not None:
+        said += f" (± {100 * cell.top1.deviation:.1f} over {cell.top1.n} seeds)"
+    return said
