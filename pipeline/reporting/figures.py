@@ -136,7 +136,8 @@ def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
         else:
             unit = "mean squared error"
             caption = "Mean squared error of the masked tubes' normalised targets."
-        caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
+        if max(len(each.steps) for each in series) > 1:
+            caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
         title = f"Loss: {', '.join(each.name for each in groups(group))}"
         figures.append(_curve(f"loss-{number}", title, unit, caption, series, None))
     return figures

@@ -5,55 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.reporting.comparison import LEVEL, p_text
-from pipeline.reporting.seeds import Group, GroupCell, GroupRow, Verdict, group_rows, verdicts
+from pipeline.reporting.seeds import Group, GroupCell, Verdict, group_rows, verdicts
 from pipeline.reporting.tables import ScoreTable, probe_name
 
 
 def remarks(table: ScoreTable, found: Sequence[Group]) -> list[str]:
-    """Return a sentence per thing that a reader of the numbers alone would take wrongly."""
+    """Return a sentence per kind of thing that a reader of the numbers alone would take wrongly."""
+    said: dict[str, list[str]] = {}  # what -> of which probes
     rows = group_rows(table, found)
-    said: dict[str, list[str]] = {}  # what -> by which probes
     for place, verdict in enumerate(verdicts(table, found)):
-        name = probe_name(verdict.probe)
-        for what in [*_verdict(table, verdict), *_answers(table, rows, place)]:
-            said.setdefault(what, []).append(name)
-    return [f"{', '.join(names)}: {what}" for what, names in said.items()]
+        cells = {row.group.name: cell for row in rows if (cell := row.cells[place])}
+        for what, whom in [*_of_differences(table, verdict), *_of_answers(table, cells)]:
+            said.setdefault(what, []).append(f"{probe_name(verdict.probe)} ({whom})")
+    return [f"{what}: {', '.join(probes)}." for what, probes in said.items()]
 
 
-def _verdict(table: ScoreTable, verdict: Verdict) -> Iterator[str]:
-    if not verdict.others and len(verdict.highest) < 2:
-        return  # one run alone
-    if table.beside:
+def _of_differences(table: ScoreTable, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """What a test says of the highest, and of whom; nothing of one run alone, nor of val."""
+    names = ", ".join(verdict.highest)
+    if table.beside or len(verdict.highest) + len(verdict.others) < 2:
         return
-    names = listed(verdict.highest)
     if len(verdict.highest) > 1:
-        yield f"{names} are level"
+        yield "The highest are level", names
     elif verdict.p is None:
-        yield f"{names} is highest; whether by more than chance was not tested"
+        yield "Whether the highest is so by more than chance was not tested", names
     elif verdict.shown:
-        yield f"{names} is better than every other run ({verdict.test}, {p_text(verdict.p)})"
+        yield f"Better than every other run by {verdict.test}", f"{names}, {p_text(verdict.p)}"
     else:
-        yield (
-            f"no difference is shown between {names}, the highest, and "
-            f"{listed(verdict.doubtful)} ({verdict.test}, {p_text(verdict.p)})"
-        )
+        beside = f"{names} beside {', '.join(verdict.doubtful)}, {p_text(verdict.p)}"
+        yield f"No difference of the highest is shown by {verdict.test}", beside
 
 
-def _answers(table: ScoreTable, rows: Sequence[GroupRow], place: int) -> Iterator[str]:
-    """What is no better than an answer that looks at no clip."""
-    cells = [(row.group.name, cell) for row in rows if (cell := row.cells[place])]
-    constant: dict[str, list[str]] = {}
-    for name, cell in cells:
-        if cell.constant is not None:
-            constant.setdefault(cell.constant, []).append(name)
-    for answer, names in constant.items():
-        yield f"“{answer}” is the answer to every clip ({', '.join(names)})"
-    below = [name for name, cell in cells if cell.above is False and cell.constant is None]
+def _of_answers(table: ScoreTable, cells: Mapping[str, GroupCell]) -> Iterator[tuple[str, str]]:
+    """What is no better than an answer that looks at no clip, and of whom."""
+    same = [f"{name} “{c.constant}”" for name, c in cells.items() if c.constant is not None]
+    if same:
+        yield "One answer to every clip", ", ".join(same)
+    below = [name for name, c in cells.items() if c.above is False and c.constant is None]
     if below:
-        yield (
-            f"not shown to be above the commonest class ({table.first.majority:.1%}): "
-            f"{', '.join(below)}"
-        )
+        share = table.first.majority
+        yield f"Not shown to be above the commonest class ({share:.1%})", ", ".join(below)
 
 
 def listed(items: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ def show(results: Results, console: Console) -> None:
     found = groups(results.runs)
     for table in tables:
         console.print(_rich_table(table, found))
-        for remark in remarks(table, found):
+        for remark in [*remarks(table, found), _interval(table)]:
             console.print(Text(remark), soft_wrap=True)
     if not tables:
         console.print("no score: every probe was skipped")
@@ -79,6 +79,17 @@ def _rich_table(table: ScoreTable, found: Sequence[Group]) -> Table:
     if table.first.majority is not None:
         shown.add_row("commonest class", *majority * len(table.probes), "", style="dim")
     return shown
+
+
+def _interval(table: ScoreTable) -> str:
+    """How far the number of clips alone leaves a score open: the widest interval of the table."""
+    cells = [cell for row in table.rows for cell in row.cells if cell]
+    widest = max(cells, key=lambda cell: cell.interval[1] - cell.interval[0])
+    low, high = widest.interval
+    return (
+        f"95 % intervals of {widest.score.scored:,} clips are up to {100 * (high - low):.1f} points"
+        f" wide, such as {100 * low:.1f} to {100 * high:.1f}."
+    )
 
 
 def _benchmark(table: benchmarks.Table) -> Table:

@@ -169,6 +169,91 @@ def test_overrides_that_no_run_reads_are_told() -> None:
     composition.compose(list(idle.values()))  # the advice can be followed
 
 
+MINE = ["experiment=demo", "name=mine", *FOLDER, "data.name=mine"]  # the README's command
+
+
+def params(*overrides: str) -> Params:
+    return composition.validate(yaml.safe_load(composition.compose(overrides)), place="")
+
+
+def test_fine_tuning_follows_the_labels() -> None:
+    """Catches fine-tuning that the README's command for one's own videos loses without a word."""
+    for labels in (["label"], ["digit", "command"]):
+        chosen = params(*MINE, f"data.labels=[{','.join(labels)}]")
+        assert chosen.evaluation.finetune is not None
+        assert list(chosen.evaluation.finetune.labels or chosen.data.labels) == labels
+    demo = params("experiment=demo").evaluation.finetune
+    assert demo is not None
+    assert demo.labels == ("motion",)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [*MINE, "evaluation.finetune.labels=[motion]"],
+        ["evaluation.finetune.labels=[motion,digits]"],
+    ],
+)
+def test_labels_to_fine_tune_on_are_of_the_data(overrides: list[str]) -> None:
+    """Catches a label without a clip: its fine-tuning would be left out silently."""
+    with pytest.raises(UserError, match=r"evaluation.finetune.labels names (motion|digits), which"):
+        composition.compose(overrides)
+
+
+def test_other_data_than_the_embedded_has_no_job_for_it() -> None:
+    """Catches jobs that only print "drawn for the embedded data alone", and one left out that can
+    be run: what was chosen for one's own data stays."""
+    for data in (MINE, ["data=k400"], ["data=ssv2", "model=vit_small"]):
+        text = composition.compose(data)
+        chosen = composition.validate(yaml.safe_load(text), place="")
+        assert (chosen.segmentation.data, chosen.severe.tasks) == ((), ())
+        said = composition.left_out(text)
+        assert said.startswith("left out, since it needs the embedded data: segmentation on")
+        assert said.endswith("8 tasks of SEVERE")
+    text = composition.compose([*MINE, "segmentation=paper", "severe=paper"])
+    chosen = composition.validate(yaml.safe_load(text), place="")
+    assert [each.name for each in chosen.segmentation.data] == ["DAVIS", "YTVOS"]
+    assert len(chosen.severe.tasks) == 8
+    assert composition.left_out(text) == ""
+    assert composition.left_out(composition.compose(["experiment=full"])) == ""
+
+
+def test_without_test_nothing_is_scored_on_it() -> None:
+    """Catches a benchmark that looks at test clips though `evaluation.test` is false."""
+    text = composition.compose(["evaluation.test=false"])
+    chosen = composition.validate(yaml.safe_load(text), place="")
+    assert (chosen.segmentation.data, chosen.severe.tasks) == ((), ())
+    assert "since it needs the test split" in composition.left_out(text)
+    kept = params("evaluation.test=false", "severe=paper", "segmentation=paper")
+    assert [task.name for task in kept.severe.tasks] == ["SSv2"]  # scored on its val
+    assert len(kept.segmentation.data) == 2
+
+
+@pytest.mark.parametrize("evaluation", ["demo", "recognition", "ssv2", "k400"])
+@pytest.mark.parametrize("flip", ["", "true"])
+def test_one_setting_says_whether_clips_are_mirrored(evaluation: str, flip: str) -> None:
+    """Catches labels such as "swiping left" that lose their meaning in fine-tuning alone."""
+    asked = [f"data.clip.flip={flip}"] if flip else []
+    chosen = params(*MINE, f"evaluation={evaluation}", *asked)
+    assert chosen.evaluation.finetune is not None
+    assert chosen.data.clip.flip == bool(flip)
+    assert chosen.evaluation.finetune.augmentation.flip == bool(flip)
+
+
+@pytest.mark.parametrize(("labels", "good"), [("kind", True), ("label", True), ("knid", False)])
+def test_labels_are_columns_of_the_list(labels: str, good: bool, tmp_path: Path) -> None:
+    """Catches a misspelt column, whose probes would be skipped hours later."""
+    (tmp_path / "clips.csv").write_text("\ufeffid,path,kind\na,a.mp4,x\n", encoding="utf-8")
+    manifest = f"data.manifest={tmp_path / 'clips.csv'}"
+    text = composition.compose(["data=folder", manifest, f"data.labels=[{labels}]"])
+    if good:
+        composition.check_labels(text)
+        return
+    with pytest.raises(UserError, match="no column knid") as caught:
+        composition.check_labels(text)
+    assert caught.value.remedy == "its columns are id, path, kind"
+
+
 def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
     """Catches YAML 1.1's reading of 1e-3, which Hydra writes, as a string."""
     path = tmp_path / "params.yaml"

@@ -57,9 +57,8 @@ def test_scores_are_those_of_the_predictions(params: Params, files: RunLayout) -
         mine = [row for row in rows if row["probe"] == score["probe"]]
         named = [[row[f"predicted_{k}"] for k in range(1, 6)] for row in mine]
         right = [row["true"] == names[0] for row, names in zip(mine, named, strict=True)]
-        within = [row["true"] in names for row, names in zip(mine, named, strict=True)]
         assert score["top1"] == np.mean(right) > 0.9  # colours are easy
-        assert score["top5"] == np.mean(within)
+        assert score["top5"] is None  # of three classes
         assert score["scored"] == len(mine) == SIZES["test"] - 1  # one has no label
         assert score["of"] == SIZES["test"] + 1  # one is lost
         assert score["missing"] == ["lost-test"]

@@ -95,6 +95,80 @@ def test_val_without_labels_does_not_choose() -> None:
     assert asked.unlabelled == {"val": 2}
 
 
+def test_val_is_scored_beside_test_and_decides_nothing_there() -> None:
+    """Catches scores on val that are those on test, or that hide val clips that were lost."""
+    train = ["a", "b"] * 5
+    truth = {"train": train, "val": ["a", "b", "b", ""], "test": ["a", "b"]}
+    results = probe(truth, {"lost": "val", "gone": "test"})
+    assert [(row.probe, row.split) for row in results.scores] == [
+        ("linear", "test"),
+        ("knn", "test"),
+    ]
+    assert [(row.probe, row.split) for row in results.validation] == [
+        ("linear", "val"),
+        ("knn", "val"),
+    ]
+    for row in results.validation:
+        assert (row.scored, row.of, row.missing, row.unlabelled_clips) == (3, 5, ["lost"], 1)
+        assert row.asked == "3 of 4 val clips with this label (1 more have none)"
+    assert probe({"train": train, "test": ["a", "b"]}).validation == []
+
+
+def test_without_test_val_is_scored_and_no_test_clip_is_seen() -> None:
+    """Catches a trial that looks at the test split, and a missing val that is passed over."""
+    truth = {"train": ["a", "b"] * 5, "val": ["a", "b", "b"]}
+    labels, features = data_set(truth)
+    results = probe_all(("kind",), labels, features, {"gone": "test"}, PROBES, split="val")
+    assert [(row.split, row.scored, row.of) for row in results.scores] == [("val", 3, 3)] * 2
+    assert results.validation == []
+    assert {row["split"] for row in results.details} == {"val"}
+    del features["val"]
+    results = probe_all(("kind",), labels, features, {}, PROBES, split="val")
+    assert results.scores == []
+    assert "there is no clip in split 'val'" in results.skipped[0].reason
+
+
+def test_one_answer_for_all_is_noticed() -> None:
+    """Catches a probe that answers the commonest class whatever the clip, and passes for one that
+    has learned something."""
+    labels, features = data_set({"train": ["a", "a", "b"] * 4, "test": ["a", "b", "a", "b"]})
+    for split, part in features.items():
+        features[split] = replace(part, values=np.ones_like(part.values))
+    results = probe_all(("kind",), labels, features, {}, PROBES)
+    assert [row.constant for row in results.scores] == ["a", "a"]
+    assert [row.top1 for row in results.scores] == [row.majority for row in results.scores]
+    assert [row.constant for row in probe({"train": ["a", "b"], "test": ["a", "b"]}).scores] == [
+        None,
+        None,
+    ]
+
+
+def test_a_test_split_of_one_class_is_said() -> None:
+    """Catches 100 % of a split in which nothing else could be answered rightly."""
+    results = probe({"train": ["a", "b"] * 3, "test": ["a", "a", "a"]})
+    (note,) = [n for n in results.skipped if n.probe == "linear"]
+    assert "all 3 test clips are of one class, 'a'" in note.reason
+    assert note.clips == 3
+
+
+def test_features_that_are_not_finite_are_said() -> None:
+    """Catches a traceback of scikit-learn, or a score, for an encoder that gives NaN."""
+    labels, features = data_set({"train": ["a", "b"], "test": ["a", "b"]})
+    features["test"].values[1, 0, 0] = np.nan
+    results = probe_all(("kind",), labels, features, {}, PROBES)
+    assert results.scores == []
+    reason = "the features of 1 clips are not finite: the encoder is broken"
+    assert [note.reason for note in results.skipped] == [reason] * 2
+
+
+@pytest.mark.parametrize("classes", [5, 6])
+def test_top5_is_of_six_classes_or_more(classes: int) -> None:
+    """Catches a top-5 that says only how many classes a probe names."""
+    names = [chr(97 + k) for k in range(classes)] * 2
+    (row, _) = probe({"train": names, "test": names}).scores
+    assert (row.top5 is None) == (classes < 6)
+
+
 def test_labels_and_features_stay_together() -> None:
     """Catches rows that shift where clips without a label are left out."""
     labels, features = data_set({"train": ["", "a", "b", "", "a"], "test": ["b", "", "a"]})

@@ -106,8 +106,8 @@ def test_who_does_best_is_said_where_a_test_shows_it(
     said, text = summary.paragraph(changed), printed(changed)
     best = [cell.best for row in rows(changed).values() for cell in row if cell]
     assert best == [shown, False, False]
-    assert ("does best" in said) == shown == ("is better than every other run" in text)
-    assert ("No difference to" in said) == (not shown) == ("no difference is shown" in text)
+    assert ("does best" in said) == shown == ("Better than every other run" in text)
+    assert ("No difference to" in said) == (not shown) == ("No difference of the highest" in text)
     assert "exact McNemar test" in said
     assert "commonest class 25.0%" in said
 
@@ -126,7 +126,7 @@ def test_without_the_answers_nobody_is_said_to_be_best(
         if damage != "gone":
             path.write_bytes(b"\xff\x00label" if damage == "not text" else b"label,id\na,b\n")
     text = printed(results.read(experiment.params))
-    assert "is highest; whether by more than chance was not tested" in text
+    assert "Whether the highest is so by more than chance was not tested: linear probe" in text
     assert "*" not in text.replace("(* ", "")
 
 
@@ -136,9 +136,9 @@ def test_one_answer_for_every_clip_is_not_a_result(found: Results) -> None:
     first = same.runs[0].scores[0].model_copy(update={"constant": "left"})
     same = replace(same, runs=(replace(same.runs[0], scores=(first,)), *same.runs[1:]))
     text = printed(same)
-    assert "linear probe: “left” is the answer to every clip (sigma_mlp)" in text
-    assert "not shown to be above the commonest class (25.0%): pixel" in text
-    assert "commonest class" in text.split("linear probe:")[0]  # a row of the table
+    assert "One answer to every clip: linear probe (sigma_mlp “left”)." in text
+    assert "Not shown to be above the commonest class (25.0%): linear probe (pixel)." in text
+    assert "commonest class" in text.split("One answer")[0]  # a row of the table
 
 
 def test_one_run_without_a_score(found: Results) -> None:
