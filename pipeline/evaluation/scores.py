@@ -49,7 +49,7 @@ class Score(BaseModel):
         what = f"{self.scored:,} of {self.scored + self.missing_clips:,} {self.split} clips"
         if not self.unlabelled_clips:
             return what
-        return f"{what} with this label ({self.unlabelled_clips:,} more have none)"
+        return f"{what} with this label, {self.unlabelled_clips:,} more without it"
 
 
 class Skipped(BaseModel):

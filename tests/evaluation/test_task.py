@@ -110,7 +110,7 @@ def test_val_is_scored_beside_test_and_decides_nothing_there() -> None:
     ]
     for row in results.validation:
         assert (row.scored, row.of, row.missing, row.unlabelled_clips) == (3, 5, ["lost"], 1)
-        assert row.asked == "3 of 4 val clips with this label (1 more have none)"
+        assert row.asked == "3 of 4 val clips with this label, 1 more without it"
     assert probe({"train": train, "test": ["a", "b"]}).validation == []
 
 
