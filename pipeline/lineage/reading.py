@@ -225,8 +225,14 @@ def _index(path: Path) -> Reading:
 
 
 def _pictures(path: Path) -> Reading:
-    body = read_json(path)
-    index = Link(path.with_name("index.json"), None, "index")
+    from pipeline.shards.index import DatasetIndex
+
+    body, file = read_json(path), path.with_name("index.json")
+    index = Link(file, None, "index")
+    if file.is_file():  # labels may have changed since, and the file's hash with them
+        holds = DatasetIndex.load(path.parent).pictures(body["splits"]).sha256 == body["sha256"]
+        digest = sha256_file(file) if holds else body["sha256"]
+        index = Link(file, digest, "index of these pictures")
     return Reading(f"{body['clips']:,} clips of {', '.join(body['splits'])}, no label", (index,))
 
 
