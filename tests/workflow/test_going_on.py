@@ -81,8 +81,10 @@ def test_an_interrupted_run_goes_on(
     process = stopped.start("snakemake", "--cores", "2", STOPPED)
     try:
         stopped.wait_for(f"{TINY_RESULTS.run('pixel').checkpoints}/step-*.pt", process)
+        os.killpg(process.pid, signal.SIGSTOP)  # composing may take longer than all of the training
         stopped.compose("name=another", "trainer.seed=7")
     finally:
+        os.killpg(process.pid, signal.SIGCONT)
         if kind is signal.SIGINT:
             os.killpg(process.pid, kind)
         else:
