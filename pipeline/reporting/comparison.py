@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.05  # below it a difference is called shown
 ALIKE = 1e-9  # scores that differ by less are equal
@@ -23,6 +22,8 @@ def clips(first: Mapping[str, bool], second: Mapping[str, bool]) -> float | None
 
     None where they have no clip in common.
     """
+    from scipy import stats  # takes a second
+
     both = first.keys() & second.keys()
     if not both:
         return None
@@ -37,6 +38,8 @@ def seeds(first: Sequence[float], second: Sequence[float]) -> float | None:
 
     None where neither has several. A single one is taken to vary as much as the other's seeds do.
     """
+    from scipy import stats
+
     if max(len(first), len(second)) < 2:
         return None
     if max(np.ptp(first), np.ptp(second)) < ALIKE:  # no deviation to judge by
@@ -47,6 +50,8 @@ def seeds(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 def above(values: Sequence[float], share: float) -> bool:
     """Whether the mean of several seeds' scores is above `share` (95 % interval of Student's t)."""
+    from scipy import stats
+
     mean = math.fsum(values) / len(values)
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
     reach = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1))

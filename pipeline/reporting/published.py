@@ -26,6 +26,8 @@ def rows(results: Results, table: ScoreTable) -> list[PaperRow]:
     A linear probe is compared with the paper's linear probe, a fine-tuned encoder with its
     fine-tuned ones; fine-tuning with a frozen encoder is the paper's linear probe.
     """
+    if table.beside:  # scores on val stand for nothing that the paper has
+        return []
     data = _data_set(results, table.label)
     finetune = results.params.evaluation.finetune
     columns = []
