@@ -158,6 +158,13 @@ def test_recording_is_refused_while_something_is_to_do(copy: Workspace) -> None:
     refused("former")
 
 
+def edit(workspace: Workspace, source: str, line: str) -> None:
+    """Append to a file of the package, and tell DVC what it means now."""
+    with (workspace.folder / source).open("a", encoding="utf-8") as file:
+        file.write(line)
+    workspace.dvc("repro", "code")
+
+
 @pytest.mark.parametrize(
     ("overrides", "source"),
     [
@@ -175,8 +182,9 @@ def test_a_change_runs_the_same_stages_under_both(
     """Catches a setting or a source file that only one of the two has as an input of a stage."""
     compose(copy, *overrides)
     if source:
-        with (copy.folder / source).open("a", encoding="utf-8") as file:
-            file.write("# a remark\n")
+        edit(copy, source, "# a remark\n")
+        agree_that_all_is_done(copy)
+        edit(copy, source, "X = 1\n")
     planned = set(copy.planned())
     assert planned
     assert changed(copy) == planned
