@@ -184,10 +184,7 @@ class Checkpoints:
 
     def last_good(self) -> str:
         """Name the newest checkpoint whose hash is right, for an error's remedy."""
-        for path in reversed(self._paths()):
-            if is_sound(path):
-                return f"the last good checkpoint is {path}"
-        return "there is no checkpoint yet"
+        return last_good_in(self.folder)
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
@@ -252,3 +249,11 @@ def is_sound(path: Path) -> bool:
         and recorded.exists()
         and recorded.read_text(encoding="utf-8").split()[:1] == [sha256_file(path)]
     )
+
+
+def last_good_in(folder: Path) -> str:
+    """Name the newest checkpoint in a folder whose hash is right, for an error's remedy."""
+    for path in sorted(folder.glob("step-*.pt"), reverse=True):
+        if is_sound(path):
+            return f"the last good checkpoint is {path}"
+    return "there is no checkpoint yet"

@@ -23,7 +23,7 @@ from pipeline.models.sigma import SigmaModel
 from pipeline.provenance import provenance
 from pipeline.shards.index import DatasetIndex, Pictures
 from pipeline.training import launch
-from pipeline.training.checkpoints import Checkpoints, is_sound
+from pipeline.training.checkpoints import Checkpoints, is_sound, last_good_in
 from pipeline.training.devices import choose_device
 from pipeline.training.failures import explained
 from pipeline.training.interruption import GoOnLater, leave
@@ -80,6 +80,19 @@ def run(params: Params, run: str) -> None:
             leave(stopped, label, is_first=ranks.is_first)
 
 
+def _taken(claim: Claim, layout: RunLayout, label: str) -> bool:
+    try:
+        return claim.take()
+    except OSError as error:
+        good = last_good_in(layout.checkpoints)
+        raise UserError(
+            f"{label}: the run's folder cannot be written: {error.strerror}",
+            place=layout.folder.as_posix(),
+            remedy="make room or allow writing, then run the same command again and it goes on; "
+            + good,
+        ) from error
+
+
 @contextlib.contextmanager
 def claimed(
     layout: RunLayout, label: str, place: launch.Place = ALONE
@@ -94,7 +107,7 @@ def claimed(
         return
     claim = Claim(layout.checkpoints)
     deadline = time.monotonic() + 1.1 * STALE_S  # that of a killed job on another machine
-    while not claim.take():
+    while not _taken(claim, layout, label):
         if claim.is_of_this_machine() or time.monotonic() > deadline:
             raise UserError(
                 f"{label}: another process is at work on this run",
