@@ -22,6 +22,7 @@ from pipeline.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.videos import claims, download_stage, manifest_stage, web
 from tests.videos.conftest import MakeVideo
 from tests.videos.server import SETTINGS, YOUTUBE, BadServer, Handler
+from tests.videos.trials import stage
 
 BODY = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(range(256)) * 50
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -41,15 +42,6 @@ def params(composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def server() -> Iterator[BadServer]:
     with BadServer() as running:
         yield running
-
-
-def stage(params: Params, *lines: str) -> dict[str, ClipRecord]:
-    """Run the stages on a list; return the records by id."""
-    Path("list.csv").write_text("\n".join(lines) + "\n")
-    manifest_stage.run(params)
-    download_stage.run(params, 0)
-    clips = ChunkManifest.read(DataLayout(params.data.name).downloaded(0)).clips
-    return {clip.id: clip for clip in clips}
 
 
 def test_local_files_stay_where_they_are_and_bad_ones_are_named(params: Params) -> None:

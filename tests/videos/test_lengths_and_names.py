@@ -11,10 +11,11 @@ import pytest
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
-from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.videos import claims, decode_stage, download_stage, manifest_stage, web
+from pipeline.records import ChunkManifest, Outcome
+from pipeline.videos import claims, decode_stage, web
 from tests.videos.conftest import MakeVideo
 from tests.videos.server import SETTINGS, BadServer, Handler
+from tests.videos.trials import stage
 
 VIDEO = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00"
 BODY = VIDEO + bytes(range(256)) * 800
@@ -35,15 +36,6 @@ def params(composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def server() -> Iterator[BadServer]:
     with BadServer() as running:
         yield running
-
-
-def stage(params: Params, *lines: str) -> dict[str, ClipRecord]:
-    """Run the stages on a list; return the records by id."""
-    Path("list.csv").write_text("\n".join(lines) + "\n")
-    manifest_stage.run(params)
-    download_stage.run(params, 0)
-    clips = ChunkManifest.read(DataLayout(params.data.name).downloaded(0)).clips
-    return {clip.id: clip for clip in clips}
 
 
 def sent(handler: Handler, body: bytes, status: int = 200, **headers: str) -> None:

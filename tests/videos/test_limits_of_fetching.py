@@ -16,11 +16,11 @@ import fsspec
 import pytest
 
 from pipeline.records import Outcome
-from pipeline.videos import addresses, fetching, leftovers, redirects, remote, web, youtube
-from pipeline.videos.download import Fetched
+from pipeline.videos import addresses, leftovers, redirects, remote, web, youtube
 from pipeline.videos.request import Request
 from pipeline.videos.youtube import Wanted
 from tests.videos.server import SETTINGS, YOUTUBE, BadServer, Handler
+from tests.videos.trials import fetch
 
 BODY = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(range(256)) * 800
 
@@ -32,15 +32,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BadServer]:
     monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.02)
     with BadServer() as running:
         yield running
-
-
-def fetch(folder: Path, *urls: str, **changes: object) -> list[Fetched]:
-    """Fetch addresses; return what became of each."""
-    got: dict[Path, Fetched] = {}
-    requests = [Request(url, folder / f"{number}.mp4") for number, url in enumerate(urls)]
-    settings = SETTINGS.model_copy(update={"retries": 1, **changes})
-    fetching.fetch(requests, settings, got.__setitem__)
-    return [got[request.target] for request in requests]
 
 
 CLOSED = (
