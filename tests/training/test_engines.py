@@ -27,7 +27,14 @@ from .engine_runs import RUN, STEP, named, step_without_some
 
 pytestmark = pytest.mark.slow
 
-TEN = ("trainer.epochs=7", "trainer.checkpoint_every=5", "trainer.keep_checkpoints=9")  # steps
+# Ten steps. With seed 0 one tube lies within rounding between two prototypes, and the argmax that
+# decides turns with the last bit of a sum, which changes gradients by 2 %.
+TEN = (
+    "trainer.seed=1",
+    "trainer.epochs=7",
+    "trainer.checkpoint_every=5",
+    "trainer.keep_checkpoints=9",
+)
 # With four parts in all, drop path drops the same in each run.
 PARTS = (*TEN, "++model.drop_path=0.2", "trainer.optimiser.clip_grad=0.5", "trainer.ema=0.9")
 DDP = ("trainer.engine=ddp", "trainer.devices=2")

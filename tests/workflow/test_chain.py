@@ -78,7 +78,8 @@ def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
     results = ExperimentLayout("mine")
     found = json.loads((mine.folder / results.run("pixel").evaluated).read_text(encoding="utf-8"))
     assert found["scores"] == []
-    assert {row["probe"] for row in found["skipped"]} == {"linear", "attentive", "knn"}
+    probes = {"linear", "attentive", "knn", "finetune"}
+    assert {row["probe"] for row in found["skipped"]} == probes
     assert found["census"] == {"ok": 6, "missing": 1}
     assert "skipped" in (mine.folder / results.report).read_text(encoding="utf-8")
     lost = (mine.folder / DataLayout("mine").lost).read_text(encoding="utf-8")
