@@ -17,7 +17,7 @@ def load(checkpoint: str, **said: Any) -> Any:
 
     `said` is what the file may not say: heads, frames, size, stride, sampling, fps.
     """
-    from pipeline.models import hub
+    from pipeline.weights import hub
 
     return hub.load(checkpoint, **said)
 
@@ -47,8 +47,8 @@ def _encoder(name: str) -> Any:
 
     from pipeline.configuration.composition import CONF
     from pipeline.configuration.schema import Model
-    from pipeline.models.tubes import TubeGrid
-    from pipeline.models.vit import Encoder
+    from pipeline.method.tubes import TubeGrid
+    from pipeline.method.vit import Encoder
 
     text = (CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8")
     model = Model.model_validate(yaml.safe_load(text))

@@ -9,17 +9,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pipeline.clips.loader import Batch
-from pipeline.clips.pixels import normalise
 from pipeline.configuration.schema import Clip, Run
-from pipeline.models import hugging_face
-from pipeline.models.sigma import SigmaModel
-from pipeline.training import engines, precision
-from pipeline.training.devices import fast_fp32
-from pipeline.training.interruption import StopRequest
+from pipeline.data.load.loader import Batch
+from pipeline.method.pixels import normalise
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime import precision
+from pipeline.runtime.devices import fast_fp32
+from pipeline.runtime.interruption import StopRequest
+from pipeline.runtime.optimisation import parameter_groups
+from pipeline.runtime.ranks import Ranks
+from pipeline.training import engines
 from pipeline.training.loop import learning_rates, take_step
-from pipeline.training.optimisation import parameter_groups
-from pipeline.training.ranks import Ranks
+from pipeline.weights import hugging_face
 
 
 class Contender(Protocol):

@@ -28,11 +28,11 @@ from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
+from pipeline.data.decode import transcode
+from pipeline.data.decode.timeline import Part
+from pipeline.data.decode.transcode import Segment
+from pipeline.data.records import ChunkManifest, Outcome
 from pipeline.errors import UserError
-from pipeline.records import ChunkManifest, Outcome
-from pipeline.videos import transcode
-from pipeline.videos.timeline import Part
-from pipeline.videos.transcode import Segment
 
 PROJECT = Path(__file__).resolve().parent.parent
 TO_REACH = 0.85  # of the bare command's throughput

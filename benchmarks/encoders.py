@@ -28,16 +28,18 @@ from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.schema.evaluation import ONE_VIEW
+from pipeline.data.decode import decode_stage
+from pipeline.data.fetch import download_stage
+from pipeline.data.manifest import manifest_stage
+from pipeline.data.shards import index_stage, shard_stage
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips, caches
 from pipeline.evaluation.rows import How
-from pipeline.models.sigma import SigmaModel
-from pipeline.models.vit import Encoder
-from pipeline.shards import index_stage, shard_stage
-from pipeline.shards.format import ClipEntry
-from pipeline.shards.index import DatasetIndex
-from pipeline.training.allocation import keep_freed_memory
-from pipeline.videos import decode_stage, download_stage, manifest_stage
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.vit import Encoder
+from pipeline.runtime.allocation import keep_freed_memory
 
 TO_REACH = 2.0  # times the cost of one encoder
 ALONE, SHARED = "each decodes", "views shared"

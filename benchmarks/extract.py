@@ -24,14 +24,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.measuring import machine, machine_lines, table, take_turns
-from pipeline.clips.pixels import normalise
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Clip, Params, Run
 from pipeline.evaluation.features import Pooled
 from pipeline.evaluation.rows import answers, inference
-from pipeline.models import hugging_face
-from pipeline.models.sigma import SigmaModel
-from pipeline.training.allocation import keep_freed_memory
+from pipeline.method.pixels import normalise
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.weights import hugging_face
 
 TO_REACH = 1.5  # times Hugging Face's clips per second
 SAME = 1e-5  # largest difference of a feature

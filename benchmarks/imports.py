@@ -27,10 +27,10 @@ HEAVY = (
     *("torchcodec", "matplotlib", "sympy", "fsspec", "yt_dlp", "snakemake", "dvc", "hydra"),
 )
 OTHERS = {
-    "command line": "pipeline.cli",
-    "models.hub": "pipeline.models.hub",
-    "embed": "pipeline.embedding.extraction",
-    "export": "pipeline.exporting.export",
+    "command line": "pipeline.cli.main",
+    "models.hub": "pipeline.weights.hub",
+    "embed": "pipeline.use.embedding.extraction",
+    "export": "pipeline.use.exporting.export",
 }
 MODULES = {name: stage.module for name, stage in STAGES.items()} | OTHERS
 

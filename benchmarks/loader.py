@@ -31,11 +31,11 @@ from torch import Tensor
 
 from benchmarks import material
 from benchmarks.measuring import Speed, answered, machine, machine_lines, table, take_turns
-from pipeline.clips import frames as decoders
-from pipeline.clips.loader import Batch, pretraining_batches
-from pipeline.clips.pixels import DEVIATION, MEAN, normalise
 from pipeline.configuration.schema import Clip, Mask, Params
-from pipeline.shards.format import ClipEntry
+from pipeline.data.load import frames as decoders
+from pipeline.data.load.loader import Batch, pretraining_batches
+from pipeline.data.shards.format import ClipEntry
+from pipeline.method.pixels import DEVIATION, MEAN, normalise
 
 ORIGINALS = "decord + PIL, original files"
 TO_REACH = {"h264": 4.0, "jpeg": 12.0, "raw": 40.0}  # times the first

@@ -11,14 +11,14 @@ import yaml
 
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Params, Shards
+from pipeline.data.decode import ffmpeg
+from pipeline.data.decode.transcode import Segment, transcode
+from pipeline.data.records import ClipRecord, Outcome
+from pipeline.data.shards import format, shard_stage
+from pipeline.data.shards.format import ClipEntry, ShardSummary
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256_file
-from pipeline.records import ClipRecord, Outcome
-from pipeline.shards import format, shard_stage
-from pipeline.shards.format import ClipEntry, ShardSummary
-from pipeline.shards.index import DatasetIndex
-from pipeline.videos import ffmpeg
-from pipeline.videos.transcode import Segment, transcode
+from pipeline.runtime.files import read_json, sha256_file
 
 SECONDS, RATE = 10, 30
 SIZES = ("640x360", "480x360", "1280x720", "340x256", "640x480", "1920x1080")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.provenance import hardware, packages
+from pipeline.runtime.provenance import hardware, packages
 
 
 @dataclass(frozen=True)

@@ -30,17 +30,17 @@ from benchmarks.peak_memory import MIB, PeakMemory
 from benchmarks.step_parts import PARTS, places
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.straightforward import Straightforward
-from pipeline.clips.loader import Batch
-from pipeline.clips.masks import draw
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Clip, DinoTarget, Params, Run
+from pipeline.data.load.loader import Batch
 from pipeline.errors import UserError
-from pipeline.models.sigma import SigmaModel
-from pipeline.models.teacher import frozen_target, prepared
-from pipeline.models.tubes import TubeGrid
-from pipeline.provenance import hardware
+from pipeline.method.masks import draw
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.frozen import frozen_target, prepared
+from pipeline.method.tubes import TubeGrid
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.runtime.provenance import hardware
 from pipeline.training import flops
-from pipeline.training.allocation import keep_freed_memory
 
 OBJECTIVES = {"mlp": "sigma_mlp", "dino": "sigma_dino", "pixel": "pixel"}
 # The authors' code, ViT-S, MLP target, 3,000 prototypes, 4 clips of 16 x 224 x 224, float32, on two

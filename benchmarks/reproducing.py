@@ -23,13 +23,13 @@ import yaml
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.cli.doctor import estimates
+from pipeline.cli.doctor.estimates import Footage
 from pipeline.configuration import composition
 from pipeline.configuration.reference import renewed
 from pipeline.configuration.schema import DinoTarget, Params, Run
-from pipeline.doctor import estimates
-from pipeline.doctor.estimates import Footage
-from pipeline.files import write_text
-from pipeline.models.classifier import Classifier
+from pipeline.runtime.files import write_text
+from pipeline.weights.classifier import Classifier
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reproducing.md"
 MARK = "<!-- From here on written by `python -m benchmarks.reproducing --write`. -->"

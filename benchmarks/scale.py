@@ -26,9 +26,9 @@ from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
+from pipeline.data.manifest import source_list as manifest
+from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
-from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.videos import manifest
 
 PROJECT = Path(__file__).resolve().parent.parent
 PER_CHUNK = 625  # clips: 384 chunks of Kinetics-400

@@ -7,10 +7,11 @@ from typing import Any
 from torch import nn
 
 from benchmarks.contenders import Ours
-from pipeline.models import projection, tubes, vit
-from pipeline.models.projection import MlpTarget
-from pipeline.models.teacher import FrozenTarget
-from pipeline.objectives import masked_video
+from pipeline.method import losses as masked_video
+from pipeline.method import tubes, vit
+from pipeline.method.targets import projection
+from pipeline.method.targets.frozen import FrozenTarget
+from pipeline.method.targets.projection import MlpTarget
 from pipeline.training import loop
 
 PARTS = (

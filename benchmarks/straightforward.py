@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.configuration.schema import Objective
-from pipeline.models.projection import MlpTarget
-from pipeline.models.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.projection import MlpTarget
 
 
 class Straightforward(nn.Module):

@@ -27,9 +27,9 @@ import torch
 
 from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
-from pipeline.clips import frames as decoders
-from pipeline.clips.loader import pretraining_batches
 from pipeline.configuration.schema import Mask
+from pipeline.data.load import frames as decoders
+from pipeline.data.load.loader import pretraining_batches
 
 CODECS = ("h264", "h264-torchcodec", "jpeg", "raw")
 MIB = 2**20

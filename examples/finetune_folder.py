@@ -6,7 +6,7 @@
 the videos is held out. They go through the stages of an experiment: what cannot be used is named,
 with its reason. The output folder gets
 
-    model.safetensors   the classifier; `pipeline.models.hub.load` opens it
+    model.safetensors   the classifier; `pipeline.weights.hub.load` opens it
     predictions.csv     each test clip: its class, the predicted one, that one's probability
     data/, downloads/   what the stages made; a second call goes on from there
 
@@ -37,18 +37,20 @@ from pipeline.configuration import composition
 from pipeline.configuration.known_weights import ENCODER_FORMAT
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Clip, Data, Finetune, Model, Params
+from pipeline.data.decode import decode_stage
+from pipeline.data.fetch import download_stage
+from pipeline.data.manifest import manifest_stage
+from pipeline.data.manifest.annotations import DATA_SETS
+from pipeline.data.shards import index_stage, shard_stage
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import finetune, views
 from pipeline.evaluation.finetune import Targets
 from pipeline.evaluation.rows import How
-from pipeline.files import atomic_path
-from pipeline.models import hub
-from pipeline.models.classifier import Classifier
-from pipeline.shards import index_stage, shard_stage
-from pipeline.shards.format import ClipEntry
-from pipeline.shards.index import DatasetIndex
-from pipeline.videos import decode_stage, download_stage, manifest_stage
-from pipeline.videos.annotations import DATA_SETS
+from pipeline.runtime.files import atomic_path
+from pipeline.weights import hub
+from pipeline.weights.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The command line: one command per stage, plus `compose`."""
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.planning.ending import Termination
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, Run
-from pipeline.models import hub
-from pipeline.models.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel
+from pipeline.weights import hub
 
 
 @pytest.fixture

@@ -48,7 +48,9 @@ def test_the_benchmark_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a table without a stage, and seconds of another process."""
-    monkeypatch.setattr("benchmarks.imports.MODULES", {"none": "json", "list": "pipeline.records"})
+    monkeypatch.setattr(
+        "benchmarks.imports.MODULES", {"none": "json", "list": "pipeline.data.records"}
+    )
     assert main(["--rounds", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["heavy"] == {"none": [], "list": []}

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.configuration import stages
-from pipeline.files import write_text
+from pipeline.runtime.files import write_text
 
 
 def mirrored(text: str) -> str:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipeline.configuration.schema import Clip, Model, Params, Run
 from pipeline.errors import UserError
-from pipeline.files import read_mapping
+from pipeline.runtime.files import read_mapping
 
 MODEL_FORMAT = "sigma-pipeline model 1"  # of this project's pretraining
 ENCODER_FORMAT = "sigma-pipeline encoder 1"  # what `exporting` writes

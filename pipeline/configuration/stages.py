@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pipeline.configuration import code
 from pipeline.configuration.schema import Params, Section
-from pipeline.files import write_text
+from pipeline.runtime.files import write_text
 
 PROJECT = code.PROJECT
 CODE = PROJECT / "workflow" / "code.yaml"
@@ -36,7 +36,7 @@ class Stage:
 # In the order of the chain. Modules are imported only when their stage runs: torch takes seconds.
 STAGES = {
     "manifest": Stage(
-        "pipeline.videos.manifest_stage",
+        "pipeline.data.manifest.manifest_stage",
         "check the list, split it into chunks",
         (
             "data.name",
@@ -47,25 +47,25 @@ STAGES = {
         ),
     ),
     "download": Stage(
-        "pipeline.videos.download_stage",
+        "pipeline.data.fetch.download_stage",
         "fetch or make the videos",
         ("data.name", "data.synthetic", "data.download"),
         ("chunk",),
     ),
     "decode": Stage(
-        "pipeline.videos.decode_stage",
+        "pipeline.data.decode.decode_stage",
         "check and transcode each video",
         ("data.name", "data.decode"),
         ("chunk",),
     ),
     "shard": Stage(
-        "pipeline.shards.shard_stage",
+        "pipeline.data.shards.shard_stage",
         "pack a chunk's clips into tar shards",
         ("data.name", "data.shards"),
         ("chunk",),
     ),
     "index": Stage(
-        "pipeline.shards.index_stage",
+        "pipeline.data.shards.index_stage",
         "list all shards, take the census",
         (
             "data.name",
@@ -116,7 +116,7 @@ STAGES = {
         ("run",),
     ),
     "report": Stage(
-        "pipeline.reporting.report_stage",
+        "pipeline.report.report_stage",
         "compare the runs: table and HTML page",
         (
             "name",

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from pipeline.evaluation.metrics import PLACES
 from pipeline.evaluation.recognition import Results
-from pipeline.files import atomic_path, write_text
-from pipeline.spreadsheets import cell
+from pipeline.runtime.files import atomic_path, write_text
+from pipeline.runtime.spreadsheets import cell
 
 HEADER = ["label", "probe", "id", "true", *(f"predicted_{n}" for n in range(1, PLACES + 1))]
 

@@ -25,8 +25,8 @@ from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.heads import Arrays, Inputs, Resumption
 from pipeline.evaluation.rows import How
 from pipeline.evaluation.task import Prediction, Task
-from pipeline.models.vit import Encoder
-from pipeline.training.devices import choose_device, fast_fp32
+from pipeline.method.vit import Encoder
+from pipeline.runtime.devices import choose_device, fast_fp32
 
 GIB = 2**30
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.clips import view_cache
-from pipeline.clips.frames import Decoder
-from pipeline.clips.loader import EvaluationBatch, OnFailure, evaluation_batches
-from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
 from pipeline.configuration.schema import Clip, Views
-from pipeline.shards.format import ClipEntry
+from pipeline.data.load import view_cache
+from pipeline.data.load.frames import Decoder
+from pipeline.data.load.loader import EvaluationBatch, OnFailure, evaluation_batches
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.format import ClipEntry
 
 GIB = 2**30
 
@@ -88,7 +88,7 @@ def caches(
         problem = f"decoded views would take {size / GIB:.1f} GiB"
         print(f"[{label}] {problem}: decoded again for each run (evaluation.views_gib)")
         return {}
-    code = stages.modules_sha256("pipeline.clips.loader")
+    code = stages.modules_sha256("pipeline.data.load.loader")
     found = {kind: ViewCache.of(root, clip, kind, code) for kind in clips}
     wanted = {cache.folder for cache in found.values()}
     view_cache.make_room(root, wanted, int(most_gib * GIB) - size)

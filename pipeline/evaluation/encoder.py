@@ -7,10 +7,10 @@ import copy
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
-from pipeline.models import hub
-from pipeline.models.positions import sinusoid_positions
-from pipeline.models.tubes import TubeGrid
-from pipeline.models.vit import Encoder
+from pipeline.method.positions import sinusoid_positions
+from pipeline.method.tubes import TubeGrid
+from pipeline.method.vit import Encoder
+from pipeline.weights import hub
 
 
 def check_clip(layout: RunLayout, clip: Clip) -> None:

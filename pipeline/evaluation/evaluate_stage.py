@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Evaluation, ImageSet, Params, Views
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import answers, features, images
 from pipeline.evaluation.clips import Clips, VideoClips, caches
@@ -22,15 +23,14 @@ from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition import Results, Subject, probe_all, probes
 from pipeline.evaluation.rows import How
 from pipeline.evaluation.weights import verified_sha256
-from pipeline.files import sha256_file, write_json
-from pipeline.models import hub
-from pipeline.models.vit import Encoder
-from pipeline.provenance import provenance
-from pipeline.shards.index import DatasetIndex
-from pipeline.training.allocation import keep_freed_memory
-from pipeline.training.interruption import GoOnLater, leave
+from pipeline.method.vit import Encoder
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.runtime.files import sha256_file, write_json
+from pipeline.runtime.interruption import GoOnLater, leave
+from pipeline.runtime.provenance import provenance
+from pipeline.weights import hub
 
-FEATURES_CODE = ("pipeline.evaluation.features", "pipeline.models.hub")  # what features depend on
+FEATURES_CODE = ("pipeline.evaluation.features", "pipeline.weights.hub")  # what features depend on
 
 
 def run(params: Params, run: str) -> None:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.rows import How
-from pipeline.files import atomic_path
-from pipeline.models.vit import Encoder
-from pipeline.provenance import provenance
+from pipeline.method.vit import Encoder
+from pipeline.runtime.files import atomic_path
+from pipeline.runtime.provenance import provenance
 
 
 @dataclass(frozen=True)

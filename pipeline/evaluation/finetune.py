@@ -26,20 +26,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.clips.order import steps_of
-from pipeline.clips.pixels import normalise
 from pipeline.configuration.schema import Clip, Finetune
+from pipeline.data.load.order import steps_of
+from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.evaluation.training_clips import TrainingBatch, batches, seeded
-from pipeline.files import sha256_file
-from pipeline.models import hub
-from pipeline.models.classifier import Classifier
-from pipeline.progress import Progress
-from pipeline.shards.format import ClipEntry
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.devices import choose_device, fast_fp32
-from pipeline.training.interruption import GoOnLater, StopRequest
-from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.method.pixels import normalise
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.devices import choose_device, fast_fp32
+from pipeline.runtime.files import sha256_file
+from pipeline.runtime.interruption import GoOnLater, StopRequest
+from pipeline.runtime.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.runtime.progress import Progress
+from pipeline.weights import hub
+from pipeline.weights.classifier import Classifier
 
 if TYPE_CHECKING:
     from timm.utils.model_ema import ModelEmaV3

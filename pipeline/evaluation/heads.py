@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.clips.order import batch as clips_of_step
-from pipeline.clips.order import steps_of
 from pipeline.configuration.schema import Training
+from pipeline.data.load.order import batch as clips_of_step
+from pipeline.data.load.order import steps_of
 from pipeline.evaluation.linear import held_out
 from pipeline.evaluation.metrics import Names, rank, top_k
 from pipeline.evaluation.task import Labelled, Prediction, Task, average, predicted
-from pipeline.progress import Progress
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.optimisation import scaled_rate, schedule
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.optimisation import scaled_rate, schedule
+from pipeline.runtime.progress import Progress
 
 SAVE_EVERY_S = 300.0
 SHOWN_EVERY_S = 20.0

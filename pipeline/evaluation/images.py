@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from pipeline.clips import crops
-from pipeline.clips.loader import EvaluationBatch
-from pipeline.clips.workers import in_order
 from pipeline.configuration.schema import Clip, ImageSet
+from pipeline.data.fetch import archive_formats
+from pipeline.data.fetch.archive_formats import Damaged
+from pipeline.data.load import crops
+from pipeline.data.load.loader import EvaluationBatch
+from pipeline.data.load.workers import in_order
 from pipeline.errors import UserError
-from pipeline.videos import archive_formats
-from pipeline.videos.archive_formats import Damaged
 
 Pixels = NDArray[np.uint8]
 

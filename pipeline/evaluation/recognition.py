@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration import stages
 from pipeline.configuration.schema import (
     AttentiveProbe,
@@ -32,6 +31,8 @@ from pipeline.configuration.schema import (
     Trainer,
     Views,
 )
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.format import ClipEntry
 from pipeline.evaluation import attentive, finetune, heads, knn, linear, task, views
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.features import SplitFeatures
@@ -39,9 +40,8 @@ from pipeline.evaluation.heads import Arrays, Inputs, Resumption
 from pipeline.evaluation.rows import How
 from pipeline.evaluation.scores import Score, Skipped, details, left_out, score, score_beside
 from pipeline.evaluation.task import Prediction, Task
-from pipeline.files import atomic_path
-from pipeline.models.vit import Encoder
-from pipeline.shards.format import ClipEntry
+from pipeline.method.vit import Encoder
+from pipeline.runtime.files import atomic_path
 
 Probe = Callable[[Task], Prediction]
 Labels = Mapping[str, Mapping[str, str]]  # by clip, then by column

@@ -26,13 +26,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.clips.pixels import normalise
 from pipeline.errors import UserError
 from pipeline.evaluation.clips import Clips, VideoClips
-from pipeline.files import atomic_path, reserve, write_text
-from pipeline.progress import Progress
-from pipeline.training.allocation import keep_freed_memory
-from pipeline.training.devices import fast_fp32
+from pipeline.method.pixels import normalise
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.runtime.devices import fast_fp32
+from pipeline.runtime.files import atomic_path, reserve, write_text
+from pipeline.runtime.progress import Progress
 
 Array = NDArray[Any]
 WRITTEN = 1 << 32  # in the checksum of a row that is there

@@ -21,13 +21,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.clips import crops, frames, order, sampling
-from pipeline.clips.loader import FrameSource
-from pipeline.clips.pixels import MEAN
-from pipeline.clips.workers import in_order
 from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugment
+from pipeline.data.load import crops, frames, order, sampling
+from pipeline.data.load.loader import FrameSource
+from pipeline.data.load.workers import in_order
+from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
-from pipeline.shards.format import ClipEntry
+from pipeline.method.pixels import MEAN
 
 Transform = Callable[[Image.Image], Image.Image]
 

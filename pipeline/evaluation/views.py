@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration.schema import Clip, Views
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.format import ClipEntry
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.finetune import Kind
 from pipeline.evaluation.rows import How
 from pipeline.evaluation.task import average
-from pipeline.models.classifier import Classifier
-from pipeline.shards.format import ClipEntry
+from pipeline.weights.classifier import Classifier
 
 
 def predict(

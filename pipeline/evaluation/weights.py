@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256_file
+from pipeline.runtime.files import read_json, sha256_file
 
 
 def verified_sha256(layout: RunLayout) -> str:

@@ -20,8 +20,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
-from pipeline.files import read_json
-from pipeline.videos import local_files
+from pipeline.data.manifest import local_files
+from pipeline.runtime.files import read_json
 
 MOST = 4  # settings, runs or chunks that a line names
 

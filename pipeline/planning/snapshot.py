@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.configuration import composition, layout, stages
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
-from pipeline.files import write_text
+from pipeline.runtime.files import write_text
 
 VARIABLE = "PIPELINE_PARAMS"  # in a job's environment: the file with its workflow's settings
 

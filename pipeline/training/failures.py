@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import UserError
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.ranks import Ranks, is_of_a_collective, lost
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.ranks import Ranks, is_of_a_collective, lost
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.clips.masks import masked_count
 from pipeline.configuration.schema import Objective
-from pipeline.models.projection import MlpTarget
-from pipeline.models.sigma import SigmaModel
-from pipeline.models.teacher import FrozenTarget
-from pipeline.models.vit import Block
+from pipeline.method.masks import masked_count
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.frozen import FrozenTarget
+from pipeline.method.targets.projection import MlpTarget
+from pipeline.method.vit import Block
 
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices that find the peak
 TRIALS = 5

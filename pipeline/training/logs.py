@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from pipeline.files import write_text
+from pipeline.runtime.files import write_text
 
 Item = TypeVar("Item")
 COLUMNS = ("step", "epoch", "loss", "lr")  # of the table where no step was logged

@@ -17,26 +17,27 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.clips.failures import FailedClips
-from pipeline.clips.loader import Batch, pretraining_batches
-from pipeline.clips.order import steps_of
-from pipeline.clips.pixels import normalise
 from pipeline.configuration.schema import Clip, Run, Trainer
+from pipeline.data.load.failures import FailedClips
+from pipeline.data.load.loader import Batch, pretraining_batches
+from pipeline.data.load.order import steps_of
+from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
-from pipeline.models.sigma import SigmaModel
-from pipeline.objectives.masked_video import Assignments, assign_parts, masked_video_loss
-from pipeline.shards.format import ClipEntry
-from pipeline.training import engines, flops, messages, precision
-from pipeline.training.allocation import keep_freed_memory
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.devices import fast_fp32
+from pipeline.method.losses import Assignments, assign_parts, masked_video_loss
+from pipeline.method.pixels import normalise
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime import precision
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.devices import fast_fp32
+from pipeline.runtime.interruption import GoOnLater, StopRequest
+from pipeline.runtime.optimisation import scaled_rate, schedule
+from pipeline.runtime.ranks import Ranks
+from pipeline.training import engines, flops, messages
 from pipeline.training.engines import Engine
-from pipeline.training.interruption import GoOnLater, StopRequest
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.messages import Taken
-from pipeline.training.optimisation import scaled_rate, schedule
 from pipeline.training.position import position, step_seed
-from pipeline.training.ranks import Ranks
 from pipeline.training.record import recording
 from pipeline.training.state import Session, TrainingState
 from pipeline.training.tracking import Tracked
@@ -56,7 +57,7 @@ def train(
 ) -> TrainingState:
     """Train `run` on `entries`, from its newest checkpoint or from the start, to its end.
 
-    `session` is what shall be remembered of this process (`pipeline.provenance`). All `ranks` call
+    `session` is what shall be remembered of this process (`runtime.provenance`). All `ranks` call
     this together; rank 0 alone reads and writes checkpoints and logs.
 
     Raises:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.clips.loader import Batch
 from pipeline.configuration.schema import Run
+from pipeline.data.load.loader import Batch
 from pipeline.errors import UserError
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.ranks import Ranks
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.ranks import Ranks
 from pipeline.training.state import Session, TrainingState
 
 SHOWN = 64  # clips in one error message

@@ -1,10 +1,9 @@
 """Where a run stands, in numbers that a checkpoint keeps to be checked against.
 
 Neither the order of clips nor random numbers need to be saved: both are pure functions of seed and
-step (`pipeline.clips.order`, `step_seed`), on any number of processes, and the learning rate is one
-of the step. But other versions of numpy or PyTorch may compute another
-function. So a checkpoint holds the values that come next, and a resumption compares them with its
-own.
+step (`pipeline.data.load.order`, `step_seed`), on any number of processes, and the learning rate is
+one of the step. But other versions of numpy or PyTorch may compute another function. So a
+checkpoint holds the values that come next, and a resumption compares them with its own.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import Any
 
 import torch
 
-from pipeline.clips import order
 from pipeline.configuration.schema import Trainer
+from pipeline.data.load import order
 
 Position = dict[str, Any]  # of JSON values
 

@@ -12,28 +12,28 @@ from typing import Any
 
 import torch
 
-from pipeline.clips.order import steps_of
 from pipeline.configuration import code
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Data, Params, Run
+from pipeline.data.load.order import steps_of
+from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
-from pipeline.files import read_json, remove_leftovers, sha256_file, write_json
-from pipeline.models import encoders, hub
-from pipeline.models.sigma import SigmaModel
-from pipeline.provenance import provenance
-from pipeline.shards.index import DatasetIndex, Pictures
-from pipeline.training import launch
-from pipeline.training.checkpoints import Checkpoints, is_sound, last_good_in
-from pipeline.training.devices import choose_device
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime import launch
+from pipeline.runtime.checkpoints import Checkpoints, is_sound, last_good_in
+from pipeline.runtime.claims import POLL_S, STALE_S, Claim
+from pipeline.runtime.devices import choose_device
+from pipeline.runtime.files import read_json, remove_leftovers, sha256_file, write_json
+from pipeline.runtime.interruption import GoOnLater, leave
+from pipeline.runtime.provenance import provenance
+from pipeline.runtime.ranks import LINGER, Ranks, joined
 from pipeline.training.failures import explained
-from pipeline.training.interruption import GoOnLater, leave
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
-from pipeline.training.ranks import LINGER, Ranks, joined
 from pipeline.training.sets import FINISHED, Made, fingerprint
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import Tracked
-from pipeline.videos.claims import POLL_S, STALE_S, Claim
+from pipeline.weights import encoders, hub
 
 # What may change between a run and its resumption: nothing that decides what is learned. (Other
 # `threads` add up in another order: the result is as good, but no longer equal bit for bit.)

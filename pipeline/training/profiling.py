@@ -10,7 +10,7 @@ import torch
 from torch import profiler
 
 from pipeline.configuration.schema import Profile
-from pipeline.files import atomic_path, write_text
+from pipeline.runtime.files import atomic_path, write_text
 
 ROWS = 40  # of the table
 

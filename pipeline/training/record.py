@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from pipeline.configuration.schema import Run, Tracking
-from pipeline.progress import Progress
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.progress import Progress
 from pipeline.training import flops
-from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.profiling import profiled
 from pipeline.training.state import TrainingState

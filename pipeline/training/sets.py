@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.files import read_json, write_json
+from pipeline.runtime.files import read_json, write_json
 
 ASIDE = "set-aside"
 DESCRIPTION = "set.json"

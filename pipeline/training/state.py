@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
-from pipeline.models.sigma import SigmaModel
-from pipeline.models.teacher import FrozenTarget
-from pipeline.training.checkpoints import Checkpoints
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.frozen import FrozenTarget
+from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.training.engines import Engine
 from pipeline.training.logs import MetricsLog
 from pipeline.training.position import Position, deviations

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reproducing
-from pipeline.doctor import estimates
-from pipeline.doctor.room import footage_of
-from pipeline.videos import decode_stage, download_stage, manifest_stage
+from pipeline.cli.doctor import estimates
+from pipeline.cli.doctor.room import footage_of
+from pipeline.data.decode import decode_stage
+from pipeline.data.fetch import download_stage
+from pipeline.data.manifest import manifest_stage
 
 
 def test_the_committed_page_is_what_is_computed() -> None:

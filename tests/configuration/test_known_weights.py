@@ -14,10 +14,10 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from pipeline.cli.doctor import training
 from pipeline.configuration import composition, known_weights
 from pipeline.configuration.known_weights import CLIP_KEY, ENCODER_FORMAT, MODEL_FORMAT
 from pipeline.configuration.schema import Params
-from pipeline.doctor import training
 from pipeline.errors import UserError
 
 CLIP = {"frames": 16, "size": 64, "stride": 3, "sampling": "dense", "scales": [1.0], "flip": False}

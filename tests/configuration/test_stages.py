@@ -64,9 +64,9 @@ def test_modules_without_effect_exist() -> None:
 
 def test_sources_are_those_of_the_stage_alone() -> None:
     """Catches a closure so wide that every edit reruns everything."""
-    beyond = [f for f in stages.sources("decode") if not f.startswith("pipeline/videos/")]
-    assert beyond == ["pipeline/records.py"]
-    assert "pipeline/objectives/sinkhorn.py" in stages.sources("pretrain")
+    beyond = [f for f in stages.sources("decode") if not f.startswith("pipeline/data/decode/")]
+    assert beyond == ["pipeline/data/records.py"]
+    assert "pipeline/method/sinkhorn.py" in stages.sources("pretrain")
     assert not any("/evaluation/" in file for file in stages.sources("pretrain"))
     assert not {f"pipeline/training/{n}.py" for n in ("messages", "launch", "checkpoints")} & set(
         stages.sources("pretrain")
@@ -84,8 +84,8 @@ def test_code_hash_changes_with_the_sources_alone(
     files = {
         "__init__.py": "",
         "videos/__init__.py": "",
-        "videos/decode_stage.py": "from pipeline.videos import near\n",
-        "videos/near.py": "def late():\n    import pipeline.videos.far\n",
+        "videos/decode_stage.py": "from pipeline.data.fetch import near\n",
+        "videos/near.py": "def late():\n    import pipeline.data.fetch.far\n",
         "videos/far.py": "x = 1\n",
         "videos/other.py": "x = 1\n",
         "errors.py": "x = 1\n",

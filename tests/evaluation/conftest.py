@@ -15,12 +15,14 @@ import yaml
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
-from pipeline.files import sha256_file, write_json
-from pipeline.models import hub
-from pipeline.models.sigma import SigmaModel
-from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.shards import index_stage, shard_stage
-from pipeline.videos import decode_stage, download_stage, ffmpeg, manifest_stage
+from pipeline.data.decode import decode_stage, ffmpeg
+from pipeline.data.fetch import download_stage
+from pipeline.data.manifest import manifest_stage
+from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
+from pipeline.data.shards import index_stage, shard_stage
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime.files import sha256_file, write_json
+from pipeline.weights import hub
 
 RUN = "random"
 EMBEDDED = {"train": 8, "val": 0, "test": 6}  # clips of the embedded data set

@@ -15,12 +15,12 @@ import pytest
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import restrict
+from pipeline.data.records import ChunkManifest
+from pipeline.data.shards import index_stage, shard_stage
 from pipeline.errors import UserError
 from pipeline.evaluation import evaluate_stage
-from pipeline.files import read_json, sha256_file, write_json
-from pipeline.records import ChunkManifest
-from pipeline.reporting.results import Details, Score, Skipped
-from pipeline.shards import index_stage, shard_stage
+from pipeline.report.results import Details, Score, Skipped
+from pipeline.runtime.files import read_json, sha256_file, write_json
 
 from .conftest import RUN, SIZES
 
@@ -83,7 +83,7 @@ def test_the_next_encoder_decodes_nothing(
     before = dict(np.load(files.features))
     files.features.unlink()
     shutil.rmtree(files.probing)
-    monkeypatch.setattr("pipeline.clips.stored.read", None)  # whoever decodes fails
+    monkeypatch.setattr("pipeline.data.load.stored.read", None)  # whoever decodes fails
     assert evaluate(params, files)["scores"] == first["scores"]
     after = np.load(files.features)
     for split in SIZES:
@@ -172,7 +172,7 @@ def test_features_of_other_code_are_computed_anew(
     assert "reusing" in out
     assert "linear: as answered before" in out
     assert "knn: as answered before" not in out
-    edit_source("pipeline/models/vit.py")
+    edit_source("pipeline/method/vit.py")
     evaluate(params, files)
     out = capsys.readouterr().out
     assert "reusing" not in out

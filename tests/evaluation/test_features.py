@@ -13,20 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.clips.loader import evaluation_batches
-from pipeline.clips.pixels import normalise
-from pipeline.clips.view_cache import ViewCache
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params, Views
+from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.rows import How
-from pipeline.models import hub
-from pipeline.models.vit import Encoder
-from pipeline.shards.format import ClipEntry
-from pipeline.shards.index import DatasetIndex
+from pipeline.method.pixels import normalise
+from pipeline.method.vit import Encoder
+from pipeline.weights import hub
 
 from .conftest import RUN, SIZES
 

@@ -12,24 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from pipeline.clips.loader import FrameSource, evaluation_batches
-from pipeline.clips.pixels import normalise
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import (
-    Augmentation,
-    Clip,
-    Finetune,
-    Params,
-    RandAugment,
-    Views,
-)
+from pipeline.configuration.schema import Augmentation, Clip, Finetune, Params, RandAugment, Views
+from pipeline.data.load.loader import FrameSource, evaluation_batches
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import finetune, training_clips, views
 from pipeline.evaluation.finetune import Kind, Targets
 from pipeline.evaluation.rows import How
-from pipeline.models import hub
-from pipeline.models.classifier import Classifier
-from pipeline.shards.format import ClipEntry
-from pipeline.shards.index import DatasetIndex
+from pipeline.method.pixels import normalise
+from pipeline.weights import hub
+from pipeline.weights.classifier import Classifier
 
 from .conftest import COLOURS, RUN
 

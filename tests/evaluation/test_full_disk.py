@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import cli
+from pipeline.cli import main as cli
 from pipeline.configuration.layout import DataLayout, ExperimentLayout, RunLayout
 from pipeline.configuration.schema import Params
-from pipeline.files import read_json
+from pipeline.runtime.files import read_json
 
 from .conftest import RUN
 

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import AttentiveProbe, Params, TrainedLinearProbe
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import attentive, heads, metrics, task
 from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.heads import Arrays, Inputs, LinearHead, Resumption
 from pipeline.evaluation.rows import How
 from pipeline.evaluation.task import Prediction, Task
-from pipeline.models import hub
-from pipeline.shards.index import DatasetIndex
+from pipeline.weights import hub
 
 from .conftest import RUN, SIZES
 from .problems import problem, shuffled

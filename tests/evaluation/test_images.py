@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.clips import crops
 from pipeline.configuration.schema import Clip, ImageSet
+from pipeline.data.load import crops
 from pipeline.errors import UserError
 from pipeline.evaluation import images
 from pipeline.evaluation.images import ImageClips, Pixels

@@ -17,11 +17,11 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Evaluation, ImageSet, Params, Views
 from pipeline.configuration.stages import restrict
+from pipeline.data.records import ChunkManifest
+from pipeline.data.shards import index_stage, shard_stage
 from pipeline.evaluation import attentive, evaluate_stage, finetune, knn, linear
-from pipeline.files import read_json
-from pipeline.records import ChunkManifest
-from pipeline.reporting.results import Score
-from pipeline.shards import index_stage, shard_stage
+from pipeline.report.results import Score
+from pipeline.runtime.files import read_json
 
 from .conftest import RUN, SIZES
 from .test_finetune import SETTINGS

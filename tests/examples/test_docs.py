@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import _parser
+from pipeline.cli.main import _parser
 from pipeline.configuration import composition
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

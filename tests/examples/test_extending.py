@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from pipeline.configuration import composition
-from pipeline.shards import index_stage, shard_stage
-from pipeline.videos import decode_stage, download_stage, ffmpeg, manifest_stage
+from pipeline.data.decode import decode_stage, ffmpeg
+from pipeline.data.fetch import download_stage
+from pipeline.data.manifest import manifest_stage
+from pipeline.data.shards import index_stage, shard_stage
 
 from ..workflow.workspace import Workspace, checkout
 

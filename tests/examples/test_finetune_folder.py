@@ -15,9 +15,9 @@ import torch
 import yaml
 
 from pipeline.configuration import composition
-from pipeline.models import hub
-from pipeline.models.sigma import SigmaModel
-from pipeline.videos import ffmpeg
+from pipeline.data.decode import ffmpeg
+from pipeline.method.sigma import SigmaModel
+from pipeline.weights import hub
 
 COLOURS = {"red": "0xc03030", "green": "0x30a040", "blue": "0x4040d0"}
 

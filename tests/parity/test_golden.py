@@ -22,14 +22,14 @@ from torch import Tensor
 
 from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective, PixelTarget
 from pipeline.evaluation.segmentation import metric as segmentation_metric
-from pipeline.models import hub
-from pipeline.models.classifier import Classifier
-from pipeline.models.sigma import SigmaModel
-from pipeline.models.teacher import FrozenTarget
-from pipeline.models.tubes import TubeGrid
-from pipeline.objectives import sinkhorn
-from pipeline.objectives.masked_video import masked_video_loss
-from pipeline.training.optimisation import parameter_groups, schedule
+from pipeline.method import sinkhorn
+from pipeline.method.losses import masked_video_loss
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.frozen import FrozenTarget
+from pipeline.method.tubes import TubeGrid
+from pipeline.runtime.optimisation import parameter_groups, schedule
+from pipeline.weights import hub
+from pipeline.weights.classifier import Classifier
 
 LOSS = 1e-5  # relative
 GRADIENT = 1e-4  # relative norm

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective, PixelTarget
 from pipeline.errors import UserError
-from pipeline.models import hugging_face
-from pipeline.models.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel
+from pipeline.weights import hugging_face
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face Transformers is missing")
 
@@ -103,7 +103,7 @@ def test_positions(count: int, half: int) -> None:
     """Sinusoid positions of any count and width are those of the reference implementation."""
     from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
-    from pipeline.models.positions import sinusoid_positions
+    from pipeline.method.positions import sinusoid_positions
 
     expected = get_sinusoid_encoding_table(count, 2 * half)[0]
     torch.testing.assert_close(sinusoid_positions(count, 2 * half), expected, rtol=0, atol=1e-6)

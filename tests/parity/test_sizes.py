@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, DinoTarget, Mask, MlpTarget, Model, Objective
-from pipeline.models.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel
 
 # name: width, depth, heads, decoder width, decoder heads
 SIZES = {

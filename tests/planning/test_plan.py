@@ -11,10 +11,10 @@ import pytest
 from pipeline.configuration import composition, stages
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.schema import Params
-from pipeline.files import write_json
+from pipeline.data.manifest import local_files
 from pipeline.planning import plan
 from pipeline.planning.plan import Job
-from pipeline.videos import local_files
+from pipeline.runtime.files import write_json
 
 TINY = ExperimentLayout("tiny")
 CHANGED = (
@@ -58,7 +58,7 @@ def test_every_kind_of_reason_is_told(params: Params) -> None:
     assert why(CHANGED.format("'abc'", "'def'")) == "code changed"
     assert why(CHANGED.format("<nothing exclusive>", "'def'")) == "code changed"
     assert why("Code has changed since last execution") == "code changed"
-    assert why("Updated input files: pipeline/cli.py, pipeline/x.py") == "code changed"
+    assert why("Updated input files: pipeline/cli/main.py, pipeline/x.py") == "code changed"
     assert why("Updated input files: list.csv") == "changed: list.csv"
     assert why("Forced execution") == "asked for"
     assert why("Set of input files has changed since last execution") == "other files go in"

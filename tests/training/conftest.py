@@ -13,9 +13,9 @@ import yaml
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
-from pipeline.records import ChunkManifest, ClipRecord, Outcome
-from pipeline.shards import index_stage, shard_stage
-from pipeline.videos import synthetic
+from pipeline.data import synthetic
+from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
+from pipeline.data.shards import index_stage, shard_stage
 
 OVERRIDES = ("experiment=tiny", "data.chunks=1", "data.synthetic.train=24")
 Compose = Callable[..., Params]

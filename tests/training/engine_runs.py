@@ -19,18 +19,19 @@ from typing import Any
 
 import torch
 
-from pipeline.clips.failures import Failed, FailedClips
-from pipeline.clips.loader import Batch, pretraining_batches
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.data.load.failures import Failed, FailedClips
+from pipeline.data.load.loader import Batch, pretraining_batches
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.shards.index import DatasetIndex
-from pipeline.training import engines, launch, loop, precision, pretrain_stage
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.devices import choose_device
-from pipeline.training.interruption import StopRequest
-from pipeline.training.ranks import Ranks, joined
+from pipeline.runtime import launch, precision
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.devices import choose_device
+from pipeline.runtime.interruption import StopRequest
+from pipeline.runtime.ranks import Ranks, joined
+from pipeline.training import engines, loop, pretrain_stage
 
 RUN = "sigma_mlp"
 STEP = 5  # whose checkpoint is resumed

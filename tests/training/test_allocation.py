@@ -11,7 +11,7 @@ import pytest
 
 PROGRAM = """
 import resource
-from pipeline.training.allocation import keep_freed_memory
+from pipeline.runtime.allocation import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.training import devices
+from pipeline.runtime import devices
 
 CPU = torch.device("cpu")
 SIZE = st.integers(1, 300)

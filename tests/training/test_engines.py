@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 
 from pipeline.configuration import composition
 from pipeline.configuration.layout import RunLayout
+from pipeline.runtime.ranks import Ranks
 from pipeline.training import pretrain_stage
-from pipeline.training.ranks import Ranks
 
 from .conftest import OVERRIDES
 from .engine_runs import RUN, STEP, named, step_without_some

@@ -12,13 +12,13 @@ import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.clips import masks
-from pipeline.clips.order import sample_key
 from pipeline.configuration import composition
 from pipeline.configuration.schema import DinoTarget
-from pipeline.models.sigma import SigmaModel
-from pipeline.models.teacher import FrozenTarget, PatchFeatures
-from pipeline.models.tubes import TubeGrid, split_mask
+from pipeline.data.load.order import sample_key
+from pipeline.method import masks
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.frozen import FrozenTarget, PatchFeatures
+from pipeline.method.tubes import TubeGrid, split_mask
 from pipeline.training import flops
 
 TEACHER = "test_vit.r160_in1k"

@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.commands import checkpoints as command
+from pipeline.cli.commands import checkpoints as command
 from pipeline.configuration import code
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.data.records import ChunkManifest
+from pipeline.data.shards import index_stage, shard_stage
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256_file, write_text
-from pipeline.records import ChunkManifest
-from pipeline.shards import index_stage, shard_stage
-from pipeline.training import checkpoints, pretrain_stage
-from pipeline.videos.claims import Claim
+from pipeline.runtime import checkpoints
+from pipeline.runtime.claims import Claim
+from pipeline.runtime.files import read_json, sha256_file, write_text
+from pipeline.training import pretrain_stage
 
 Compose = Callable[..., Params]
-LEARNS = "pipeline/objectives/masked_video.py"
+LEARNS = "pipeline/method/losses.py"
 
 
 def outcome(layout: RunLayout) -> dict[str, str]:
@@ -203,7 +204,7 @@ def test_the_command_lists_and_brings_back(
     compose: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a set that is listed without what differs, or that is lost on its way back."""
-    from pipeline import cli
+    from pipeline.cli import main as cli
 
     layout = RunLayout("tiny", "pixel")
     pretrain_stage.run(compose(), "pixel")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.training.interruption import GO_ON_LATER, SIGNALS, GoOnLater, StopRequest, leave
+from pipeline.runtime.interruption import GO_ON_LATER, SIGNALS, GoOnLater, StopRequest, leave
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -33,7 +33,7 @@ def test_a_signal_ends_the_stream_after_the_item_at_hand(number: signal.Signals)
 
 LEAVE = """
 import sys
-from pipeline.training.interruption import GoOnLater, leave
+from pipeline.runtime.interruption import GoOnLater, leave
 leave(GoOnLater(sys.argv[1], "after step 5, saved"), "pretrain x", is_first=sys.argv[2] == "first")
 """
 

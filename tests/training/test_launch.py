@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params, Trainer
 from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.training import launch
-from pipeline.training.interruption import GO_ON_LATER
-from pipeline.training.launch import Place, find_place
+from pipeline.runtime import launch
+from pipeline.runtime.files import read_json
+from pipeline.runtime.interruption import GO_ON_LATER
+from pipeline.runtime.launch import Place, find_place
 
 from .test_loop import TRAINER
 

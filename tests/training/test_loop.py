@@ -13,24 +13,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clips.loader import Batch, pretraining_batches
-from pipeline.clips.order import steps_of
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Optimiser, Params, Run, Trainer
-from pipeline.shards.index import DatasetIndex
-from pipeline.training import engines, precision
-from pipeline.training.checkpoints import Checkpoints
+from pipeline.data.load.loader import Batch, pretraining_batches
+from pipeline.data.load.order import steps_of
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.runtime import precision
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.interruption import StopRequest
+from pipeline.runtime.ranks import Ranks
+from pipeline.training import engines
 from pipeline.training.engines import Engine
-from pipeline.training.interruption import StopRequest
-from pipeline.training.loop import (
-    initial_model,
-    is_sound,
-    learning_rates,
-    take_step,
-)
+from pipeline.training.loop import initial_model, is_sound, learning_rates, take_step
 from pipeline.training.messages import Taken, not_finite
 from pipeline.training.position import step_seed
-from pipeline.training.ranks import Ranks
 
 Compose = Callable[..., Params]
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective
-from pipeline.models.classifier import Classifier
-from pipeline.models.sigma import SigmaModel
-from pipeline.training.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.weights.classifier import Classifier
 
 CLIP = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
 MODEL = Model(

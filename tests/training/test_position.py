@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.clips import order
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.data.load import order
 from pipeline.training import pretrain_stage
 from pipeline.training.position import deviations, position, step_seed
 

@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import DinoTarget, Params
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256_file
-from pipeline.models import hub
-from pipeline.models.teacher import tensors_digest
-from pipeline.shards.index import DatasetIndex
+from pipeline.method.targets.frozen import tensors_digest
+from pipeline.runtime.files import read_json, sha256_file
+from pipeline.runtime.interruption import GO_ON_LATER
 from pipeline.training import pretrain_stage
-from pipeline.training.interruption import GO_ON_LATER
 from pipeline.training.loop import initial_model
+from pipeline.weights import hub
 
 Compose = Callable[..., Params]
 LONG = ("trainer.epochs=60", "trainer.checkpoint_every=7", "trainer.log_every=3")  # 90 steps
@@ -141,10 +141,10 @@ def test_other_code_begins_anew(
     capsys.readouterr()
     pretrain_stage.run(params, "pixel")
     assert "going on after step" in capsys.readouterr().err
-    edit_source("pipeline/objectives/masked_video.py")
+    edit_source("pipeline/method/losses.py")
     pretrain_stage.run(params, "pixel")
     said = capsys.readouterr().err
-    assert "the meaning of pipeline/objectives/masked_video.py has changed" in said
+    assert "the meaning of pipeline/method/losses.py has changed" in said
     assert "going on after step" not in said
     again = read_json(layout.pretrained)
     assert again["code"] != first["code"]

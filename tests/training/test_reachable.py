@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.training.launch import Place, reachable
+from pipeline.runtime.launch import Place, reachable
 
 
 def place(node: str) -> Place:

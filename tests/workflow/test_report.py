@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
-from pipeline.timing import sessions
+from pipeline.runtime.timing import sessions
 
 from .workspace import Workspace
 

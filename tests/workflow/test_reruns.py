@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import material
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
-from pipeline.records import ChunkManifest
+from pipeline.data.records import ChunkManifest
 
 from .workspace import Workspace
 
@@ -53,10 +53,10 @@ def test_a_setting_reruns_what_reads_it(
     ("source", "edit", "rerun"),
     [
         ("pipeline/evaluation/knn.py", "X = 1", AFTER_TRAINING),
-        ("pipeline/objectives/sinkhorn.py", "X = 1", {**ALL_BUT_DATA}),
-        ("pipeline/reporting/templates/report.css", "/* */", {"report": 1}),
-        ("pipeline/progress.py", "X = 1", {}),  # decides no result
-        ("pipeline/records.py", "# a remark", {}),  # all stages consist of it
+        ("pipeline/method/sinkhorn.py", "X = 1", {**ALL_BUT_DATA}),
+        ("pipeline/report/templates/report.css", "/* */", {"report": 1}),
+        ("pipeline/runtime/progress.py", "X = 1", {}),  # decides no result
+        ("pipeline/data/records.py", "# a remark", {}),  # all stages consist of it
     ],
 )
 def test_a_source_file_reruns_its_stages(

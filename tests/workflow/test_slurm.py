@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.files import read_json
+from pipeline.runtime.files import read_json
 
 from .slurm import Slurm, missing, running
 from .submission import (
@@ -265,7 +265,7 @@ def training(workspace: Workspace) -> subprocess.Popen[bytes]:
 STEPS = """
 import sys, time
 from pathlib import Path
-from pipeline.training.interruption import GoOnLater, StopRequest, leave
+from pipeline.runtime.interruption import GoOnLater, StopRequest, leave
 
 counted = Path(sys.argv[1])
 with StopRequest() as stop:

@@ -172,7 +172,7 @@ def edit(workspace: Workspace, source: str, line: str) -> None:
         (("evaluation.knn.k=3",), None),
         (("data.decode.crf=30",), None),
         ((), "pipeline/evaluation/knn.py"),
-        ((), "pipeline/objectives/sinkhorn.py"),
+        ((), "pipeline/method/sinkhorn.py"),
     ],
     ids=str,
 )

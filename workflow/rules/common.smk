@@ -14,8 +14,8 @@ from pipeline import joblog
 from pipeline.configuration import known_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.planning import ending, plan, snapshot
-from pipeline.versions.unrecorded import refusal, unrecorded
-from pipeline.videos import local_files
+from pipeline.cli.versions.unrecorded import refusal, unrecorded
+from pipeline.data.fetch import local_files
 
 SOURCE = config.get("params", "params.yaml")  # read once, by the workflow; never by a job
 try:

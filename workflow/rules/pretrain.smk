@@ -29,7 +29,7 @@ rule pretrain:
         settings=lambda wildcards: stages.settings(PARAMS, "pretrain", wildcards.run),
         code=stages.code_sha256("pretrain"),
     # One command, whatever the resources: it starts `trainer.devices` processes of its own, and on
-    # several nodes it calls srun (pipeline/training/launch.py). `exec`: Slurm signals every process
+    # several nodes it calls srun (pipeline/runtime/launch.py). `exec`: Slurm signals every process
     # of a job, and a shell in between would die of what the training has to answer.
     shell:
         "exec python -m pipeline pretrain --params $PIPELINE_PARAMS --run {wildcards.run} --log {log}"

@@ -64,7 +64,7 @@ Column = Literal["ssv2", "gym99", "ucf_1000", "gym99_1000", "fx_s1", "ub_s1", "u
 
 
 class DrawnClips(Section):
-    """A small data set drawn for one task (`pipeline.videos.synthetic.tasks`)."""
+    """A small data set drawn for one task (`pipeline.data.synthetic.tasks`)."""
 
     kind: Literal["drawn"]
     # what is unlike the embedded data set (docs/severe.md)

@@ -55,7 +55,7 @@ class Clip(Section):
 
 
 class Synthetic(Section):
-    """The embedded data set: moving digits (`pipeline.videos.synthetic`, docs/synthetic.md)."""
+    """The embedded data set: moving digits (`pipeline.data.synthetic`, docs/synthetic.md)."""
 
     seed: int = Field(ge=0)  # same seed, same frames
     train: int = Field(ge=0)  # clips of the split
@@ -86,7 +86,7 @@ class Synthetic(Section):
 
 
 class YouTube(Section):
-    """How videos are asked of YouTube (`pipeline.videos.youtube`, docs/sources.md)."""
+    """How videos are asked of YouTube (`pipeline.data.fetch.youtube`, docs/sources.md)."""
 
     format: str  # yt-dlp's format selection; sound is not needed
     whole: bool  # fetch whole videos, not the part between `start` and `end` of each clip

@@ -6,13 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.configuration.schema.section import (
-    Name,
-    Positive,
-    PositiveInterval,
-    Section,
-    Share,
-)
+from pipeline.configuration.schema.section import Name, Positive, PositiveInterval, Section, Share
 
 Neighbours = Annotated[int, Field(gt=0)]
 

@@ -49,7 +49,7 @@ Target = Annotated[MlpTarget | PixelTarget | DinoTarget, Field(discriminator="ki
 
 
 class Motion(Section):
-    """How a mask follows motion (`pipeline.clips.masks`); read where `mask.kind` is `motion`."""
+    """How a mask follows motion (`pipeline.method.masks`); read where `mask.kind` is `motion`."""
 
     share: float = Field(ge=0, lt=1)  # of the visible tubes; the rest is spread evenly
     contrast: float = Field(gt=0)  # grey levels: slopes well below it are too flat to tell motion

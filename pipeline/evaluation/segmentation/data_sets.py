@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import EmbeddedMasks, MaskedData, Params
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.encoder import for_frames
 from pipeline.evaluation.segmentation import folders, scores
@@ -16,9 +17,8 @@ from pipeline.evaluation.segmentation.scores import ClipScore
 from pipeline.evaluation.segmentation.segmented import Segmented
 from pipeline.evaluation.segmentation.sources import EmbeddedSource, FolderSource, Lost, Source
 from pipeline.evaluation.segmentation.work import Outcome, Work, key_of
-from pipeline.files import sha256_file
-from pipeline.models import hub
-from pipeline.shards.index import DatasetIndex
+from pipeline.runtime.files import sha256_file
+from pipeline.weights import hub
 
 
 def segment_all(params: Params, layout: RunLayout, weights: str) -> Segmented:

@@ -24,7 +24,7 @@ from PIL import Image
 from pipeline.configuration.schema import MaskFolder
 from pipeline.errors import UserError
 from pipeline.evaluation.segmentation import frame_files
-from pipeline.files import read_json
+from pipeline.runtime.files import read_json
 
 Pixels = NDArray[np.uint8]
 # What Pillow raises; its UnidentifiedImageError is an OSError.

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.clips import crops
+from pipeline.data.load import crops
 from pipeline.evaluation.segmentation import metric
 from pipeline.evaluation.segmentation.clusters import Labels
 from pipeline.evaluation.segmentation.sources import VOID, MaskedClip
-from pipeline.files import atomic_path
+from pipeline.runtime.files import atomic_path
 
 Picture = NDArray[np.uint8]
 COLUMNS = 4  # frames of a strip, at most

@@ -13,8 +13,8 @@ from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.evaluation.segmentation.segmented import Segmented
 from pipeline.evaluation.weights import verified_sha256
-from pipeline.files import atomic_path, sha256_file, write_json
-from pipeline.provenance import provenance
+from pipeline.runtime.files import atomic_path, sha256_file, write_json
+from pipeline.runtime.provenance import provenance
 
 if TYPE_CHECKING:
     from pipeline.evaluation.segmentation.scores import Score

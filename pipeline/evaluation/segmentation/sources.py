@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pipeline.clips import crops, sampling, stored
-from pipeline.clips.frames import DecodeError
-from pipeline.clips.workers import in_order
 from pipeline.configuration.schema import Clip, Synthetic
+from pipeline.data import synthetic
+from pipeline.data.load import crops, sampling, stored
+from pipeline.data.load.frames import DecodeError
+from pipeline.data.load.workers import in_order
+from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.evaluation.segmentation.folders import UnreadableError, Video
 from pipeline.evaluation.segmentation.metric import BACKGROUND
-from pipeline.shards.format import ClipEntry
-from pipeline.videos import synthetic
 
 Pixels = NDArray[np.uint8]
 MIN_FRAMES = 2  # with masks, for a video to be one

@@ -23,15 +23,15 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from pipeline.clips.pixels import normalise
 from pipeline.configuration.schema import Clip, Segmentation
 from pipeline.evaluation.segmentation import pictures, scores
 from pipeline.evaluation.segmentation.scores import ClipScore
 from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, clips
-from pipeline.models.vit import Encoder
-from pipeline.progress import Progress
-from pipeline.training.devices import choose_device, fast_fp32
-from pipeline.videos.journal import Journal
+from pipeline.method.pixels import normalise
+from pipeline.method.vit import Encoder
+from pipeline.runtime.devices import choose_device, fast_fp32
+from pipeline.runtime.journal import Journal
+from pipeline.runtime.progress import Progress
 
 Tokens = NDArray[np.float32]
 Outcome = ClipScore | Lost

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Clip, DrawnSize, Synthetic
 from pipeline.configuration.stages import modules_sha256
-from pipeline.files import read_json, write_json
-from pipeline.records import ClipRecord, Outcome
-from pipeline.shards import format, writer
-from pipeline.shards.encode import Member
-from pipeline.shards.index import DatasetIndex
-from pipeline.videos.synthetic import tasks
+from pipeline.data.records import ClipRecord, Outcome
+from pipeline.data.shards import format, writer
+from pipeline.data.shards.encode import Member
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.data.synthetic import tasks
+from pipeline.runtime.files import read_json, write_json
 
 CODEC = "raw"  # the pixels as they are drawn; encoding would take ten times as long as drawing
 
@@ -39,7 +39,7 @@ def data_set(
         "settings": settings.model_dump(mode="json", exclude={"train", "val", "test"}),
         "view": asdict(view),
         "size": size.model_dump(mode="json"),
-        "code": modules_sha256("pipeline.videos.synthetic.tasks", __name__),
+        "code": modules_sha256("pipeline.data.synthetic.tasks", __name__),
     }
     key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     folder = DataLayout(data).derived / "severe" / key / variant

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.configuration.schema import SevereTask, StoredClips
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.shards.format import ClipEntry
-from pipeline.shards.index import DatasetIndex
 
 
 @dataclass(frozen=True)

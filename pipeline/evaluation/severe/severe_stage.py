@@ -15,8 +15,8 @@ from pipeline.configuration.schema import Params
 from pipeline.evaluation.severe import columns
 from pipeline.evaluation.severe.answered import Answered
 from pipeline.evaluation.weights import verified_sha256
-from pipeline.files import atomic_path, sha256_file, write_json
-from pipeline.provenance import provenance
+from pipeline.runtime.files import atomic_path, sha256_file, write_json
+from pipeline.runtime.provenance import provenance
 
 if TYPE_CHECKING:
     from pipeline.evaluation.severe.scores import Score

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import DrawnClips, FrozenHeads, Params, SevereTask, Views
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips
@@ -22,9 +23,8 @@ from pipeline.evaluation.severe.answered import Answered, Done
 from pipeline.evaluation.severe.frozen import Answers
 from pipeline.evaluation.severe.problem import Problem
 from pipeline.evaluation.severe.scores import Score, lines, score
-from pipeline.files import read_json, sha256_file, write_json
-from pipeline.models import hub
-from pipeline.shards.index import DatasetIndex
+from pipeline.runtime.files import read_json, sha256_file, write_json
+from pipeline.weights import hub
 
 
 def answer_all(params: Params, layout: RunLayout, weights: str) -> Answered:

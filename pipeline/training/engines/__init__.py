@@ -7,10 +7,10 @@ A module is imported only where it is chosen: DeepSpeed is an extra, and takes s
 from __future__ import annotations
 
 from pipeline.configuration.schema import Trainer
-from pipeline.models.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime.precision import Precision
+from pipeline.runtime.ranks import Ranks
 from pipeline.training.engines.engine import Engine
-from pipeline.training.precision import Precision
-from pipeline.training.ranks import Ranks
 
 __all__ = ["Engine", "build"]
 

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
+from pipeline.runtime.optimisation import adamw
 from pipeline.training.engines.engine import Engine, Tensors
-from pipeline.training.optimisation import adamw
 
 
 class DeepSpeedEngine(Engine):

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.configuration.schema import Trainer
-from pipeline.models.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel
+from pipeline.runtime.optimisation import adamw
+from pipeline.runtime.precision import Precision
+from pipeline.runtime.ranks import Ranks
 from pipeline.training.averages import Average
-from pipeline.training.optimisation import adamw
-from pipeline.training.precision import Precision
-from pipeline.training.ranks import Ranks
 
 Tensors = dict[str, Tensor]
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, for each parameter

@@ -14,12 +14,7 @@ from PIL import Image
 from pipeline.configuration.schema import MaskFolder
 from pipeline.errors import UserError
 from pipeline.evaluation.segmentation import folders, frame_files
-from pipeline.evaluation.segmentation.sources import (
-    FolderSource,
-    Lost,
-    MaskedClip,
-    scaled_masks,
-)
+from pipeline.evaluation.segmentation.sources import FolderSource, Lost, MaskedClip, scaled_masks
 
 SIZE = (24, 40)  # height, width
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]  # as DAVIS: colours are not numbers

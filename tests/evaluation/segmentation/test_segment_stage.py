@@ -13,13 +13,13 @@ from PIL import Image
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import MaskFolder, Params
 from pipeline.configuration.stages import restrict
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.encoder import for_frames
 from pipeline.evaluation.segmentation import scores, segment_stage, sources
-from pipeline.files import read_json, sha256_file, write_json
-from pipeline.models import hub
-from pipeline.shards.index import DatasetIndex
-from pipeline.training.interruption import GoOnLater
+from pipeline.runtime.files import read_json, sha256_file, write_json
+from pipeline.runtime.interruption import GoOnLater
+from pipeline.weights import hub
 
 from ..conftest import EMBEDDED, RUN
 from .test_folders import write_video

@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import (
 )
 
 from pipeline.evaluation.severe import columns, metrics
-from pipeline.reporting import paper
+from pipeline.report import paper
 
 
 @pytest.mark.parametrize("method", paper.SEVERE)

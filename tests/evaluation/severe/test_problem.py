@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.configuration.schema import SevereTask
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.severe import problem
-from pipeline.shards.format import ClipEntry
-from pipeline.shards.index import DatasetIndex
 
 
 def entry(clip: str, split: str, **labels: str) -> ClipEntry:

@@ -15,11 +15,11 @@ from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, DrawnClips, FinetunedEncoder, Params, Severe
 from pipeline.configuration.stages import restrict
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.severe import columns, drawn, frozen, severe_stage
-from pipeline.files import read_json, sha256_file
-from pipeline.shards.index import DatasetIndex
-from pipeline.training.interruption import GoOnLater
+from pipeline.runtime.files import read_json, sha256_file
+from pipeline.runtime.interruption import GoOnLater
 
 from ..conftest import EMBEDDED, RUN
 

@@ -1,0 +1,66 @@
+"""`python -m pipeline compose`: write params.yaml from Hydra groups."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+SUMMARY = "write params.yaml from Hydra groups"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("overrides", nargs="*", help="such as experiment=demo trainer.epochs=4")
+    parser.add_argument("-o", "--output", default="params.yaml", help="default: %(default)s")
+    parser.add_argument("--list", action="store_true", help="show the groups and their choices")
+    parser.add_argument(
+        "--reference", action="store_true", help="write docs/configuration.md from the schema"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compose, check and write; say which overrides change nothing."""
+    from pipeline.cli.versions.tools import is_locked
+    from pipeline.configuration import composition
+    from pipeline.runtime.files import write_text
+
+    if options.reference:
+        _write_reference()
+        return
+    if options.list:
+        for group, names in composition.choices().items():
+            print(f"{group}: {', '.join(names)}")
+        return
+    text = composition.compose(options.overrides)
+    composition.check_labels(text)
+    write_text(options.output, text)
+    if said := composition.left_out(text):
+        print(said)
+    for override, instead in composition.without_effect(options.overrides).items():
+        print(
+            f"warning: {override} changes no run of this experiment, whose runs set their own; "
+            f"for one run: {instead}",
+            file=sys.stderr,
+        )
+    print(f"wrote {options.output}; next: {_next(options.output)}")
+    if is_locked():
+        print(
+            "a workflow is at work here (or was killed): it keeps the settings that it began with"
+        )
+
+
+def _next(output: str) -> str:
+    """Return the command that makes what a file of settings asks for."""
+    is_usual = Path(output).resolve() == Path("params.yaml").resolve()
+    return "snakemake --cores all" + ("" if is_usual else f" --config params={shlex.quote(output)}")
+
+
+def _write_reference() -> None:
+    from pipeline.configuration import reference
+    from pipeline.runtime.files import write_text
+
+    text = reference.PAGE.read_text(encoding="utf-8")
+    write_text(reference.PAGE, reference.page(text))
+    print(f"wrote {reference.PAGE.name}")

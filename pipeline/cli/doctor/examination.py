@@ -1,0 +1,50 @@
+"""All areas that the doctor looks at, in the order of the stages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+
+from pipeline.cli.doctor.findings import Finding, missing
+from pipeline.configuration.schema import Params
+from pipeline.errors import UserError
+
+# Stage, module, function. Modules are imported one by one: what is broken there is a finding.
+AREAS = (
+    ("all stages", "workplace", "programs"),
+    ("all stages", "workplace", "slurm"),
+    ("all stages", "dvc_remote", "remote"),
+    ("all stages", "room", "disk"),
+    ("manifest", "sources", "listed"),
+    ("download", "sources", "fetching"),
+    ("decode", "videos", "transcoding"),
+    ("shard", "shards", "codecs"),
+    ("pretrain", "loading", "workers"),
+    ("pretrain", "shards", "decoders"),
+    ("pretrain", "accelerators", "devices"),
+    ("pretrain", "accelerators", "processes"),
+    ("pretrain", "training", "inputs"),
+    ("pretrain", "training", "packages"),
+    ("evaluate", "benchmarks", "evaluation"),
+    ("segment", "benchmarks", "segmentation"),
+    ("severe", "benchmarks", "severe"),
+    ("report", "benchmarks", "report"),
+)
+
+
+def examine(params: Params, hear: Callable[[str], None] | None = None) -> Iterator[Finding]:
+    """Yield every finding, stage by stage; `hear` is told which stage is being looked at.
+
+    Nothing that is broken here ends the examination: it is a finding itself.
+    """
+    for stage, module, function in AREAS:
+        if hear is not None:
+            hear(stage)
+        try:
+            area = importlib.import_module(f"pipeline.cli.doctor.{module}")
+            yield from getattr(area, function)(params)
+        except UserError as error:
+            yield missing(stage, function, error.problem, error.remedy, needed=True)
+        except Exception as error:  # noqa: BLE001 - a library that does not load, whatever it says
+            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            yield missing(stage, function, said, "make setup installs all packages", needed=True)

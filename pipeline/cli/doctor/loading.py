@@ -1,0 +1,101 @@
+"""What loader workers stand on: a short TMPDIR, shared memory, memory, file descriptors."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.configuration.schema import Clip, Params, Trainer
+from pipeline.data.load.workers import check_temporary_folder
+from pipeline.errors import UserError
+
+STAGE = "pretrain"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch hands batches over
+AHEAD = 2  # batches that torch's loader has each worker prepare in advance
+TRIAL = 2**26  # bytes that are really written
+PROCESS = 4 * 2**30  # bytes of one training process on a CPU, batches apart, generously
+FEW_FILES = 1024
+
+
+def workers(params: Params) -> Iterator[Finding]:
+    """Whether the loaders of the greediest run will have what they need on this machine."""
+    trainers = [run.trainer for run in params.runs.values()]
+    needed = any(trainer.workers for trainer in trainers)
+    yield _temporary_folder(needed=needed)
+    shared = max(shared_bytes(trainer, params.data.clip) for trainer in trainers)
+    yield _shared_memory(shared, needed=needed)
+    yield _memory(max(_main_bytes(trainer) for trainer in trainers) + shared)
+    yield _open_files()
+
+
+def shared_bytes(trainer: Trainer, clip: Clip) -> int:
+    """Return the shared memory that the workers of one node's processes fill with batches."""
+    part = trainer.batch_size // (trainer.nodes * trainer.devices)
+    batch = part * clip.frames * clip.size**2 * 3
+    return trainer.devices * trainer.workers * AHEAD * batch
+
+
+def _main_bytes(trainer: Trainer) -> int:
+    return trainer.devices * (PROCESS + max(1, trainer.workers) * trainer.cache_mib * 2**20)
+
+
+def _temporary_folder(*, needed: bool) -> Finding:
+    folder = tempfile.gettempdir()
+    try:
+        check_temporary_folder()
+    except UserError as error:
+        return missing(STAGE, "TMPDIR", error.problem, error.remedy, needed=needed)
+    return ok(STAGE, "TMPDIR", f"{folder}: short enough for the sockets of workers")
+
+
+def _shared_memory(wanted: int, *, needed: bool) -> Finding:
+    subject = "shared memory"
+    less = "set trainer.workers lower, or give more (containers: --shm-size)"
+    try:
+        with tempfile.TemporaryFile(dir=SHARED_MEMORY) as file:
+            file.write(bytes(TRIAL))
+            file.flush()
+        room = os.statvfs(SHARED_MEMORY)
+    except OSError as error:
+        said = f"{SHARED_MEMORY}: {error.strerror}"
+        return missing(STAGE, subject, said, less, needed=needed)
+    free = room.f_bavail * room.f_frsize
+    if free < wanted:
+        said = f"{gib(free)} free; batches of all workers take {gib(wanted)}"
+        return missing(STAGE, subject, said, less, needed=needed)
+    return ok(STAGE, subject, f"{gib(free)} free, {gib(wanted)} needed")
+
+
+def _memory(wanted: int) -> Finding:
+    total = psutil.virtual_memory().total
+    if total < wanted:
+        return warning(
+            STAGE,
+            "memory",
+            f"{gib(total)}; training may take up to {gib(wanted)}",
+            "set trainer.cache_mib, trainer.workers or trainer.batch_size lower",
+        )
+    return ok(STAGE, "memory", f"{gib(total)}, up to {gib(wanted)} needed")
+
+
+def _open_files() -> Finding:
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < FEW_FILES:
+        said = f"{limit:,} at once; each batch on its way takes some"
+        return warning(STAGE, "open files", said, f"ulimit -n {min(most, 65536)}")
+    said = "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit:,} at once"
+    return ok(STAGE, "open files", said)
+
+
+def gib(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 2**10:,.0f} KiB"

@@ -1,0 +1,65 @@
+"""Free disk against what the experiment is going to write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.cli.doctor import estimates
+from pipeline.cli.doctor.findings import Finding, missing, ok
+from pipeline.cli.doctor.loading import gib
+from pipeline.cli.doctor.sources import census
+from pipeline.configuration.layout import DataLayout, ExperimentLayout
+from pipeline.configuration.schema import Params
+
+STAGE = "all stages"
+
+
+def disk(params: Params) -> Iterator[Finding]:
+    """What is still to be made, on the disk of this folder."""
+    footage, is_fetched = footage_of(params)
+    data = DataLayout(params.data.name)
+    need = 0.0
+    parts = []
+    if footage.clips and not data.index.is_file():
+        room = estimates.room(footage, params.data, is_fetched=is_fetched)
+        need += room.total
+        parts.append(f"{footage.clips:,} clips {gib(room.total)}")
+    states = _states(params)
+    need += states
+    parts.append(f"checkpoints {gib(states)}")
+    free = shutil.disk_usage(Path.cwd()).free
+    found = f"{gib(free)} free; about {gib(need)} to be written ({', '.join(parts)})"
+    if free < need:
+        remedy = "make room, or link data/, downloads/ and results/ to a larger disk"
+        yield missing(STAGE, "disk", found, remedy, needed=True)
+    else:
+        yield ok(STAGE, "disk", found)
+
+
+def footage_of(params: Params) -> tuple[estimates.Footage, bool]:
+    """Return what the list holds, as far as it says, and whether it has to be fetched."""
+    synthetic, path = params.data.synthetic, Path(params.data.manifest or "")
+    if synthetic is not None:
+        clips = synthetic.train + synthetic.val + synthetic.test
+        seconds = synthetic.frames / synthetic.fps
+        pixels_per_s = synthetic.size**2 * synthetic.fps
+        bytes_per_s = pixels_per_s * estimates.BYTES_PER_PIXEL["h264"]
+        return estimates.Footage(clips, seconds, synthetic.fps, 1.0, bytes_per_s), True
+    if not path.is_file():
+        return estimates.Footage(0), False
+    found = census(path)
+    seconds = found.seconds / found.timed if found.timed else estimates.SECONDS
+    local = found.kinds.get("path", 0)
+    return estimates.Footage(found.rows, seconds), local < found.rows
+
+
+def _states(params: Params) -> int:
+    """Bytes of checkpoints of runs that are not done: those kept, and one being written."""
+    experiment = ExperimentLayout(params.name)
+    return sum(
+        (run.trainer.keep_checkpoints + 1) * estimates.checkpoint_bytes(run, params.data.clip)
+        for name, run in params.runs.items()
+        if run.trainer.epochs and not experiment.run(name).pretrained.is_file()
+    )

@@ -1,0 +1,84 @@
+"""Each codec of shards written and read back, by each library that decodes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from pipeline.cli.doctor.findings import Finding, missing, ok
+from pipeline.cli.doctor.videos import for_trial, tiny_clip
+from pipeline.cli.doctor.workplace import version_of
+from pipeline.configuration.schema import Decode, Params, Shards
+from pipeline.data.load import frames, stored
+from pipeline.data.records import Outcome
+from pipeline.data.shards.format import ClipEntry, clips_file
+from pipeline.data.shards.shard_stage import pack
+from pipeline.errors import UserError
+
+Codec = Literal["h264", "jpeg", "raw"]
+# Mean difference in grey levels from the frames that H.264 gives, above which a codec is broken.
+LIKE = {"h264": 0.0, "jpeg": 8.0, "raw": 0.0}
+
+
+def codecs(params: Params) -> Iterator[Finding]:
+    """Shards of one tiny clip, written by the stage's own code."""
+    stage = "shard"
+    for codec in get_args(Codec):
+        needed = params.data.shards.codec == codec
+        with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+            try:
+                entry = packed(Path(folder), params.data.decode, codec)
+                plain = packed(Path(folder), params.data.decode, "h264")
+                wanted = _frames(plain, "decord")
+                difference = np.abs(wanted.astype(float) - _frames(entry, "decord")).mean()
+            except (UserError, frames.DecodeError, OSError, RuntimeError) as error:
+                said = error.problem if isinstance(error, UserError) else str(error)
+                yield missing(stage, f"codec {codec}", said, "see decode above", needed=needed)
+                continue
+        if difference > LIKE[codec]:
+            said = f"gives other pixels than it was given ({difference:.1f} grey levels off)"
+            yield missing(stage, f"codec {codec}", said, "make setup", needed=needed)
+        else:
+            yield ok(stage, f"codec {codec}", f"written and read back, {entry.size:,} bytes")
+
+
+def decoders(params: Params) -> Iterator[Finding]:
+    """The libraries that decode h264 while training."""
+    stage, h264 = "pretrain", params.data.shards.codec == "h264"
+    wanted = {run.trainer.decoder for run in params.runs.values()} if h264 else set()
+    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+        entry = packed(Path(folder), params.data.decode, "h264")
+        for library in ("decord", "torchcodec"):
+            try:
+                shape = _frames(entry, library).shape
+            except (UserError, frames.DecodeError, ImportError, OSError) as error:
+                said = error.problem if isinstance(error, UserError) else str(error)
+                remedy = "the extra torchcodec, and the system's ffmpeg; decord does without"
+                yield missing(
+                    stage,
+                    library,
+                    said.splitlines()[0],
+                    remedy if library == "torchcodec" else "make setup",
+                    needed=library in wanted or (library == "decord" and "auto" in wanted),
+                )
+            else:
+                yield ok(stage, library, f"{version_of(library)}, decoded {shape[0]} frames")
+
+
+def packed(folder: Path, settings: Decode, codec: Codec) -> ClipEntry:
+    """Return the only clip of a shard that is made in `folder`."""
+    record, done = tiny_clip(folder, for_trial(settings))
+    if done.outcome is not Outcome.OK:
+        raise UserError(f"no clip to try it with: {done.reason}")
+    tars = folder / codec
+    pack([record], tars, 0, Shards(codec=codec, clips_per_shard=1), folder / "decoded.json")
+    tar = next(tars.glob("*.tar"))
+    return ClipEntry.parse(clips_file(tar).read_text(encoding="utf-8").splitlines()[0], tar)
+
+
+def _frames(entry: ClipEntry, library: frames.Decoder) -> frames.Frames:
+    return stored.read(entry, np.arange(entry.frames), None, library)

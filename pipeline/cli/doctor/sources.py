@@ -1,0 +1,195 @@
+"""The list of videos, and what it takes to fetch those that it names."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.cli.doctor.workplace import version_of
+from pipeline.configuration.schema import Params
+from pipeline.data.fetch.remote import EXTRAS
+from pipeline.data.manifest import addresses
+
+MOST_ROWS = 1_000_000  # that are looked at
+OLD_DAYS = 90  # yt-dlp has to follow YouTube, which changes every few weeks
+ARCHIVE = "!/"
+
+
+@dataclass
+class Census:
+    """What a list asks for: rows of each kind of source, schemes of addresses, seconds of clips."""
+
+    rows: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    schemes: set[str] = field(default_factory=set)
+    has_rar: bool = False
+    timed: int = 0  # rows with both start and end
+    seconds: float = 0.0  # of these
+    missing_files: int = 0
+    first_missing: str = ""
+
+
+def census(list_path: Path) -> Census:
+    """Count what is in a list, without complaining: that is the manifest stage's work."""
+    found = Census()
+    with list_path.open(encoding="utf-8-sig", newline="", errors="replace") as handle:
+        for row in csv.DictReader(handle):
+            if found.rows >= MOST_ROWS:
+                break
+            found.rows += 1
+            _count(row, found, list_path.parent)
+    return found
+
+
+def _count(row: dict[str, str], found: Census, folder: Path) -> None:
+    kind = next((k for k in ("path", "url", "youtube_id", "synthetic") if row.get(k)), "")
+    found.kinds[kind] = found.kinds.get(kind, 0) + 1
+    source = row.get(kind) or ""
+    found.has_rar |= ARCHIVE in source and ".rar" in source
+    if kind == "url":
+        found.schemes.add(addresses.scheme_of(source))
+    if kind == "path" and ARCHIVE not in source and not (folder / source).is_file():
+        found.missing_files += 1
+        found.first_missing = found.first_missing or source
+    try:
+        seconds = float(row["end"]) - float(row["start"] or 0)
+    except (KeyError, TypeError, ValueError):
+        return
+    found.timed += 1
+    found.seconds += seconds
+
+
+def listed(params: Params) -> Iterator[Finding]:
+    """The list itself."""
+    stage, data = "manifest", params.data
+    if data.manifest is None:
+        yield ok(stage, "list", "the embedded data set: nothing to fetch")
+        return
+    path = Path(data.manifest)
+    if not path.is_file():
+        remedy = "write it there, or give data.manifest another path (docs/sources.md)"
+        yield missing(stage, "list", f"{path} is not there", remedy, needed=True)
+        return
+    found = census(path)
+    kinds = ", ".join(f"{count:,} {kind or 'no source'}" for kind, count in found.kinds.items())
+    if not found.missing_files:
+        yield ok(stage, "list", f"{path}: {kinds}")
+    elif found.missing_files == found.rows:
+        remedy = f"paths are relative to the list's folder, {path.parent}"
+        said = f"{path}: none of {found.rows:,} files is there"
+        yield missing(stage, "list", said, remedy, needed=True)
+    else:
+        yield warning(
+            stage,
+            "list",
+            f"{path}: {kinds}; {found.missing_files:,} files are not there, such as "
+            f"{found.first_missing}",
+            "they will be recorded as missing; paths are relative to the list's folder",
+        )
+
+
+def fetching(params: Params) -> Iterator[Finding]:
+    """Packages and programs for the kinds of sources; needed where the list has such rows."""
+    path = Path(params.data.manifest or "")
+    found = census(path) if params.data.manifest and path.is_file() else Census()
+    yield from _stores(found)
+    yield _rar(found)
+    yield from _youtube(params, found)
+
+
+def _stores(found: Census) -> Iterator[Finding]:
+    import fsspec
+
+    for scheme in sorted({"s3", "gs"} | (found.schemes - set(addresses.WEB))):
+        try:
+            fsspec.get_filesystem_class(scheme)
+        except (ImportError, ValueError) as error:
+            extra = EXTRAS.get(scheme)
+            remedy = f"pip install 'sigma-pipeline[{extra}]'" if extra else f"install it: {error}"
+            needed = scheme in found.schemes
+            yield missing("download", f"{scheme}://", "no package", remedy, needed=needed)
+        else:
+            yield ok("download", f"{scheme}://", "fsspec can read it")
+
+
+def _rar(found: Census) -> Finding:
+    program = shutil.which("unrar") or shutil.which("bsdtar")
+    if program:
+        return ok("download", "rar archives", Path(program).name)
+    return missing(
+        "download",
+        "rar archives",
+        "neither unrar nor bsdtar",
+        "for UCF101 and HMDB51: install libarchive-tools (Debian, Ubuntu), libarchive (conda)",
+        needed=found.has_rar,
+    )
+
+
+def _youtube(params: Params, found: Census) -> Iterator[Finding]:
+    stage, needed = "download", bool(found.kinds.get("youtube_id"))
+    version = version_of("yt-dlp")
+    if not version:
+        yield missing(stage, "yt-dlp", "not installed", "make setup", needed=needed)
+        return
+    age = _days_old(version)
+    if age is not None and age > OLD_DAYS:
+        yield warning(
+            stage, "yt-dlp", f"{version}, {age} days old", "pip install -U yt-dlp: it must be new"
+        )
+    else:
+        yield ok(stage, "yt-dlp", version)
+    yield _javascript(params.data.download.youtube.runtimes, needed=needed)
+    if version_of("yt-dlp-ejs"):
+        yield ok(stage, "yt-dlp-ejs", version_of("yt-dlp-ejs"))
+    else:
+        yield missing(
+            stage,
+            "yt-dlp-ejs",
+            "not installed: most of YouTube's formats will be missing",
+            "pip install 'yt-dlp[default]', which brings the version that fits",
+            needed=needed,
+        )
+    cookies = params.data.download.youtube.cookies
+    if cookies and not Path(cookies).is_file():
+        remedy = "export one in Netscape's format, or set data.download.youtube.cookies to null"
+        yield missing(stage, "cookies", f"{cookies} is not there", remedy, needed=needed)
+
+
+def _javascript(allowed: Collection[str], *, needed: bool) -> Finding:
+    """What yt-dlp itself finds when it looks for a runtime, and whether it is new enough for it."""
+    import yt_dlp  # noqa: F401 - fills the table of runtimes
+    from yt_dlp.globals import supported_js_runtimes
+
+    subject = "JavaScript for yt-dlp"
+    supported = {name: kind for name, kind in supported_js_runtimes.value.items() if kind}
+    known = {name: kind for name, kind in supported.items() if name in allowed}
+    found = {name: kind().info for name, kind in known.items()}
+    usable = [f"{info.name} {info.version}" for info in found.values() if info and info.supported]
+    if usable:
+        return ok("download", subject, ", ".join(usable))
+    old = [f"{info.name} {info.version} (too old)" for info in found.values() if info]
+    least = ", ".join(
+        f"{name} {'.'.join(map(str, kind.MIN_SUPPORTED_VERSION))}" for name, kind in known.items()
+    )
+    return missing(
+        "download",
+        subject,
+        ", ".join(old) or "none",
+        f"for YouTube, install at least {least} (data.download.youtube.runtimes)",
+        needed=needed,
+    )
+
+
+def _days_old(version: str) -> int | None:
+    """yt-dlp's versions are dates."""
+    try:
+        year, month, day = (int(part) for part in version.split(".")[:3])
+        released = datetime.date(year, month, day)
+    except ValueError:
+        return None
+    return (datetime.datetime.now(tz=datetime.UTC).date() - released).days

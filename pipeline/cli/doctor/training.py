@@ -1,0 +1,105 @@
+"""Files and packages that a run's own settings ask for: weights, teachers, engines, trackers."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.cli.doctor.workplace import version_of
+from pipeline.configuration import known_weights
+from pipeline.configuration.schema import DinoTarget, Params, Run
+from pipeline.errors import UserError
+
+STAGE = "pretrain"
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
+
+
+def inputs(params: Params) -> Iterator[Finding]:
+    """Weights that runs begin with or have as targets."""
+    for name, run in params.runs.items():
+        if run.weights is not None:
+            yield _file(f"weights of {name}", run.weights, f"runs.{name}.weights")
+            yield from _geometry(params, name)
+        if isinstance(run.objective.target, DinoTarget) and run.trainer.epochs:
+            yield _teacher(name, run.objective.target)
+
+
+def packages(params: Params) -> Iterator[Finding]:
+    """Engines, trackers, a compiler."""
+    runs = list(params.runs.values())
+    yield _package("deepspeed", "deepspeed", "deepspeed", any(_uses_deepspeed(r) for r in runs))
+    for tracker, package in TRACKERS.items():
+        wanted = any(getattr(run.trainer.tracking, tracker) for run in runs)
+        yield _package(tracker, package, "tracking", wanted)
+    if any(run.trainer.compile for run in runs):
+        yield _compiler()
+
+
+def _uses_deepspeed(run: Run) -> bool:
+    return run.trainer.engine == "deepspeed" and run.trainer.epochs > 0
+
+
+def _file(subject: str, path: str, key: str) -> Finding:
+    if Path(path).exists():
+        return ok(STAGE, subject, path)
+    return missing(STAGE, subject, f"{path} is not there", f"see {key}", needed=True)
+
+
+def _geometry(params: Params, name: str) -> Iterator[Finding]:
+    """What the weights know of their encoder and clips, and whether they are given just these."""
+    run, subject = params.runs[name], f"geometry of {name}"
+    try:
+        known_weights.check(params.model_copy(update={"runs": {name: run}}))
+        known = known_weights.known(Path(run.weights or ""))
+    except UserError as error:
+        yield missing(STAGE, subject, error.problem, error.remedy, needed=True)
+        return
+    other = known_weights.differences(known, params.data.clip, "not compared") if known else []
+    if other:
+        said, remedy = "; ".join(other), f"runs.{name}.allow_other_clip says that it is meant"
+        yield warning(STAGE, subject, f"other clips than the weights': {said}", remedy)
+    elif known is not None:
+        said = ", ".join(f"{key} {value}" for key, value in known.seen.items())
+        yield ok(STAGE, subject, f"as the weights say: {said}")
+    elif Path(run.weights or "").exists():
+        remedy = f"see that data.clip and runs.{name}.model are what they were trained on"
+        yield warning(STAGE, subject, "the weights do not say what they were trained on", remedy)
+
+
+def _teacher(run: str, target: DinoTarget) -> Finding:
+    subject, key = f"teacher of {run}", f"runs.{run}.objective.target.weights"
+    if target.weights is not None:
+        return _file(subject, target.weights, key)
+    return warning(
+        STAGE,
+        subject,
+        f"timm fetches {target.model} from its hub when the run starts",
+        f"on a machine without network, fetch it before and give {key}",
+    )
+
+
+def _package(module: str, package: str, extra: str, needed: bool) -> Finding:
+    """Import it where it is needed; deepspeed takes seconds, so else see if it is installed."""
+    version = version_of(package)
+    remedy = f"pip install 'sigma-pipeline[{extra}]'"
+    if not version:
+        return missing(STAGE, module, "not installed", remedy, needed=needed)
+    if needed:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001 - whatever a foreign package raises
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return missing(STAGE, module, f"{version}: {first}", remedy, needed=True)
+    return ok(STAGE, module, version)
+
+
+def _compiler() -> Finding:
+    subject = "trainer.compile"
+    found = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
+    if found:
+        return ok(STAGE, subject, f"{found} is there, which torch.compile needs")
+    remedy = "install g++, or set trainer.compile to false"
+    return missing(STAGE, subject, "no C++ compiler for torch.compile", remedy, needed=True)

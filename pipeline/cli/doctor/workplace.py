@@ -1,0 +1,94 @@
+"""What every stage stands on: Python, git, Snakemake, DVC; Slurm where there is one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.configuration.schema import Params
+
+STAGE = "all stages"
+PATIENCE_S = 20.0
+
+
+def programs(_params: Params) -> Iterator[Finding]:
+    """Python, git and the two programs that run the stages."""
+    yield ok(STAGE, "Python", platform.python_version())
+    for package in ("snakemake", "dvc", "hydra-core"):
+        version = version_of(package)
+        if version:
+            yield ok(STAGE, package, version)
+        else:
+            yield missing(STAGE, package, "not installed", "make setup", needed=True)
+    git = said(["git", "--version"])
+    if git is None:
+        yield missing(
+            STAGE, "git", "not found", "install git: DVC and provenance need it", needed=True
+        )
+    elif said(["git", "rev-parse", "--is-inside-work-tree"]) is None:
+        yield warning(
+            STAGE,
+            "git",
+            f"{git.removeprefix('git version ')}, but this folder is no repository",
+            "work in a clone: without git DVC does not start, and results do not say of which code",
+        )
+    else:
+        yield ok(STAGE, "git", git.removeprefix("git version "))
+
+
+def slurm(_params: Params) -> Iterator[Finding]:
+    """Slurm's commands, its controller and accounting, Snakemake's plugin. All optional."""
+    lacking = [name for name in ("sbatch", "squeue", "scancel", "srun") if not shutil.which(name)]
+    if len(lacking) == 4:
+        yield missing(STAGE, "Slurm", "not on this machine", "only needed to run on a cluster")
+        return
+    if lacking:
+        yield missing(STAGE, "Slurm", f"no {', '.join(lacking)}", "install Slurm's client commands")
+        return
+    version = (said(["sbatch", "--version"]) or "of unknown version").removeprefix("slurm-wlm ")
+    partitions = said(["sinfo", "--noheader", "--format=%P"])
+    if partitions is None:
+        yield warning(
+            STAGE,
+            "Slurm",
+            f"{version}, but its controller does not answer",
+            "look at `sinfo`; on a cluster, try from a login node",
+        )
+        return
+    yield ok(STAGE, "Slurm", f"{version}, partitions {', '.join(partitions.split())}")
+    if said(["sacct", "--noheader", "--allocations"]) is None:
+        yield warning(
+            STAGE,
+            "Slurm's accounting",
+            "sacct fails",
+            "add `slurm-status-command: squeue` to the profile (docs/clusters.md)",
+        )
+    plugin = "snakemake-executor-plugin-slurm"
+    if version_of(plugin):
+        yield ok(STAGE, "Snakemake for Slurm", version_of(plugin))
+    else:
+        remedy = "pip install 'sigma-pipeline[slurm]'"
+        yield missing(STAGE, "Snakemake for Slurm", f"no {plugin}", remedy)
+
+
+def version_of(package: str) -> str:
+    """Return the installed version of a package; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def said(command: Sequence[str]) -> str | None:
+    """Return what a program prints; None where it is not there, fails or does not end."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

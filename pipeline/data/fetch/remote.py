@@ -1,0 +1,203 @@
+"""Files at addresses of the stores that fsspec reads: `s3://`, `gs://`, `sftp://`, `hf://`, ..."""
+
+from __future__ import annotations
+
+import functools
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+from pipeline.configuration.schema import Download
+from pipeline.data.fetch.download import Fetched, described, failed, present
+from pipeline.data.fetch.parallel import as_they_end
+from pipeline.data.fetch.partial import Partial
+from pipeline.data.fetch.request import Allowance, Request, TooLarge
+from pipeline.data.fetch.watch import Watch, watched
+from pipeline.data.fetch.web import FIRST_WAIT_S
+from pipeline.data.manifest.addresses import scheme_of
+from pipeline.data.records import Outcome
+from pipeline.errors import UserError
+from pipeline.runtime.claims import Claim
+from pipeline.runtime.files import disk_full
+
+BLOCK = 2**20
+SLOWEST = 2**16  # bytes a second; a block that comes more slowly counts as no answer
+READ_AHEAD = 6 * 2**20  # bytes that fsspec may fetch before it gives us a block
+START_S = 10.0  # that a store's client may take by itself, as it starts on a busy machine
+EXTRAS = {"s3": "cloud", "s3a": "cloud", "gs": "cloud", "gcs": "cloud"}  # of this project
+
+
+def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple[Request, Fetched]]:
+    """Yield each request with what became of it, as they end.
+
+    Raises:
+        UserError: the package for a scheme that is an extra of this project is not installed, or
+            the disk is full.
+    """
+    yield from as_they_end(
+        functools.partial(_fetch, settings=settings), requests, settings.connections
+    )
+
+
+def _fetch(request: Request, settings: Download) -> Fetched:
+    """Fetch the file, unless another job does; then wait for that one."""
+    try:
+        store = _store(scheme_of(request.url))
+        if isinstance(store, Fetched):
+            return store
+        claim = Claim(request.target)
+        claim.wait()
+        try:
+            return present(
+                request.target, request.sha256s, request.inspect, request.cut_short
+            ) or _try(request, settings, store)
+        finally:
+            claim.release()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+        return failed(error)
+
+
+def _store(scheme: str) -> Any | Fetched:
+    """Return fsspec's class for a scheme; it follows no `::` to another, as `url_to_fs` would."""
+    from fsspec import get_filesystem_class
+
+    try:
+        return get_filesystem_class(scheme)
+    except ImportError as error:
+        problem = f"the package that reads {scheme}:// addresses is not installed"
+        if extra := EXTRAS.get(scheme):
+            remedy = f"pip install 'sigma-pipeline[{extra}]'"
+            raise UserError(problem, place=f"{scheme}://", remedy=remedy) from None
+        return Fetched(Outcome.FAILED, f"{problem}: {error}"[:200])
+
+
+def _try(request: Request, settings: Download, store: Any) -> Fetched:
+    """Try until the file is there, the retries are used up, or there is no hope."""
+    for attempt in range(1, settings.retries + 2):
+        fetched = _attempt(request, settings, store)
+        if fetched.outcome is not Outcome.UNREACHABLE or attempt > settings.retries:
+            return fetched
+        # What is open to the store may be what is broken.
+        store.clear_instance_cache()
+        time.sleep(FIRST_WAIT_S * 2.0 ** (attempt - 1))
+    raise AssertionError("unreachable")
+
+
+def _attempt(request: Request, settings: Download, store: Any) -> Fetched:
+    """Fetch the file, or the rest of it, once."""
+    # A name of its own: a call that was given up may still be writing.
+    part = Partial(request.url, request.target, uuid.uuid4().hex[:12])
+    transfer = _Transfer(request, settings, store, part)
+    try:
+        watched(transfer.run, settings.timeout_s + START_S)
+    except FileNotFoundError:
+        return Fetched(Outcome.MISSING, "the store has no such file")
+    except PermissionError as error:
+        return Fetched(Outcome.FORBIDDEN, described(error, "the store refuses: "))
+    except TooLarge as error:
+        part.discard()
+        return Fetched(Outcome.FAILED, str(error))
+    except TimeoutError:
+        reason = f"the store cannot be read: no answer within {settings.timeout_s:g} s"
+        return Fetched(Outcome.UNREACHABLE, reason)
+    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
+        if full := disk_full(error, request.target.parent):
+            raise full from None
+        return Fetched(_outcome(error), described(error, "the store cannot be read: "))
+    if transfer.problem:
+        return transfer.problem
+    known = transfer.length_known or bool(request.sha256s)
+    return part.finish(request.inspect, length_known=known)
+
+
+def _outcome(error: Exception) -> Outcome:
+    said = repr(error)
+    if "redentials" in said or said.startswith("error_perm('530"):  # FTP: not logged in
+        return Outcome.FORBIDDEN
+    if said.startswith("error_perm('550"):
+        return Outcome.MISSING
+    return Outcome.UNREACHABLE
+
+
+class _Transfer:
+    """One attempt: all that a store's own code does."""
+
+    def __init__(self, request: Request, settings: Download, store: Any, part: Partial) -> None:
+        self.request, self.settings, self.store, self.part = request, settings, store, part
+        self.allowance = request.allowance or Allowance(settings.max_bytes)
+        self.problem: Fetched | None = None  # why the part is not the file
+        self.length_known = False
+
+    def run(self, watch: Watch) -> None:
+        """Make the part whole, or say what the problem is; `watch` limits each step."""
+        system = self._system()
+        if system is None:
+            return
+        path = system._strip_protocol(self.request.url)
+        info = system.info(path)
+        if info["type"] != "file":
+            self.problem = Fetched(Outcome.NOT_A_VIDEO, "a folder, not a video")
+            return
+        size, version = info.get("size"), {"ukey": str(system.ukey(path))}
+        self.length_known = size is not None
+        self.allowance.check(self.request.target, size or 0)
+        watch.next(self.settings.timeout_s + START_S)
+        done, begun = self.part.begun()
+        with system.open(path, "rb") as source:
+            if done and begun == version:
+                source.seek(done)
+                handle = self.part.resume()
+            else:
+                done, handle = 0, self.part.restart(version)
+            with handle:
+                copied = _copy(source, _Limited(handle, self, watch, done))
+        done += copied
+        if size is not None and done != size:
+            if done > size:
+                self.part.discard()
+            reason = f"the store promised {size:,} bytes and sent {done:,}"
+            self.problem = Fetched(Outcome.UNREACHABLE, reason)
+
+    def _system(self) -> Any:
+        scheme = scheme_of(self.request.url)
+        try:
+            said = self.store._get_kwargs_from_urls(self.request.url)
+            given = self.settings.storage.get(scheme, {})
+            return self.store(**_limits(scheme, self.settings.timeout_s) | said | given)
+        except (ValueError, TypeError) as error:
+            text = described(error, f"{scheme}:// addresses cannot be read: ")
+            self.problem = Fetched(Outcome.FAILED, f"{text} (see data.download.storage.{scheme})")
+            return None
+
+
+def _limits(scheme: str, seconds: float) -> dict[str, Any]:
+    """Return the options by which a store's own client gives up a silent server."""
+    if scheme == "ftp":
+        return {"timeout": seconds}
+    if scheme in ("sftp", "ssh"):
+        return {"timeout": seconds, "banner_timeout": seconds, "auth_timeout": seconds}
+    return {}
+
+
+class _Limited:
+    """Writes to a part what may still come."""
+
+    def __init__(self, handle: IO[bytes], transfer: _Transfer, watch: Watch, size: int) -> None:
+        self.handle, self.transfer, self.watch, self.size = handle, transfer, watch, size
+        self.block_s = transfer.settings.timeout_s + READ_AHEAD / SLOWEST
+
+    def write(self, block: bytes) -> int:
+        self.watch.next(self.block_s)
+        self.size += len(block)
+        self.transfer.allowance.check(self.transfer.request.target, self.size)
+        return self.handle.write(block)
+
+
+def _copy(source: IO[bytes], target: _Limited) -> int:
+    """Copy to the end; return the bytes."""
+    count = 0
+    target.write(b"")  # the first block may take as long as any
+    while block := source.read(BLOCK):
+        count += target.write(block)
+    return count

@@ -1,0 +1,346 @@
+"""From shards to batches of uint8 clips, for pretraining and for evaluation.
+
+A batch is made from its step number alone (`clips.order`), in this process or in any number of
+workers; the batches are the same. So the only position that a run has to remember is its step.
+
+A clip passed decoding once, so where it cannot be read something happened to the shard since. It is
+named in its batch, which is smaller by it (docs/architecture.md, "Clips that fail").
+
+Letters: B clips, V views, T frames, H height, W width, N tubes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline.configuration.schema import Clip, ClipAugmentation, Mask, Views
+from pipeline.data.load import crops, frames, order, sampling, stored
+from pipeline.data.load.failures import ClipError, Failed, FailedClips
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.load.workers import in_order
+from pipeline.data.shards.format import ClipEntry
+from pipeline.errors import UserError
+from pipeline.method import masks
+
+MIB = 2**20
+OnFailure = Literal["stop", "report"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process trains on in one step: `batch_size / world` clips, but for `failed`."""
+
+    step: int
+    epoch: int  # of the batch's first sample
+    videos: Tensor  # uint8 (B,T,H,W,3)
+    masks: Tensor  # bool (B,N), true is masked
+    ids: list[str]
+    samples: tuple[tuple[int, int], ...] = ()  # (epoch, index) of each clip
+    failed: tuple[Failed, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Some clips, each in V views: the segments in order, and in each its crops in order."""
+
+    videos: Tensor  # uint8 (B,V,T,H,W,3)
+    ids: list[str]
+    failed: tuple[Failed, ...] = ()  # clips that should be here
+
+
+class FrameSource:
+    """Reads clips; keeps whole decoded clips in memory until `cache_mib` MiB are full.
+
+    What is kept stays: each epoch asks for every clip once, in a new order, so replacing one
+    clip by another would only cost. A clip for which there is no room is decoded just where
+    frames are asked for. Clips that are stored as bytes are kept by the system already.
+    """
+
+    def __init__(self, cache_mib: int = 0, decoder: frames.Decoder = "decord") -> None:
+        self._room = cache_mib * MIB
+        self._kept: dict[str, frames.Frames] = {}
+        self._decoder = decoder
+
+    def read(
+        self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None = None
+    ) -> frames.Frames:
+        """Return frames of a clip, or a window of each: uint8 (len(indices),h,w,3).
+
+        Raises ClipError, a UserError that names the clip.
+        """
+        whole = self._kept.get(entry.id)
+        if whole is None:
+            size = 3 * entry.frames * entry.height * entry.width
+            if size > self._room or entry.codec == "raw":
+                return self._stored(entry, indices, window)
+            whole = self._stored(entry, np.arange(entry.frames), None)
+            self._room -= size
+            self._kept[entry.id] = whole
+        if window is None:
+            return whole[indices]
+        return whole[indices, window.rows, window.columns]
+
+    def _stored(
+        self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None
+    ) -> frames.Frames:
+        try:
+            return stored.read(entry, indices, window, self._decoder)
+        except (frames.DecodeError, UserError) as error:
+            reason = error.problem if isinstance(error, UserError) else str(error)
+            problem = f"clip {entry.id!r} cannot be decoded: {reason}"
+            failed = Failed(entry.id, f"{entry.shard.name}: {reason}")
+            raise ClipError(problem, failed=failed, place=str(entry.shard)) from None
+
+
+@dataclass
+class PretrainingSteps(Dataset["Batch | UserError"]):
+    """Step number -> batch. One copy lives in every worker."""
+
+    entries: Sequence[ClipEntry]
+    clip: Clip
+    mask: Mask | None
+    grid: tuple[int, int, int]
+    source: FrameSource
+    seed: int
+    batch_size: int
+    rank: int
+    world: int
+
+    def __getitem__(self, step: int) -> Batch | UserError:
+        try:
+            return self.batch(step)
+        except UserError as error:
+            return error  # an exception would reach the parent as text, with a traceback
+
+    def batch(self, step: int) -> Batch:
+        chosen = order.batch(
+            self.seed,
+            step,
+            n=len(self.entries),
+            batch_size=self.batch_size,
+            rank=self.rank,
+            world=self.world,
+        )
+        there: list[tuple[int, int]] = []
+        failed: list[Failed] = []
+        videos = np.empty((len(chosen), *self.shape), np.uint8)
+        hidden = np.empty((len(chosen), math.prod(self.grid) if self.mask else 0), np.bool_)
+        for epoch, index in chosen:
+            try:
+                videos[len(there)], hidden[len(there)] = self.sample(epoch, index)
+                there.append((epoch, index))
+            except ClipError as error:
+                failed.append(error.failed)
+        return Batch(
+            step=step,
+            epoch=chosen[0][0],
+            videos=torch.from_numpy(videos[: len(there)]),
+            masks=torch.from_numpy(hidden[: len(there)]),
+            ids=[self.entries[index].id for _, index in there],
+            samples=tuple(there),
+            failed=tuple(failed),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of one clip: T,H,W,3."""
+        return (self.clip.frames, self.clip.size, self.clip.size, 3)
+
+    def sample(self, epoch: int, index: int) -> tuple[frames.Frames, masks.BoolArray]:
+        """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask, bool (N,)."""
+        entry, clip = self.entries[index], self.clip
+        rng = order.sample_key(self.seed, epoch, index)
+        if clip.sampling == "dense":
+            indices = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
+        else:
+            indices = sampling.per_segment(entry.frames, clip.frames, rng)
+        window = crops.multi_scale(entry.height, entry.width, clip.scales, rng)
+        flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
+        part = self.source.read(entry, indices, window)
+        video = crops.cut(part, window.whole, clip.size, flip=flip)
+        if self.mask is None:
+            return video, np.empty(0, np.bool_)
+        return video, masks.draw(self.mask, self.grid, rng, video)
+
+
+def pretraining_batches(
+    entries: Sequence[ClipEntry],
+    clip: Clip,
+    mask: Mask | None,
+    tube: tuple[int, int, int],
+    *,
+    seed: int,
+    batch_size: int,
+    first_step: int,
+    steps: int,
+    workers: int = 0,
+    cache_mib: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    decoder: frames.Decoder = "decord",
+    max_failed_share: float = 0.0,
+    device: torch.device | None = None,
+) -> Iterator[Batch]:
+    """Yield the batches of steps first_step .. first_step + steps - 1, in order.
+
+    `batch_size` is the global one; this process gets its `batch_size / world` clips of each, and
+    without `mask` no masks (B,0). Each worker (or this process, without workers) keeps up to
+    `cache_mib` MiB of decoded clips. Clips that cannot be read are missing from their batch, which
+    names them, and are said on standard error. `clip.augmentation` is done by this process, on
+    `device`, where the clips then are.
+
+    Raises UserError at once where there is no clip, there are more workers than shards, or the
+    decoder is not there; later where more than `max_failed_share` of the clips cannot be read, or
+    no clip of a batch.
+    """
+    if not entries:
+        raise UserError("there is no clip to pretrain on", remedy="see data.pretrain_splits")
+    _check_workers(workers, len({entry.shard for entry in entries}))
+    dataset = PretrainingSteps(
+        entries=entries,
+        clip=clip,
+        mask=mask,
+        grid=(clip.frames // tube[0], clip.size // tube[1], clip.size // tube[2]),
+        source=FrameSource(cache_mib, _present(decoder, entries)),
+        seed=seed,
+        batch_size=batch_size,
+        rank=rank,
+        world=world,
+    )
+    batches = in_order(dataset, range(first_step, first_step + steps), workers)
+    batches = _watched(batches, FailedClips(len(entries), max_failed_share))
+    if clip.augmentation is not None:
+        batches = _augmented(batches, clip.augmentation, seed, device)
+    return batches
+
+
+def _watched(batches: Iterator[Batch], failures: FailedClips) -> Iterator[Batch]:
+    """Pass batches on as long as few enough clips fail."""
+    for batch in batches:
+        failures.add(batch.failed, batch.step)
+        if not batch.ids:
+            where = f"this process's part of step {batch.step + 1:,}"
+            raise failures.error(f"and none is left of {where}")
+        yield batch
+
+
+def _augmented(
+    batches: Iterator[Batch], settings: ClipAugmentation, seed: int, device: torch.device | None
+) -> Iterator[Batch]:
+    """Pass batches on with their clips on `device` and changed there."""
+    from pipeline.data.load.augment import augment  # torchvision takes a second, which few need
+
+    for batch in batches:
+        videos = augment(batch.videos.to(device), batch.samples, settings, seed=seed)
+        yield replace(batch, videos=videos)
+
+
+def _present(decoder: frames.Decoder, entries: Sequence[ClipEntry]) -> frames.Decoder:
+    """Return the decoder that will be used; UserError where one is needed that is not there."""
+    if any(entry.codec == "h264" for entry in entries):
+        return frames.chosen(decoder)
+    return decoder
+
+
+@dataclass
+class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
+    """Number of a batch -> the clips in it, in their order."""
+
+    entries: Sequence[ClipEntry]
+    clip: Clip
+    views: Views
+    batch_size: int
+    source: FrameSource
+    on_failure: OnFailure
+    cache: ViewCache | None = None
+
+    def __getitem__(self, step: int) -> EvaluationBatch | UserError:
+        some = self.entries[step * self.batch_size : (step + 1) * self.batch_size]
+        videos = np.empty((len(some), *self.shape), np.uint8)
+        ids: list[str] = []
+        failed: list[Failed] = []
+        for entry in some:
+            try:
+                videos[len(ids)] = self.known_views_of(entry)
+                ids.append(entry.id)
+            except ClipError as error:
+                if self.on_failure == "stop":
+                    return error
+                failed.append(error.failed)
+        return EvaluationBatch(torch.from_numpy(videos[: len(ids)]), ids, tuple(failed))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every view of a clip: V,T,H,W,3."""
+        views = self.views.segments * self.views.crops
+        return views, self.clip.frames, self.clip.size, self.clip.size, 3
+
+    def known_views_of(self, entry: ClipEntry) -> frames.Frames:
+        """Return every view of a clip, out of the cache where there is one."""
+        # Pixels that are stored as bytes or images cost no more to read than their views.
+        if self.cache is None or entry.codec != "h264":
+            return self.views_of(entry)
+        try:
+            path = self.cache.path(entry)
+        except UserError:  # unreadable: said by what reads it next
+            return self.views_of(entry)
+        found = self.cache.read(path, self.shape)
+        if found is None:
+            found = self.views_of(entry)
+            self.cache.write(path, found)
+        return found
+
+    def views_of(self, entry: ClipEntry) -> frames.Frames:
+        """Decode every view of a clip: uint8 (V,T,H,W,3)."""
+        clip, views = self.clip, self.views
+        if views.sampling == "dense":
+            chosen = sampling.dense_centred(entry.frames, clip.frames, clip.stride, views.segments)
+        else:
+            chosen = sampling.per_segment_centred(entry.frames, clip.frames, views.segments)
+        video = self.source.read(entry, chosen.ravel())
+        windows = crops.along_long_side(entry.height, entry.width, views.crops)
+        return np.stack(
+            [
+                crops.cut(segment, window, clip.size)
+                for segment in video.reshape(*chosen.shape, *video.shape[1:])
+                for window in windows
+            ]
+        )
+
+
+def evaluation_batches(
+    entries: Sequence[ClipEntry],
+    clip: Clip,
+    views: Views,
+    batch_size: int,
+    workers: int = 0,
+    *,
+    decoder: frames.Decoder = "decord",
+    on_failure: OnFailure = "stop",
+    cache: ViewCache | None = None,
+) -> Iterator[EvaluationBatch]:
+    """Yield all clips in their order, each in `views.segments` x `views.crops` fixed views.
+
+    A clip that cannot be read raises UserError (`stop`), or is missing from its batch, which names
+    it and may then be empty (`report`).
+    """
+    source = FrameSource(decoder=_present(decoder, entries))
+    dataset = EvaluationSteps(entries, clip, views, batch_size, source, on_failure, cache)
+    return in_order(dataset, range(-(-len(entries) // batch_size)), workers)
+
+
+def _check_workers(workers: int, shards: int) -> None:
+    if workers > shards:
+        raise UserError(
+            f"there are more loader workers ({workers}) than shards to read ({shards})",
+            place="trainer.workers, data.chunks",
+            remedy=f"set trainer.workers to {shards} or less, or data.chunks to {workers} or more",
+        )

@@ -1,0 +1,173 @@
+"""`python -m pipeline index`: list all shards, take the census, refuse what is not fit to use."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.configuration.layout import DataLayout
+from pipeline.configuration.schema import Data, Params
+from pipeline.data.records import ChunkManifest, ClipRecord, Outcome, census
+from pipeline.data.shards import format
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.data.shards.shard_stage import remove_shards
+from pipeline.errors import UserError
+from pipeline.runtime.files import read_json, remove_leftovers, write_json, write_text
+from pipeline.runtime.spreadsheets import cell
+
+
+def run(params: Params) -> None:
+    """Merge the sharded manifests of all chunks into `index.json`; print the census.
+
+    What pretraining depends on, a hash of the pictures to learn from, goes to `pictures.json`.
+
+    Raises UserError where more than `data.max_lost_share` of the clips is lost, or none is left
+    to pretrain on. The lost clips are listed in `lost.csv` before that.
+    """
+    data = params.data
+    layout = DataLayout(data.name)
+    remove_leftovers(layout.index, layout.pictures, layout.lost)
+    layout.index.unlink(missing_ok=True)  # a refused data set keeps no index of better days
+    clips: list[ClipRecord] = []
+    shards: list[format.ShardSummary] = []
+    for chunk in range(data.chunks):
+        manifest = ChunkManifest.read(layout.sharded(chunk))
+        clips += manifest.clips
+        shards += _summaries(layout.shards, manifest)
+    lost = sorted((c for c in clips if c.outcome is not Outcome.OK), key=lambda clip: clip.id)
+    _write_lost(layout.lost, lost)
+    _refuse_unfit(data, clips, lost, layout.lost)
+
+    _remove_unlisted(layout.shards, {shard.name for shard in shards})
+    present = [clip for clip in clips if clip.outcome is Outcome.OK]
+    splits = dict(sorted(Counter(clip.split for clip in present).items()))
+    shards.sort(key=lambda each: each.name)
+    counts = census(clips)
+    losses = tuple(_loss(clip) for clip in lost)
+    index = DatasetIndex(
+        layout.shards, data.name, data.shards.codec, tuple(shards), counts, splits, losses
+    )
+    pictures = index.pictures(data.pretrain_splits)
+    _write_pictures(layout.pictures, pictures._asdict() | {"splits": list(data.pretrain_splits)})
+    write_json(
+        layout.index,
+        {
+            "name": data.name,
+            "codec": data.shards.codec,
+            "shards": [_entry(shard) for shard in shards],
+            "census": counts,
+            "splits": splits,
+            "lost": losses,
+        },
+    )
+    print(_summary_line(data.name, clips, splits, len(shards)))
+
+
+def _entry(shard: format.ShardSummary) -> dict[str, object]:
+    """Return a shard's entry: what it holds, not by which code, which may change no byte of it."""
+    body = asdict(shard)
+    del body["made_from"]
+    return body
+
+
+def _summaries(folder: Path, manifest: ChunkManifest) -> list[format.ShardSummary]:
+    """Read the summary of every shard that holds a clip of this chunk; check the counts."""
+    held = Counter(Path(c.file).name for c in manifest.clips if c.outcome is Outcome.OK)
+    summaries = []
+    for name, count in sorted(held.items()):
+        path = format.summary_file(folder / name)
+        remedy = f"run `python -m pipeline shard --chunk {manifest.chunk}` again"
+        try:
+            summary = format.ShardSummary(**read_json(path))
+        except (OSError, ValueError, TypeError) as error:
+            problem = f"the summary of shard {name} cannot be read: {error}"
+            raise UserError(problem, place=str(path), remedy=remedy) from None
+        if summary.clips != count:
+            problem = f"shard {name} holds {summary.clips} clips, its chunk's manifest {count}"
+            raise UserError(problem, place=str(path), remedy=remedy)
+        summaries.append(summary)
+    return summaries
+
+
+def _refuse_unfit(data: Data, clips: list[ClipRecord], lost: list[ClipRecord], place: Path) -> None:
+    if not clips:
+        raise UserError(
+            f"data set {data.name!r} has no clips", remedy="give data.manifest a list with rows"
+        )
+    counts = ", ".join(f"{count} {name}" for name, count in census(lost).items())
+    if len(lost) > data.max_lost_share * len(clips):
+        share = len(lost) / len(clips)
+        raise UserError(
+            f"{len(lost)} of {len(clips)} clips of data set {data.name!r} are lost ({counts}): "
+            f"{share:.1%}, more than data.max_lost_share = {data.max_lost_share:.1%}",
+            place=f"{place.as_posix()} lists them, with reasons",
+            remedy="repair or remove these clips, or accept the loss with "
+            f"data.max_lost_share={_share_that_admits(share)}",
+        )
+    if not any(c.outcome is Outcome.OK and c.split in data.pretrain_splits for c in clips):
+        there = Counter(clip.split for clip in clips if clip.outcome is Outcome.OK)
+        splits = ", ".join(f"{name} {count}" for name, count in sorted(there.items())) or "none"
+        lost_of = f"; lost: {counts}, see {place.as_posix()}" if lost else ""
+        raise UserError(
+            f"no clip of data set {data.name!r} is left to pretrain on: data.pretrain_splits is "
+            f"{list(data.pretrain_splits)}, clips there are: {splits}{lost_of}",
+            remedy="name a split that has clips, or repair the lost ones",
+        )
+
+
+def _share_that_admits(share: float) -> float:
+    """Return `share` rounded up to two decimals, so that it may be typed."""
+    return min(1.0, -(-share * 100 // 1) / 100)
+
+
+def _loss(clip: ClipRecord) -> dict[str, str]:
+    return {
+        "id": clip.id,
+        "outcome": clip.outcome.value,
+        "reason": clip.reason,
+        "stage": clip.stage,
+        "split": clip.split,
+    }
+
+
+def _write_lost(path: Path, lost: Sequence[ClipRecord]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, ["id", "outcome", "reason", "stage", "split", "source"], lineterminator="\n"
+    )
+    writer.writeheader()
+    rows = (_loss(clip) | {"source": clip.source} for clip in lost)
+    writer.writerows({name: cell(text) for name, text in row.items()} for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _remove_unlisted(folder: Path, listed: set[str]) -> None:
+    """Delete shards of chunks that no longer exist (`data.chunks` was larger before).
+
+    And what killed writers of shards left: none is at work on a data set that is indexed.
+    """
+    for leftover in folder.glob(".*-*-*.????????.tmp*"):
+        leftover.unlink(missing_ok=True)
+    there = {
+        path.name for path in folder.glob("*.tar") if format.chunk_of_shard(path.name) is not None
+    }
+    remove_shards(folder, there - listed)
+
+
+def _write_pictures(path: Path, body: dict[str, object]) -> None:
+    """Leave the file as it is where it says so already: its time stamp says when that changed."""
+    with contextlib.suppress(OSError, ValueError):
+        if read_json(path) == body:
+            return
+    write_json(path, body)
+
+
+def _summary_line(name: str, clips: list[ClipRecord], splits: dict[str, int], shards: int) -> str:
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in census(clips).items())
+    where = ", ".join(f"{split} {count:,}" for split, count in splits.items())
+    return f"{name}: {len(clips):,} clips: {outcomes}; {where}; {shards} shards"

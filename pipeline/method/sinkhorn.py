@@ -1,0 +1,175 @@
+"""Sinkhorn-Knopp: assign tubes to prototypes so that every prototype gets the same share.
+
+Paper, section 3.2 (after Cuturi 2013 and Caron et al. 2020): over the N tubes of the global batch
+and K prototypes, the transport q = diag(v) E diag(u) with E = exp(scores / epsilon), rows that sum
+to one and columns that are scaled to N / K before the rows are. One iteration scales the columns
+and then the rows; v is whatever makes the rows sum to one, so u alone describes q:
+
+    u <- 1 / (E^T v),  v <- 1 / (E u),  at first v = 1,
+
+and the assignment is argmax_k(E u). The transport is never written out, and only the K column
+sums are shared between processes.
+
+E itself is kept where float32 holds it (`bound` / epsilon up to `WIDEST`: cosines at an epsilon of
+0.03 or more). An iteration then is two products of E with a vector, block by block, so that the
+second finds in the cache what the first has read. All else is worked out in logarithms,
+
+    q[n] = softmax_k(scores[n] / epsilon + log u),
+    log u <- log u - log sum_n q[n],
+
+each block made again from the scores in every iteration. There all exponents are at most zero, so
+any epsilon and any scores are safe. The only sum that can underflow is the first one, of columns
+before any row is scaled, which is taken with its maximum set aside; afterwards every column sum is
+at least 1 / K of an average one. Exponents grow as 1 / epsilon, and their rounding with them: below
+an epsilon of 0.02 they are added in float64.
+
+With fewer tubes than prototypes the same holds: each column gets N / K < 1, so no prototype can be
+filled by whole tubes. The argmax then is the prototype of a tube's largest share, at most N
+prototypes are used, and tubes that resemble each other may share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pipeline.method.collectives import AllReduce, alone
+
+# Of |scores| / epsilon, from which on E is not kept. E, and u of largest value 1, lie between
+# exp(-2 x 34) and exp(34); sums of N x exp(68), the largest numbers, are below float32's exp(88).
+WIDEST = 34.0
+FLOAT32_SUFFICES = 0.02  # epsilon from which q comes out within 1e-6 of float64's
+BLOCK = 1 << 18  # entries of scores in work at a time: fits into a core's cache
+BLOCK_ON_ACCELERATOR = 1 << 26
+
+
+@torch.no_grad()
+def assign(
+    scores: Tensor,
+    epsilon: float,
+    iterations: int,
+    all_reduce: AllReduce = alone,
+    *,
+    bound: float | None = None,
+    overwrite: bool = False,
+) -> Tensor:
+    """Prototype of each tube: int64 indices N of `scores` N,K (this process's rows).
+
+    `all_reduce` combines column sums with the other processes; the result does not depend on
+    how the rows are spread over them. No gradient. `bound` is at least as large as any |score| of
+    any process, where that is known; else it is looked up, for which an accelerator has to wait.
+    With `overwrite`, float32 scores may be used as working memory. Raises `ValueError` on an empty
+    input.
+    """
+    _check(scores, epsilon, iterations)
+    if _widest(scores, bound, all_reduce) / epsilon > WIDEST:
+        log_u = column_scaling(scores, epsilon, iterations, all_reduce)
+        return torch.cat([z.argmax(1) for z in _exponents(scores, epsilon, log_u)])
+    kernel, u = _scaled_kernel(scores, epsilon, iterations, all_reduce, overwrite=overwrite)
+    return torch.cat([(part * u).argmax(1) for part in _blocks(kernel)])
+
+
+@torch.no_grad()
+def transport(
+    scores: Tensor, epsilon: float, iterations: int, all_reduce: AllReduce = alone
+) -> Tensor:
+    """The transport q N,K (float64), rows summing to one: for diagnostics and tests."""
+    _check(scores, epsilon, iterations)
+    if _widest(scores, None, all_reduce) / epsilon > WIDEST:
+        log_u = column_scaling(scores, epsilon, iterations, all_reduce)
+        return torch.cat([z.softmax(1) for z in _exponents(scores, epsilon, log_u)])
+    kernel, u = _scaled_kernel(scores, epsilon, iterations, all_reduce)
+    shares = kernel.double() * u.double()
+    return shares / shares.sum(1, keepdim=True)
+
+
+def _check(scores: Tensor, epsilon: float, iterations: int) -> None:
+    if scores.ndim != 2 or not scores.numel():
+        raise ValueError(f"scores must be a non-empty N,K matrix, got {tuple(scores.shape)}")
+    if epsilon <= 0 or iterations < 1:
+        raise ValueError(f"epsilon {epsilon} and iterations {iterations} must be positive")
+
+
+def _widest(scores: Tensor, bound: float | None, all_reduce: AllReduce) -> float:
+    """`bound`, or the largest |score| of all processes."""
+    if bound is not None:
+        return bound
+    ends = torch.stack(scores.detach().aminmax()).float().abs()
+    return float(all_reduce(ends.amax(), "max"))
+
+
+def _scaled_kernel(
+    scores: Tensor,
+    epsilon: float,
+    iterations: int,
+    all_reduce: AllReduce,
+    *,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """E = exp(scores / epsilon), N,K, and u, K, after `iterations`; u has a largest value of 1."""
+    kernel = scores.detach().float()
+    if not overwrite and kernel.data_ptr() == scores.data_ptr():
+        kernel = torch.empty_like(kernel)
+    sums = torch.zeros(scores.shape[1], dtype=torch.float64, device=scores.device)
+    for part, source in zip(_blocks(kernel), _blocks(scores), strict=True):
+        torch.div(source, epsilon, out=part).exp_()
+        sums += part.sum(0)
+    u = _reciprocal(all_reduce(sums, "sum"))
+    for _ in range(iterations - 1):
+        sums.zero_()
+        for part in _blocks(kernel):
+            sums += part.T.mv(part.mv(u).reciprocal_())
+        u = _reciprocal(all_reduce(sums, "sum"))
+    return kernel, u
+
+
+def _reciprocal(sums: Tensor) -> Tensor:
+    """Return 1 / sums in float32, scaled to a largest value of 1: u matters up to a factor."""
+    return (sums.amin() / sums).float()
+
+
+@torch.no_grad()
+def column_scaling(
+    scores: Tensor, epsilon: float, iterations: int, all_reduce: AllReduce = alone
+) -> Tensor:
+    """log u, float64 K, after `iterations` scalings of columns (up to an additive constant)."""
+    log_u = -_log_column_sums(scores, epsilon, all_reduce)
+    dtype = torch.float32 if epsilon >= FLOAT32_SUFFICES else torch.float64
+    for _ in range(iterations - 1):
+        log_u = (log_u - log_u.mean()).to(dtype)
+        sums = torch.zeros_like(log_u, dtype=torch.float64)
+        for z in _exponents(scores, epsilon, log_u):
+            sums += z.softmax(1).sum(0)
+        log_u = log_u - all_reduce(sums, "sum").log()
+    return log_u
+
+
+def _log_column_sums(scores: Tensor, epsilon: float, all_reduce: AllReduce) -> Tensor:
+    """log sum_n exp(scores / epsilon), float64 K, over the rows of all processes."""
+    largest = all_reduce(scores.detach().amax(0).float() / epsilon, "max")
+    sums = torch.zeros_like(largest, dtype=torch.float64)
+    for part in _blocks(scores):
+        sums += part.div(epsilon).sub_(largest).exp_().sum(0)
+    return all_reduce(sums, "sum").log() + largest
+
+
+def _exponents(scores: Tensor, epsilon: float, log_u: Tensor) -> Iterator[Tensor]:
+    """scores / epsilon + log u by blocks of rows, up to a constant in each row.
+
+    In the precision of `log_u`; but the quotient is in float32 always, which is what the public
+    code rounds it to. The row's largest quotient is subtracted before log u is added: of the
+    nearly equal numbers that decide an assignment no digit is lost then.
+    """
+    for part in _blocks(scores):
+        quotient = part.div(epsilon).to(log_u.dtype)
+        yield quotient.sub_(quotient.amax(1, keepdim=True)).add_(log_u)
+
+
+def _blocks(scores: Tensor) -> Iterator[Tensor]:
+    """The rows of `scores` in float32, a block at a time."""
+    block = BLOCK if scores.device.type == "cpu" else BLOCK_ON_ACCELERATOR
+    rows = max(1, block // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        yield scores[start : start + rows].detach().float()

@@ -1,0 +1,196 @@
+"""The vision transformer of SIGMA and VideoMAE: blocks, and an encoder of visible tubes only.
+
+Pre-norm blocks (Dosovitskiy et al. 2021) with three particulars: queries and values have a
+learned bias but keys have none, LayerNorm's epsilon is 1e-6, and there is no class token.
+Module names follow the official checkpoints, so that those load as they are.
+
+Initialisation, as in the public code: Xavier uniform for the linear maps inside blocks and for
+the decoder's head, zero biases, ones in LayerNorm; PyTorch's own default for the tube embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from pipeline.configuration.schema import Model
+from pipeline.errors import UserError
+from pipeline.method.positions import sinusoid_positions
+from pipeline.method.tubes import CHANNELS, TubeGrid, gather
+
+NORM_EPS = 1e-6
+SHORT = 784  # tokens up to which plain attention is the faster one (docs/notes/speed.md)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention B,N,D -> B,N,D with biases on queries and values only."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise UserError(
+                f"{heads} heads do not divide a width of {width}",
+                place="model.width, model.heads (or decoder_width, decoder_heads)",
+            )
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # A bias on keys would shift all logits of a query alike and cancel in the softmax.
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        qkv = functional.linear(tokens, self.qkv.weight, bias)
+        split = qkv.reshape(*tokens.shape[:2], 3, self.heads, -1)
+        q, k, v = split.permute(2, 0, 3, 1, 4)  # each B,heads,N,width of a head
+        mixed = attend(q, k, v)
+        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return projected
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(width)) v, of B,heads,N,width each; fused but for short ones on a CPU.
+
+    There, fused attention is made of many small products, each of which oneDNN prepares anew.
+    """
+    if q.device.type == "cpu" and q.shape[-2] <= SHORT:
+        scale: float = q.shape[-1] ** -0.5
+        return ((q * scale) @ k.transpose(-1, -2)).softmax(-1) @ v
+    return functional.scaled_dot_product_attention(q, k, v)
+
+
+class Mlp(nn.Module):
+    """Two linear maps with GELU between them, B,N,D -> B,N,D.
+
+    Written here, as is `DropPath`: importing timm for these two costs each process seconds.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mixed: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return mixed
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, a sample's branch is zero with `rate`.
+
+    What is kept is divided by 1 - rate, so that its mean stays.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training:
+            return branch
+        keep = 1 - self.rate
+        kept = branch.new_empty((len(branch), *[1] * (branch.ndim - 1))).bernoulli_(keep)
+        return branch * kept.div_(keep)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each on normalised tokens and added back."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+        mixed: Tensor = self.drop_path(self.mlp(self.norm2(tokens)))
+        return tokens + mixed
+
+
+def blocks(
+    width: int, depth: int, heads: int, mlp_ratio: float, drop_path: float = 0.0
+) -> nn.ModuleList:
+    """`depth` blocks; the share of dropped paths grows linearly from 0 to `drop_path`."""
+    rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
+    stack = nn.ModuleList(Block(width, heads, mlp_ratio, rate) for rate in rates)
+    stack.apply(initialise_linear)
+    return stack
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Xavier uniform weights and zero bias, for linear maps; other modules are left alone."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def run_blocks(stack: nn.ModuleList, tokens: Tensor, recompute: bool) -> Tensor:
+    """Pass tokens through the blocks; `recompute` makes activations again when going back."""
+    for block in stack:
+        if recompute and torch.is_grad_enabled():
+            tokens = checkpoint(block, tokens, use_reentrant=False)
+        else:
+            tokens = block(tokens)
+    return tokens
+
+
+class TubeEmbedding(nn.Module):
+    """A linear map of a tube's pixels, kept as the weights of a convolution."""
+
+    def __init__(self, width: int, tube: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(CHANNELS, width, kernel_size=tube, stride=tube)
+
+    def forward(self, tubes: Tensor) -> Tensor:
+        """Embed tubes B,N,P (as `TubeGrid.split` orders them): B,N,D."""
+        weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(
+            1
+        )  # to frame, row, column, channel
+        return functional.linear(tubes, weight, self.proj.bias)
+
+
+class Encoder(nn.Module):
+    """The transformer over the visible tubes of a clip.
+
+    With `final_norm=False` the last LayerNorm is left out (fine-tuning normalises after pooling).
+    """
+
+    positions: Tensor
+
+    def __init__(self, model: Model, grid: TubeGrid, *, final_norm: bool = True) -> None:
+        super().__init__()
+        self.grid = grid
+        self.width = model.width
+        self.recompute = model.activation_checkpointing
+        self.patch_embed = TubeEmbedding(model.width, grid.tube)
+        self.blocks = blocks(
+            model.width, model.depth, model.heads, model.mlp_ratio, model.drop_path
+        )
+        self.norm = nn.LayerNorm(model.width, eps=NORM_EPS) if final_norm else nn.Identity()
+        self.register_buffer(
+            "positions", sinusoid_positions(grid.count, model.width), persistent=False
+        )
+
+    def forward(self, videos: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Features B,V,D of the tubes `visible` (indices B,V; all N where None) of B,3,T,H,W."""
+        return self.encode(self.grid.split(videos), visible)
+
+    def encode(self, tubes: Tensor, visible: Tensor | None = None) -> Tensor:
+        """As `forward`, for a clip that is already split into tubes B,N,P.
+
+        Hidden tubes are dropped before the embedding: none of them is ever multiplied.
+        """
+        positions = self.positions
+        if visible is not None:
+            tubes, positions = gather(tubes, visible), positions[visible]
+        tokens = self.patch_embed(tubes)
+        tokens = run_blocks(self.blocks, tokens + positions.to(tokens.dtype), self.recompute)
+        features: Tensor = self.norm(tokens)
+        return features

@@ -1,0 +1,246 @@
+"""The curves, as plotly figures that the page draws in its own colours.
+
+A trace carries a colour's number in `meta.colour`; the page's script turns it into a colour of the
+light, dark or print scheme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from plotly import graph_objects as go
+
+from pipeline.report.results import Line, Results, RunResult
+from pipeline.report.seeds import Group, groups
+
+POINTS = 1200  # of a curve; of longer ones every n-th is drawn
+ROWS = 8  # of the table that stands for a curve where it cannot be seen
+DIGITS = 6  # significant, of a drawn value
+DASHES = ("solid", "dash", "dot", "dashdot")  # beside colour, so that colour alone says nothing
+
+# Key in the log: title, unit of the axis, what it tells, fixed range of the axis.
+DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
+    "prototypes_used": (
+        "Prototypes in use",
+        "share of prototypes",
+        "Share of the prototypes that at least one tube of the batch is assigned to.",
+        (0, 1.05),
+    ),
+    "assignment_entropy": (
+        "Assignment entropy",
+        "0 collapsed, 1 even",
+        "How evenly the tubes are spread over the prototypes: 0 is one prototype for all.",
+        (0, 1.05),
+    ),
+    "lr": ("Learning rate", "per step", "Warm-up, then a cosine.", None),
+    "branch_agreement": (
+        "Agreement of the branches",
+        "share of tubes",
+        "Share of the masked tubes that decoder and target network assign to the same prototype.",
+        (0, 1.05),
+    ),
+    "feature_norm": (
+        "Length of the predictions",
+        "L2 norm",
+        "Mean length of the decoder's predictions.",
+        None,
+    ),
+    "target_norm": ("Length of the targets", "L2 norm", "Mean length of the targets.", None),
+    "target_alignment": (
+        "Alignment of the targets",
+        "mean cosine of two tubes",
+        "1 is a collapse: all targets point the same way (docs/diagnostics.md).",
+        (-0.05, 1.05),
+    ),
+    "feature_alignment": (
+        "Alignment of the predictions",
+        "mean cosine of two tubes",
+        "1 is a collapse: the decoder predicts the same direction for all masked tubes.",
+        (-0.05, 1.05),
+    ),
+}
+SPEED: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
+    "clips_per_s": (
+        "Speed",
+        "clips/s",
+        "Clips that a run trained on per second, since the line before.",
+        None,
+    ),
+    "data_wait": (
+        "Waiting for data",
+        "share of time",
+        "Share of the time in which the model waited for the next batch.",
+        (0, 1.05),
+    ),
+}
+MEANS = ("loss", *SPEED)  # over the steps since the line before
+FIRST = ("prototypes_used", "assignment_entropy", "lr", "clips_per_s")  # beside the loss
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: a value per step. Seeds of a `group` share its colour and place in the legend."""
+
+    run: str
+    group: str
+    colour: int
+    steps: list[float]
+    values: list[float | None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, and the same in words and as a table of a few of its values."""
+
+    id: str
+    title: str
+    caption: str
+    json: str  # what plotly.js draws
+    summary: str  # in words, for who cannot see it
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def curves(results: Results) -> list[Figure]:
+    """Return loss, diagnostics, learning rate and speed; what was not logged is left out."""
+    found = groups(results.runs)
+    figures = _losses(results.trained, found)
+    drawn = {}
+    for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
+        series = _series(results.trained, found, key, "speed" if key in SPEED else "metrics")
+        if series:
+            drawn[key] = _curve(key, title, unit, caption, series, limits)
+    order = [*FIRST, *(key for key in drawn if key not in FIRST)]
+    return figures + [drawn[key] for key in order if key in drawn]
+
+
+def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
+    """One chart per kind of loss: values of different kinds cannot be compared."""
+    kinds: dict[tuple[str, str, int, float], list[RunResult]] = {}
+    for run in runs:
+        objective = run.settings.objective
+        size = (objective.prototypes, objective.temperature)
+        kinds.setdefault((objective.loss, objective.target.kind, *size), []).append(run)
+    figures = []
+    for number, (kind, group) in enumerate(kinds.items()):
+        series = _series(group, found, "loss", "metrics")
+        if not series:
+            continue
+        if kind[0] == "sinkhorn":
+            unit = "cross-entropy, nats"
+            even = 2 * math.log(group[0].settings.objective.prototypes)
+            caption = f"Sum of two cross-entropies; guessing evenly would give {even:.2f}."
+        else:
+            unit = "mean squared error"
+            caption = "Mean squared error of the masked tubes' normalised targets."
+        if max(len(each.steps) for each in series) > 1:
+            caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
+        title = f"Loss: {', '.join(each.name for each in groups(group))}"
+        figures.append(_curve(f"loss-{number}", title, unit, caption, series, None))
+    return figures
+
+
+def _series(
+    runs: Sequence[RunResult], found: Sequence[Group], key: str, log: Literal["metrics", "speed"]
+) -> list[Series]:
+    """Read one curve of each run that logged it."""
+    numbers = {name: (k, group.name) for k, group in enumerate(found) for name in group.names}
+    curves = []
+    for run in runs:
+        colour, group = numbers[run.name]
+        every = run.settings.trainer.log_every if key in MEANS else 0
+        points = _points(getattr(run, log), key, every)
+        if points:
+            steps = [step for step, _ in points]
+            curves.append(Series(run.name, group, colour, steps, [value for _, value in points]))
+    return curves
+
+
+def _points(lines: Sequence[Line], key: str, every: int) -> list[tuple[float, float | None]]:
+    """Return steps and values, at most about `POINTS`. What is not finite is a gap.
+
+    A value is the mean over `every` steps; the last one is left out where it is that of fewer than
+    half as many: it would be a step or a rise that is nothing but noise.
+    """
+    points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    if len(points) > 1 and points[-1][0] - points[-2][0] < every / 2:
+        points.pop()
+    if not points:
+        return []
+    kept = points[:: -(-len(points) // POINTS)]
+    if kept[-1] != points[-1]:
+        kept.append(points[-1])
+    return [(step, _shortened(value)) for step, value in kept]
+
+
+def _shortened(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def _curve(
+    name: str,
+    title: str,
+    unit: str,
+    caption: str,
+    found: Sequence[Series],
+    limits: tuple[float, float] | None,
+) -> Figure:
+    figure = go.Figure(_traces(found))
+    several = len({series.group for series in found}) > 1
+    figure.update_layout(template="none", hovermode="x unified", showlegend=several)
+    figure.update_xaxes(
+        title_text="step", rangemode="tozero", unifiedhovertitle={"text": "step %{x:,d}"}
+    )
+    figure.update_yaxes(title_text=unit, range=limits)
+    header, rows = _table(found)
+    return Figure(
+        name, title, caption, str(figure.to_json()), _in_words(title, found), header, rows
+    )
+
+
+def _traces(found: Sequence[Series]) -> list[go.Scatter]:
+    """A line per run; the legend names each group once, pointing at a line names the run."""
+    traces, named = [], set()
+    for series in found:
+        traces.append(
+            go.Scatter(
+                x=series.steps,
+                y=series.values,
+                name=series.group,
+                legendgroup=series.group,
+                showlegend=series.group not in named,
+                mode="lines" if len(series.steps) > 1 else "markers",
+                line={"width": 2, "dash": DASHES[series.colour % len(DASHES)]},
+                meta={"colour": series.colour, "run": series.run},
+                hovertemplate=f"%{{y:.4~g}}<extra>{series.run}</extra>",
+            )
+        )
+        named.add(series.group)
+    return traces
+
+
+def _in_words(title: str, found: Sequence[Series]) -> str:
+    said = [
+        f"{series.run} from {series.values[0]:.4g} at step {series.steps[0]:,.0f} to "
+        f"{series.values[-1]:.4g} at step {series.steps[-1]:,.0f}"
+        for series in found
+        if series.values[0] is not None and series.values[-1] is not None
+    ]
+    return f"{title}: {'; '.join(said)}" if said else title
+
+
+def _table(found: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """A few of the values, evenly spaced over all steps, the last among them."""
+    steps = sorted({step for series in found for step in series.steps})
+    count = min(ROWS, len(steps))
+    chosen = [steps[(place + 1) * len(steps) // count - 1] for place in range(count)]
+    columns = [dict(zip(series.steps, series.values, strict=True)) for series in found]
+    rows = []
+    for step in chosen:
+        values = [column.get(step) for column in columns]
+        shown = ("" if value is None else f"{value:.4g}" for value in values)
+        rows.append((f"{step:,.0f}", *shown))
+    return ("step", *(series.run for series in found)), tuple(rows)

@@ -1,0 +1,286 @@
+"""The page: everything of an experiment in one HTML file that asks for nothing from outside.
+
+Text that comes from files (ids, reasons, class names) reaches HTML through Jinja's autoescaping
+alone, and scripts through `script_json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from pipeline.report import (
+    benchmarks,
+    comparison,
+    figures,
+    matrices,
+    origin,
+    published,
+    seeds,
+    summary,
+    tables,
+    time_chart,
+    times,
+)
+from pipeline.report.gallery import Gallery
+from pipeline.report.neighbours import NeighbourGroup
+from pipeline.report.remarks import listed, remarks
+from pipeline.report.results import Results
+from pipeline.report.segments import Overlay
+from pipeline.report.strips import StripGroup
+from pipeline.report.terminal import census_line
+from pipeline.runtime.progress import duration
+
+TEMPLATES = Path(__file__).parent / "templates"
+LOST_SHOWN = 500  # rows; the rest is in lost.csv
+COLOURS = 8  # that report.css defines for runs
+BENCHMARKS = {"segmentation": "Segmentation", "severe": "SEVERE"}  # in the list of contents
+
+
+@dataclass(frozen=True)
+class ScoreView:
+    """One label's scores: by group of seeds, run by run, and the paper's rows beside them."""
+
+    table: tables.ScoreTable
+    groups: Sequence[seeds.GroupRow]
+    runs: Sequence[seeds.GroupRow]
+    remarks: Sequence[str]
+    paper: Sequence[published.PaperRow]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Share of right answers for one class: `clips` and, per run, the share (None: no answer)."""
+
+    name: str
+    clips: int
+    shares: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Per-class accuracy of one label for all runs that have it."""
+
+    label: str
+    probe: str
+    runs: tuple[str, ...]
+    rows: tuple[ClassRow, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that has a place in its contents."""
+
+    id: str
+    title: str  # in the list of contents
+    template: str
+    charts: bool = False
+    table: benchmarks.Table | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was drawn: prototypes, masks, segmented clips, neighbours; and what could not be."""
+
+    galleries: Sequence[Gallery] = ()
+    strips: Sequence[StripGroup] = ()
+    overlays: Sequence[Overlay] = ()
+    neighbours: Sequence[NeighbourGroup] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)  # what -> why
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The page, and each of its sections as a page of its own."""
+
+    page: str
+    sections: Mapping[str, str]  # id -> HTML
+
+
+def render(results: Results, pictures: Pictures) -> Rendered:
+    """Return the experiment as HTML: all on one page, and section by section."""
+    environment = _environment()
+    values = _values(results, pictures)
+    found = _sections(values)
+    values |= {
+        "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        "script": Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+    }
+
+    def filled(template: str, sections: Sequence[Section]) -> str:
+        charts = any(section.charts for section in sections)
+        return environment.get_template(template).render(
+            **values, sections=sections, plotly=plotly_script() if charts else ""
+        )
+
+    return Rendered(
+        filled("report.html", found),
+        {section.id: filled("section.html", [section]) for section in found},
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "points": _points,
+        "bytes": _bytes,
+        "duration": duration,
+        "probe": tables.probe_name,
+        "script_json": script_json,
+        "listed": listed,
+        "count": summary.count,
+    }
+    return environment
+
+
+def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
+    """Everything that the templates show."""
+    groups = seeds.groups(results.runs)
+    colours = seeds.colours(groups, COLOURS)
+    stages = times.stage_times(results)
+    firsts = replace(results, runs=tuple(group.first for group in groups))
+    return {
+        "results": results,
+        "paragraph": summary.paragraph(results),
+        "groups": groups,
+        "level": comparison.LEVEL,
+        "tests": f"{comparison.CLIPS}; {comparison.SEEDS} where there are several",
+        "several_seeds": any(group.spread for group in groups),
+        "score_tables": [
+            ScoreView(
+                table,
+                seeds.group_rows(table, groups),
+                seeds.group_rows(table, seeds.alone(results.runs)),
+                remarks(table, groups),
+                published.rows(results, table),
+            )
+            for table in tables.score_tables(results)
+        ],
+        "notes": tables.notes(results),
+        "colours": colours,
+        "split_uses": split_uses(results),
+        "census": ranked(results.index.census),
+        "census_line": census_line(results.index.census),
+        "lost": results.index.lost[:LOST_SHOWN],
+        "curves": figures.curves(results),
+        "confusions": matrices.confusions(firsts),
+        "class_tables": class_tables(results),
+        "pictures": pictures,
+        "benchmarks": [
+            (table, benchmarks.over_seeds(table, groups)) for table in benchmarks.tables(results)
+        ],
+        "stages": stages,
+        "time_chart": time_chart.chart(stages, groups),
+        **origin.facts(results),
+    }
+
+
+def _sections(values: Mapping[str, Any]) -> list[Section]:
+    """Return the sections that there is something to show in, in the page's order."""
+    pictures: Pictures = values["pictures"]
+    has_classes = values["class_tables"] or values["confusions"]
+    charts = bool(values["confusions"])
+    timed = values["time_chart"] is not None
+    found = [
+        (True, Section("runs", "Runs", "scores.html")),
+        *(
+            (True, Section(each.id, BENCHMARKS[each.id], "benchmark.html", table=each))
+            for each, _ in values["benchmarks"]
+        ),
+        (True, Section("census", "Clips", "census.html")),
+        (values["curves"], Section("curves", "Curves", "curves.html", charts=True)),
+        (pictures.galleries, Section("prototypes", "Prototypes", "prototypes.html")),
+        (pictures.strips or pictures.overlays, Section("masks", "Masks", "masks.html")),
+        (pictures.neighbours, Section("neighbours", "Neighbours", "neighbours.html")),
+        (has_classes, Section("classes", "Classes", "classes.html", charts=charts)),
+        (True, Section("time", "Time", "time.html", charts=timed)),
+        (True, Section("provenance", "Provenance", "provenance.html")),
+    ]
+    return [section for shown, section in found if shown]
+
+
+def split_uses(results: Results) -> dict[str, str]:
+    """Say of every split what its clips are used for."""
+    uses: dict[str, list[str]] = {split: [] for split in results.index.splits}
+    for split in results.params.data.pretrain_splits:
+        uses.get(split, []).append("pretraining")
+    uses.get("train", []).append("what probes learn from")
+    uses.get("val", []).append("choosing probes’ settings, scores to compare trials by")
+    scored = results.params.evaluation.test
+    uses.get("test", []).append("scores" if scored else "nothing (evaluation.test=false)")
+    return {split: ", ".join(found) or "nothing" for split, found in uses.items()}
+
+
+def ranked(census: Mapping[str, int]) -> dict[str, int]:
+    """Put what is there first, then the losses, the commonest first."""
+    return dict(sorted(census.items(), key=lambda item: (item[0] != "ok", -item[1], item[0])))
+
+
+def script_json(text: str) -> Markup:
+    """Make JSON safe inside a script element: `<` cannot end it, nor `<!--` begin a comment."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def plotly_script() -> Markup:
+    """Return plotly.js, the copy that its Python package ships."""
+    text: str = get_plotlyjs()
+    if "</script" in text.lower():
+        raise ValueError("this release of plotly.js cannot stand inside a script element")
+    return Markup(text)  # noqa: S704
+
+
+def class_tables(results: Results) -> list[ClassTable]:
+    """Merge the runs' per-class counts, a table per label and probe."""
+    found: dict[tuple[str, str], dict[str, dict[str, dict[str, int]]]] = {}
+    for run in results.runs:
+        for details in run.details:
+            if details.per_class:
+                here = found.setdefault((details.label, details.probe), {})
+                here[run.name] = details.per_class
+    return [_class_table(label, probe, runs) for (label, probe), runs in found.items()]
+
+
+def _class_table(
+    label: str, probe: str, runs: Mapping[str, Mapping[str, Mapping[str, int]]]
+) -> ClassTable:
+    clips = {name: each["clips"] for counts in runs.values() for name, each in counts.items()}
+    rows = []
+    for name in sorted(clips):
+        cells = (counts.get(name) for counts in runs.values())
+        shares = (
+            each["right"] / each["clips"] if each and each["clips"] else None for each in cells
+        )
+        rows.append(ClassRow(name, clips[name], tuple(shares)))
+    return ClassTable(label, probe, tuple(runs), tuple(rows))
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _points(gain: float | None) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return "–" if gain is None else f"{100 * gain:+.1f}".replace("-", "−")
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
+        number /= 1024
+    return f"{number:,.1f} TiB"

@@ -1,0 +1,115 @@
+"""`python -m pipeline report`: compare the runs on the terminal, as JSON and as one page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from rich.console import Console
+
+from pipeline.configuration.schema import Clip, Params
+from pipeline.data.shards.format import ClipEntry
+from pipeline.errors import UserError
+from pipeline.report import neighbours, page, results, segments, summary, terminal
+from pipeline.report.gallery import Gallery, choose_clips, gallery, within
+from pipeline.report.neighbours import neighbour_groups
+from pipeline.report.results import Results, RunResult
+from pipeline.report.seeds import groups
+from pipeline.report.strips import strip_groups
+from pipeline.runtime.files import sha256_file, write_json, write_text
+
+PICTURES = 8 * 10**6  # bytes of all pictures in the page: with plotly.js it stays below 15 MB
+NEIGHBOURS = 25 * 10**5  # of them: bytes of the neighbours
+Item = TypeVar("Item")
+
+
+def run(params: Params) -> None:
+    """Write `figures/`, `report.html`, `metrics.json` and, last, `evaluation.json`.
+
+    Prints the table; the last line is the page's path.
+
+    Raises:
+        UserError: where a run has not been scored, or its scores are not of this data set.
+    """
+    found = results.read(params)
+    _check_inputs(found)
+    torch.set_num_threads(max(each.trainer.threads for each in params.runs.values()))
+    rendered = page.render(found, _pictures(found))
+    _write_sections(found.layout.figures, rendered.sections)
+    write_text(found.layout.report, rendered.page)
+    write_json(found.layout.metrics, summary.metrics(found))
+    write_json(found.layout.evaluation, summary.evaluation(found))
+    # A log file has no width of its own, and a row must not be broken in two there.
+    console = Console(highlight=False, width=None if os.isatty(1) else 110)
+    terminal.show(found, console)
+    console.print(f"report: {found.layout.report}", soft_wrap=True)
+
+
+def _pictures(found: Results) -> page.Pictures:
+    """Draw what fits, or note why not: for want of a picture nobody goes without the numbers.
+
+    Of runs that differ in their seed alone the first one is drawn.
+    """
+    shown = replace(found, runs=tuple(each.first for each in groups(found.runs)))
+    failures: dict[str, str] = {}
+    split, clips = choose_clips(found)
+    strips = _tried("masks", partial(strip_groups, shown, split, clips), failures)
+    overlays = segments.overlays(shown)
+    near = _tried("nearest neighbours", partial(neighbour_groups, shown), failures)
+    near = neighbours.within(near, NEIGHBOURS)
+    galleries: list[Gallery] = []
+    for run in shown.runs:
+        if run.has_prototypes:
+            draw = partial(_gallery, run, found.params.data.clip, split, clips)
+            galleries += _tried(f"prototypes of {run.name}", draw, failures)
+    room = PICTURES - sum(each.size for each in strips) - sum(each.size for each in near)
+    room -= sum(len(overlay.picture) for overlay in overlays)
+    return page.Pictures(within(galleries, room), strips, overlays, near, failures)
+
+
+def _gallery(run: RunResult, clip: Clip, split: str, clips: Sequence[ClipEntry]) -> list[Gallery]:
+    return [gallery(run, clip, split, clips)]
+
+
+def _tried(what: str, draw: Callable[[], list[Item]], failures: dict[str, str]) -> list[Item]:
+    """Return what `draw` draws; nothing, and a note in `failures`, where it cannot."""
+    try:
+        return draw()
+    except UserError as error:
+        failures[what] = str(error)
+        return []
+
+
+def _write_sections(folder: Path, sections: Mapping[str, str]) -> None:
+    """Write each section as a page, and remove those of before that are no longer there."""
+    for name, html in sections.items():
+        write_text(folder / f"{name}.html", html)
+    for path in folder.glob("*.html"):
+        if path.stem not in sections:
+            path.unlink()
+
+
+def _check_inputs(found: Results) -> None:
+    """Refuse scores of another version of the data set or of other weights."""
+    index = sha256_file(found.data.index)
+    for each in found.runs:
+        weights = sha256_file(each.layout.weights)
+        for command, path, body in (
+            ("evaluate", each.layout.evaluated, each.evaluated),
+            ("segment", each.layout.segmented, each.segmented),
+            ("severe", each.layout.severe, each.severe),
+        ):
+            expected = {"weights": weights} | ({"index": index} if command == "evaluate" else {})
+            for name, digest in expected.items():
+                if body and body.get("inputs", {}).get(name) != digest:
+                    raise UserError(
+                        f"the scores of run {each.name!r} were taken with another {name} than the "
+                        "present one",
+                        place=str(path),
+                        remedy=f"python -m pipeline {command} --run {each.name}",
+                    )

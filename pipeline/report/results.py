@@ -1,0 +1,232 @@
+"""Everything that the report tells, read from the files that the other stages wrote.
+
+Nothing is computed again here: a number in the report is a number in one of these files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.configuration.layout import DataLayout, ExperimentLayout, RunLayout
+from pipeline.configuration.schema import Params, Run
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.errors import UserError
+from pipeline.runtime.files import read_json
+
+Line = dict[str, Any]  # one line of a .jsonl file
+
+
+class Score(BaseModel):
+    """One row of a run's `evaluation.json`. `top1`, `top5`, `chance` are shares from 0 to 1."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    label: str
+    probe: str
+    split: str
+    top1: float
+    top5: float | None = None
+    chance: float | None = None
+    majority: float | None = None
+    constant: str | None = None  # the answer, where it is the same one for every clip
+    classes: int
+    train_clips: int
+    scored: int
+    of: int
+    unlabelled_clips: int = 0  # of these, without this label: not asked about
+    chosen: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def counts(self) -> str:
+        """On how many clips of how many that were asked about, such as `790 of 800`."""
+        return f"{self.scored:,} of {self.of - self.unlabelled_clips:,}"
+
+
+class Skipped(BaseModel):
+    """A probe that was not run, or clips that it left out (`clips` > 0), and why."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    label: str
+    probe: str
+    reason: str
+    clips: int = 0
+
+
+class Details(BaseModel):
+    """What one probe answered, class by class."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    label: str
+    probe: str
+    split: str = "test"
+    per_class: dict[str, dict[str, int]] = Field(default_factory=dict)  # class -> clips, right
+    classes: list[str] = Field(default_factory=list)
+    confusion: list[list[int]] = Field(default_factory=list)  # true class x predicted class
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run: its settings and what its stages left behind."""
+
+    name: str
+    settings: Run
+    layout: RunLayout
+    scores: tuple[Score, ...]
+    validation: tuple[Score, ...]  # on val, where that is scored beside test
+    skipped: tuple[Skipped, ...]
+    details: tuple[Details, ...]
+    pretrained: Mapping[str, Any]  # pretrain.json
+    evaluated: Mapping[str, Any]  # evaluation.json
+    segmented: Mapping[str, Any]  # segmentation.json; empty where the stage has not run
+    severe: Mapping[str, Any]  # severe.json; the same
+    right: Mapping[tuple[str, str], Mapping[str, bool]]  # label, probe -> is it right, by clip
+    metrics: tuple[Line, ...]
+    speed: tuple[Line, ...]
+
+    @property
+    def trained(self) -> bool:
+        """False for the baseline, whose encoder is as it was initialised."""
+        return self.settings.trainer.epochs > 0 or self.settings.weights is not None
+
+    @property
+    def has_prototypes(self) -> bool:
+        return self.settings.trainer.epochs > 0 and self.settings.objective.loss == "sinkhorn"
+
+    @property
+    def description(self) -> str:
+        """What the encoder learned from, in words."""
+        if not self.trained:
+            return "not trained: the baseline"
+        if self.settings.weights is not None:
+            return f"weights of {self.settings.weights}"
+        objective = self.settings.objective
+        target = {
+            "mlp": "a projection network trained with it",
+            "dino": "a frozen DINO",
+            "pixel": "normalised pixels",
+        }[objective.target.kind]
+        if objective.loss == "sinkhorn":
+            return f"SIGMA: cluster assignments from {target}"
+        if objective.target.kind == "pixel":
+            return f"VideoMAE: regression of {target}"
+        return f"regression of the features of {target}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """An experiment with all its runs, in the order of the configuration."""
+
+    params: Params
+    layout: ExperimentLayout
+    data: DataLayout
+    index: DatasetIndex
+    runs: tuple[RunResult, ...]
+
+    @property
+    def trained(self) -> tuple[RunResult, ...]:
+        return tuple(run for run in self.runs if run.trained)
+
+
+def read(params: Params) -> Results:
+    """Read the experiment of `params`.
+
+    Raises:
+        UserError: where a stage has not run yet, or its file is not what it should be.
+    """
+    layout, data = ExperimentLayout(params.name), DataLayout(params.data.name)
+    return Results(
+        params=params,
+        layout=layout,
+        data=data,
+        index=DatasetIndex.load(data.shards),
+        runs=tuple(_read_run(layout.run(name), run) for name, run in params.runs.items()),
+    )
+
+
+def _read_run(layout: RunLayout, settings: Run) -> RunResult:
+    evaluated = _mapping(layout.evaluated, f"evaluate --run {layout.run}")
+    pretrained = _mapping(layout.pretrained, f"pretrain --run {layout.run}")
+    try:
+        return RunResult(
+            name=layout.run,
+            settings=settings,
+            layout=layout,
+            scores=tuple(Score.model_validate(row) for row in evaluated["scores"]),
+            validation=tuple(Score.model_validate(r) for r in evaluated.get("validation", ())),
+            skipped=tuple(Skipped.model_validate(row) for row in evaluated.get("skipped", ())),
+            details=tuple(Details.model_validate(row) for row in evaluated.get("details", ())),
+            pretrained=pretrained,
+            evaluated=evaluated,
+            segmented=_optional(layout.segmented, f"segment --run {layout.run}"),
+            severe=_optional(layout.severe, f"severe --run {layout.run}"),
+            right=_right(layout.predictions),
+            metrics=_lines(layout.metrics),
+            speed=_lines(layout.speed),
+        )
+    except (ValidationError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the scores of run {layout.run!r} cannot be read: {error}",
+            place=str(layout.evaluated),
+            remedy=f"delete the file, then: python -m pipeline evaluate --run {layout.run}",
+        ) from None
+
+
+def _mapping(path: Path, command: str) -> Mapping[str, Any]:
+    remedy = f"python -m pipeline {command}"
+    try:
+        value = read_json(path)
+    except FileNotFoundError:
+        raise UserError(
+            "the report lacks a result of an earlier stage", place=str(path), remedy=remedy
+        ) from None
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {error}", place=str(path), remedy=remedy) from None
+    if not isinstance(value, dict):
+        raise UserError("not a JSON object", place=str(path), remedy=remedy)
+    return value
+
+
+def _optional(path: Path, command: str) -> Mapping[str, Any]:
+    return _mapping(path, command) if path.is_file() else {}
+
+
+def _right(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:
+    """Read which answers are right; nothing where they are not here, or damaged.
+
+    Then no run is compared with another, and the report says so.
+    """
+    found: dict[tuple[str, str], dict[str, bool]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                answers = found.setdefault((row["label"], row["probe"]), {})
+                answers[row["id"]] = row["predicted_1"] == row["true"]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return {}
+    return found
+
+
+def _lines(path: Path) -> tuple[Line, ...]:
+    """Read a .jsonl file; an untrained run has none."""
+    if not path.is_file():
+        return ()
+    lines = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines.append(json.loads(text))
+        except ValueError as error:
+            raise UserError(
+                f"line {number} is not valid JSON: {error}",
+                place=str(path),
+                remedy="delete the folder of this run, and run the chain again",
+            ) from None
+    return tuple(lines)

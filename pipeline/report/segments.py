@@ -1,0 +1,37 @@
+"""Pictures of what was segmented, as the segment stage drew them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from pipeline.report.pictures import data_uri
+from pipeline.report.results import Results
+
+SHOWN = 2  # of each run
+LARGEST = 400_000  # bytes of one in the page; a larger one is left out
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Frames of one clip, their true masks, and a run's clusters, from top to bottom."""
+
+    run: str
+    caption: str
+    picture: str  # a data: address
+
+
+def overlays(results: Results) -> list[Overlay]:
+    """Return the first pictures of each run; none where no segmentation was drawn."""
+    found = []
+    for run in results.runs:
+        for entry in run.segmented.get("pictures", [])[:SHOWN]:
+            path = run.layout.folder / entry["file"]
+            if path.is_file():
+                with Image.open(path) as image:
+                    uri = data_uri(np.asarray(image.convert("RGB")))
+                if len(uri) <= LARGEST:
+                    found.append(Overlay(run.name, f"{entry['data']}, clip {entry['id']}", uri))
+    return found

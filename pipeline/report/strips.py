@@ -1,0 +1,151 @@
+"""What a model sees and what it does not: rows of frames of some clips, with their masks.
+
+Letters: B clips, T frames, H and W pixels, N tubes of a clip, M masked ones, P values of a tube.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.configuration.schema import Clip, Mask
+from pipeline.data.load import order
+from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.shards.format import ClipEntry
+from pipeline.method import masks
+from pipeline.method.pixels import denormalise, normalise
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.tubes import CHANNELS, TubeGrid, gather, split_mask
+from pipeline.report import pictures
+from pipeline.report.gallery import ONE_VIEW, spread
+from pipeline.report.results import Results, RunResult
+from pipeline.weights import hub
+
+CLIPS = 4  # shown
+FRAMES = 8  # of each, evenly spaced
+FRAME = 96  # pixels across, about
+GAP = 4
+SEED = 0  # of the masks that are drawn here: no run trained with exactly these
+Videos = NDArray[np.uint8]  # B,T,H,W,3
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One clip: rows of frames, each a name and a `data:` address."""
+
+    clip: str
+    frames: int  # in each row
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class StripGroup:
+    """Strips of the runs that hide tubes in the same way."""
+
+    runs: tuple[str, ...]
+    mask: Mask
+    grid: TubeGrid
+    split: str
+    hidden: int  # of `grid.count` tubes
+    strips: tuple[Strip, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pictures."""
+        return sum(len(picture) for strip in self.strips for _, picture in strip.rows)
+
+
+def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> list[StripGroup]:
+    """Draw a few of the clips for every way in which the trained runs hide tubes."""
+    clip = results.params.data.clip
+    chosen = spread(entries, CLIPS)
+    videos = read_videos(chosen, clip)
+    groups: dict[tuple[Mask, tuple[int, int, int]], list[RunResult]] = {}
+    for run in results.trained:
+        key = (run.settings.objective.mask, run.settings.model.tube)
+        groups.setdefault(key, []).append(run)
+    drawn = []
+    for (mask, tube), runs in groups.items():
+        grid = TubeGrid.from_clip(clip, tube)
+        hidden = draw_masks(mask, grid, videos)
+        rows = dict(_rows(videos, hidden, grid, runs))
+        strips = tuple(
+            Strip(entry.id, min(FRAMES, clip.frames), _pictures(rows, place))
+            for place, entry in enumerate(chosen)
+        )
+        names = tuple(run.name for run in runs)
+        count = int(hidden[0].sum())
+        drawn.append(StripGroup(names, mask, grid, split, count, strips))
+    return drawn
+
+
+def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
+    """Return the middle view of each clip."""
+    batches = evaluation_batches(entries, clip, ONE_VIEW, batch_size=len(entries))
+    return np.concatenate([batch.videos[:, 0].numpy() for batch in batches])
+
+
+def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
+    """Return a mask for each clip, B,N: as training draws them, from random numbers of its own."""
+    shape = (grid.frames, grid.height, grid.width)
+    keys = (order.sample_key(SEED, 0, place) for place in range(len(videos)))
+    drawn = zip(keys, videos, strict=True)
+    return np.stack([masks.draw(mask, shape, key, video) for key, video in drawn])
+
+
+def hidden_pixels(hidden: NDArray[np.bool_], grid: TubeGrid) -> NDArray[np.bool_]:
+    """Spread masks B,N over the pixels of their tubes: B,T,H,W."""
+    spread_out = hidden.reshape(-1, grid.frames, grid.height, grid.width)
+    for axis, size in enumerate(grid.tube, start=1):
+        spread_out = spread_out.repeat(size, axis=axis)
+    return spread_out
+
+
+@torch.inference_mode()
+def reconstruct(model: SigmaModel, videos: Videos, hidden: NDArray[np.bool_]) -> Videos:
+    """Fill the hidden tubes (B,N) with what a pixel decoder predicts for them.
+
+    The decoder predicts each tube normalised; the tube's own mean and deviation bring it back, so
+    the picture's brightness and contrast are given, and its structure is predicted.
+    """
+    inputs, mask = normalise(torch.from_numpy(videos)), torch.from_numpy(hidden)
+    model = model.eval()
+    tubes = model.grid.split(inputs)  # B,N,P
+    masked = split_mask(mask)[1]  # B,M
+    values = gather(tubes, masked).reshape(*masked.shape, -1, CHANNELS)
+    variance, mean = torch.var_mean(values, dim=-2, keepdim=True)
+    predicted: Tensor = model(inputs, mask).decoded.reshape(values.shape)
+    filled = (predicted * variance.sqrt() + mean).flatten(-2)
+    where = masked.unsqueeze(-1).expand_as(filled)
+    pixels = denormalise(model.grid.join(tubes.scatter(1, where, filled)))
+    rounded = pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return rounded.permute(0, 2, 3, 4, 1).numpy()
+
+
+def _rows(
+    videos: Videos, hidden: NDArray[np.bool_], grid: TubeGrid, runs: Sequence[RunResult]
+) -> Iterator[tuple[str, Videos]]:
+    """Yield the name of each row and its frames B,T,H,W,3, or 4 with opacity."""
+    yield "input", videos
+    opaque = np.full((*videos.shape[:4], 1), 255, np.uint8)
+    seen = np.concatenate([videos, opaque], axis=4)
+    seen[hidden_pixels(hidden, grid)] = pictures.HIDDEN
+    yield "what the encoder sees", seen
+    for run in runs:
+        if run.settings.objective.target.kind == "pixel":
+            model = hub.load_pretraining(run.layout.weights)
+            yield f"filled in by {run.name}", reconstruct(model, videos, hidden)
+
+
+def _pictures(rows: dict[str, Videos], place: int) -> tuple[tuple[str, str], ...]:
+    drawn = []
+    for name, videos in rows.items():
+        frames = spread(list(videos[place]), FRAMES)
+        row = pictures.row([pictures.fit(frame, FRAME) for frame in frames], GAP)
+        drawn.append((name, pictures.data_uri(row)))
+    return tuple(drawn)

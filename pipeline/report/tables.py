@@ -1,0 +1,149 @@
+"""The table of runs, one per label: what the terminal and the page both show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.report.results import Results, RunResult, Score
+
+PROBE_NAMES = {
+    "linear": "linear probe",
+    "attentive": "attentive probe",
+    "knn": "k-NN",
+    "finetune": "fine-tuned",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run's score by one probe."""
+
+    score: Score
+
+    @property
+    def top5(self) -> float | None:
+        """None where it says nothing: of five classes or fewer."""
+        return self.score.top5 if self.score.classes > 5 else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.score.top1, self.score.scored)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: a cell per probe, None where the probe was skipped."""
+
+    run: RunResult
+    cells: tuple[Cell | None, ...]
+
+    @property
+    def scored(self) -> str:
+        """On how many clips of how many that were asked about, such as `790 of 800`."""
+        return "; ".join(sorted({cell.score.counts for cell in self.cells if cell}))
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """All runs' scores for one label on one split.
+
+    `beside` marks those on `val` where test is scored, too: settings were chosen on these clips.
+    """
+
+    label: str
+    split: str
+    probes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    beside: bool = False
+
+    @property
+    def first(self) -> Score:
+        return next(cell.score for row in self.rows for cell in row.cells if cell)
+
+    @property
+    def classes(self) -> int:
+        return self.first.classes
+
+    @property
+    def chance(self) -> float:
+        """Expected share of right answers by guessing uniformly."""
+        return 1 / self.classes if self.first.chance is None else self.first.chance
+
+    @property
+    def with_top5(self) -> bool:
+        known = any(cell and cell.top5 is not None for row in self.rows for cell in row.cells)
+        return known and not self.beside
+
+
+@dataclass(frozen=True)
+class Note:
+    """A probe that was skipped, or clips that it left out, and for which runs."""
+
+    label: str
+    probe: str
+    reason: str
+    runs: tuple[str, ...]
+    clips: int
+
+    @property
+    def skipped(self) -> bool:
+        """True where the probe was not run at all."""
+        return self.clips == 0
+
+
+def probe_name(probe: str) -> str:
+    return PROBE_NAMES.get(probe, probe)
+
+
+def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the 95 % interval of a share of n clips (Wilson 1927, "Probable Inference").
+
+    It tells how far another draw of as many test clips could move the score; it says nothing of
+    another seed.
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    centre = share + z * z / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def score_tables(results: Results) -> list[ScoreTable]:
+    """Return a table per label and split, in the order of `data.labels`; those on val last."""
+    order = {label: place for place, label in enumerate(results.params.data.labels)}
+    found = []
+    for beside in (False, True):
+        scores = [(run, run.validation if beside else run.scores) for run in results.runs]
+        keys = {(score.label, score.split) for _, rows in scores for score in rows}
+        for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), key)):
+            found.append(_table(scores, *key, beside=beside))
+    return found
+
+
+def notes(results: Results) -> list[Note]:
+    """Return what was skipped or left out; what is equal for several runs is said once."""
+    merged: dict[tuple[str, str, str, int], list[str]] = {}
+    for run in results.runs:
+        for note in run.skipped:
+            merged.setdefault((note.label, note.probe, note.reason, note.clips), []).append(
+                run.name
+            )
+    return [
+        Note(label, probe, reason, tuple(runs), clips)
+        for (label, probe, reason, clips), runs in merged.items()
+    ]
+
+
+def _table(
+    scores: Sequence[tuple[RunResult, Sequence[Score]]], label: str, split: str, *, beside: bool
+) -> ScoreTable:
+    here = {
+        run.name: {s.probe: Cell(s) for s in rows if (s.label, s.split) == (label, split)}
+        for run, rows in scores
+    }
+    probes = tuple(dict.fromkeys(probe for cells in here.values() for probe in cells))
+    rows = tuple(Row(run, tuple(here[run.name].get(p) for p in probes)) for run, _ in scores)
+    return ScoreTable(label, split, probes, rows, beside)

@@ -1,0 +1,319 @@
+"""Features of many videos: read by processes beside the encoder, kept as soon as they are there.
+
+Letters: C clips of a video, N tubes of a clip, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from pipeline.configuration import stages
+from pipeline.data.load.workers import in_order
+from pipeline.data.records import Outcome
+from pipeline.errors import UserError
+from pipeline.evaluation import rows
+from pipeline.runtime.files import reserve, sha256_file
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.provenance import provenance
+from pipeline.use.embedding import features_file
+from pipeline.use.embedding.features_file import About, Features
+from pipeline.use.embedding.videos import Wanted
+from pipeline.use.embedding.work import Work
+from pipeline.weights import video_clips
+from pipeline.weights.video_clips import Look, Looked
+from pipeline.weights.video_model import VideoModel
+
+# Outcomes that another try may change.
+TRANSIENT = {Outcome.MISSING, Outcome.FORBIDDEN, Outcome.TIMED_OUT, Outcome.FAILED}
+# What features depend on beside checkpoint and settings.
+CODE = ("pipeline.weights.video_clips", "pipeline.method.vit", "pipeline.weights.classifier")
+LIMITS = {"time_limit_s", "memory_limit_mib"}  # of decoding
+SEEN = ("frames", "size", "stride", "sampling")  # of a clip; the rest is for training
+
+
+@dataclass(frozen=True)
+class How:
+    """Where and how fast; none of it changes a feature."""
+
+    device: torch.device
+    workers: int  # processes that read videos
+    batch_size: int = 8  # clips at once
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it: the file, and the videos that are lost."""
+
+    features: Features
+    lost: tuple[dict[str, str], ...]
+    videos: int
+
+    @property
+    def lost_share(self) -> float:
+        return len(self.lost) / self.videos
+
+
+@dataclass
+class Item:
+    """One video as a worker hands it over."""
+
+    sha256: str
+    looked: Looked | None  # None: its features are known already
+
+
+@dataclass
+class Reading(Dataset["Item | UserError"]):
+    """Place of a video -> its clips."""
+
+    videos: Sequence[Wanted]
+    look: Look
+    known: Mapping[str, str]  # id -> digest of the video whose features are there
+    scratch: Path
+
+    def __getitem__(self, place: int) -> Item:
+        video = self.videos[place]
+        try:
+            sha256 = sha256_file(video.path) if video.path.is_file() else ""
+        except OSError as error:  # a disk's error, no permission
+            reason = error.strerror or type(error).__name__
+            return Item("", Looked(Outcome.FORBIDDEN, reason))
+        if sha256 and self.known.get(video.id) == sha256:
+            return Item(sha256, None)
+        return Item(sha256, video_clips.look(video.path, self.look, video.segment, self.scratch))
+
+
+class Tokens(nn.Module):
+    """Videos (b, 3, T, H, W) to (b, N, D)."""
+
+    def __init__(self, model: VideoModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, videos: Tensor) -> Tensor:
+        return self.model.tokens(videos)
+
+
+class Pooled(Tokens):
+    """Videos (b, 3, T, H, W) to (b, D)."""
+
+    def forward(self, videos: Tensor) -> Tensor:
+        return self.model.pooled(videos)
+
+
+def extract(
+    model: VideoModel,
+    videos: Sequence[Wanted],
+    look: Look,
+    output: Path,
+    how: How,
+    *,
+    per_tube: bool = False,
+) -> Result:
+    """Write the features of these videos to `output`; go on where an earlier call stopped.
+
+    Videos that are in `output` already, made by the same checkpoint, settings and code, are taken
+    over as they are. A video that cannot be used is left out, and listed.
+
+    Raises:
+        UserError: where the processes that read videos are killed.
+    """
+    grid = model.encoder.grid.count
+    shape = (grid, model.encoder.width) if per_tube else (model.encoder.width,)
+    about = About(_checkpoint(model), _settings(look, per_tube), shape)
+    key = {"checkpoint": about.checkpoint["sha256"], "settings": about.settings}
+    with Work(_beside(output), key, (look.clips, *shape)) as work:
+        if work.is_new:
+            _take_over(output, about, work, look.clips)
+        network = (Tokens if per_tube else Pooled)(model).to(how.device).eval()
+        _compute(network, videos, look, work, how, grid)
+        features = _gathered(videos, about, work)
+        features_file.write(output, features)
+    work.remove()
+    return Result(features, features.about.lost, len(videos))
+
+
+def _checkpoint(model: VideoModel) -> dict[str, Any]:
+    origin = model.origin
+    return {"kind": origin.kind, "path": origin.path, "sha256": model.sha256}
+
+
+def _settings(look: Look, per_tube: bool) -> dict[str, Any]:
+    return {
+        "clip": look.clip.model_dump(mode="json", include=set(SEEN)),
+        "clips": look.clips,
+        "per_tube": per_tube,
+        "decode": look.decode.model_dump(mode="json", exclude=LIMITS),
+        "code": stages.modules_sha256(*CODE),
+    }
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(f".{output.name}.partial")
+
+
+def _take_over(output: Path, about: About, work: Work, clips: int) -> None:
+    """Take up the features of a finished file that depend on the same."""
+    try:
+        old = features_file.read(output)
+    except UserError:
+        return
+    same = old.about.checkpoint["sha256"] == about.checkpoint["sha256"]
+    if not same or old.about.settings != about.settings or len(old) % clips:
+        return
+    columns = old.columns
+    for first in range(0, len(old), clips):
+        part = slice(first, first + clips)
+        work.add(
+            columns["id"][first],
+            old.values[part],
+            outcome=Outcome.OK,
+            sha256=columns["video_sha256"][first],
+            spans=list(map(list, zip(columns["start"][part], columns["end"][part], strict=True))),
+            segment=[columns["segment_start"][first], columns["segment_end"][first]],
+            reason="",
+        )
+
+
+def _compute(
+    network: nn.Module,
+    videos: Sequence[Wanted],
+    look: Look,
+    work: Work,
+    how: How,
+    tokens: int,
+) -> None:
+    known = {}
+    for video in videos:
+        entry = work.get(video.id)
+        if entry.get("segment") == _segment(video) and entry["outcome"] not in TRANSIENT:
+            known[video.id] = entry["sha256"]
+    reading = Reading(videos, look, known, work.scratch)
+    waiting = _Waiting(network, work, how)
+    with (
+        rows.inference(how.device, tokens),
+        Progress("embed", len(videos), "videos") as progress,
+    ):
+        for video, item in zip(videos, _read(reading, how.workers), strict=True):
+            if item.looked is not None:
+                waiting.add(video, item.sha256, item.looked)
+                progress.advance(1, **waiting.said)
+            else:
+                waiting.known(work.get(video.id)["outcome"])
+                progress.skip(1, **waiting.said)
+        waiting.finish()
+
+
+def _read(reading: Reading, workers: int) -> Iterator[Item]:
+    try:
+        yield from in_order(reading, range(len(reading.videos)), workers)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "a process that reads videos was killed; what is done is kept",
+            remedy="run the same command again; with fewer --workers where memory was short",
+        ) from None
+
+
+@dataclass
+class _Waiting:
+    """Videos whose clips are read, until there are enough of them for the encoder."""
+
+    network: nn.Module
+    work: Work
+    how: How
+    videos: list[tuple[Wanted, str, Looked]] = field(default_factory=list)
+    lost: int = 0
+
+    @property
+    def said(self) -> dict[str, object]:
+        return {"lost": self.lost}
+
+    def known(self, outcome: str) -> None:
+        """Count a video that an earlier call has done."""
+        self.lost += outcome != Outcome.OK
+
+    def add(self, video: Wanted, sha256: str, looked: Looked) -> None:
+        """Take a video; keep the reason where there is nothing to embed."""
+        if looked.outcome is not Outcome.OK:
+            self.lost += 1
+            said = {"outcome": looked.outcome, "reason": looked.reason, "sha256": sha256}
+            self.work.add(video.id, None, segment=_segment(video), **said)
+            return
+        self.videos.append((video, sha256, looked))
+        if sum(len(looked.videos) for _, _, looked in self.videos) >= self.how.batch_size:
+            self.finish()
+
+    def finish(self) -> None:
+        """Embed all that waits."""
+        if not self.videos:
+            return
+        clips = torch.from_numpy(np.concatenate([looked.videos for _, _, looked in self.videos]))
+        found = rows.answers(
+            self.network, clips.unsqueeze(1), self.how.batch_size, self.how.device
+        )[:, 0]
+        values: NDArray[np.float32] = found.cpu().numpy()
+        done = 0
+        for video, sha256, looked in self.videos:
+            count = len(looked.videos)
+            said = {"outcome": looked.outcome, "reason": looked.reason, "sha256": sha256}
+            part = values[done : done + count]
+            spans = looked.spans.tolist()
+            self.work.add(video.id, part, spans=spans, segment=_segment(video), **said)
+            done += count
+        self.videos.clear()
+
+
+def _segment(video: Wanted) -> list[float | None]:
+    return [video.segment.start, video.segment.end]
+
+
+def _gathered(videos: Sequence[Wanted], about: About, work: Work) -> Features:
+    """Put the rows in the order of the videos."""
+    columns = features_file.empty_columns()
+    lost, found = [], []
+    census: dict[str, int] = {}
+    for video in videos:
+        entry = work.get(video.id)
+        outcome = str(entry["outcome"])
+        census[outcome] = census.get(outcome, 0) + 1
+        if outcome != Outcome.OK:
+            said = {"outcome": outcome, "reason": str(entry["reason"])}
+            lost.append({"id": video.id, **said, "video_sha256": str(entry["sha256"])})
+            continue
+        found.append(video.id)
+        for clip, (start, end) in enumerate(entry["spans"]):
+            times = (start, end, *_segment(video))
+            texts = (os.fspath(video.path), entry["sha256"], video.label, video.split)
+            features_file.add_row(columns, (video.id, clip, *times, *texts))
+    shape = (len(columns["id"]), *about.shape)
+    values = _mapped(work, found, shape)
+    finished = About(
+        about.checkpoint, about.settings, about.shape, census, tuple(lost), provenance()
+    )
+    return Features(finished, columns, values)
+
+
+def _mapped(work: Work, ids: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return all features in order; in a file that is mapped, for they may exceed memory."""
+    if not ids:
+        return np.empty(shape, np.float32)
+    path = work.scratch / "ordered.bin"
+    with path.open("wb") as file:
+        reserve(file.fileno(), math.prod(shape) * np.dtype(np.float32).itemsize)
+    values = np.memmap(path, np.float32, "r+", shape=shape)
+    clips = work.shape[0]
+    for place, name in enumerate(ids):
+        values[place * clips : (place + 1) * clips] = work.values(name)
+    return values

@@ -1,0 +1,140 @@
+"""Which videos of a file of features are most like one of them, or like another video.
+
+Features are compared by the cosine between them, as in the k-NN evaluation. A video with several
+clips is asked for by their mean, and found by the one that is most like it.
+
+Letters: n rows, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.use.embedding import features_file
+from pipeline.use.embedding.features_file import Features
+
+if TYPE_CHECKING:
+    from pipeline.weights.video_model import VideoModel
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A part of a video, in seconds."""
+
+    id: str
+    path: str
+    start: float
+    end: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for: its moments, and one vector (D,)."""
+
+    moments: tuple[Moment, ...]
+    vector: NDArray[np.float32]
+    in_file: bool  # it is a video of the file, so not a neighbour of its own
+
+    @property
+    def name(self) -> str:
+        return self.moments[0].id
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One neighbour; `similarity` is a cosine."""
+
+    rank: int
+    similarity: float
+    moment: Moment
+
+
+def by_id(features: Features, clip_id: str) -> Query:
+    """Ask for a video of the file. Raises UserError where there is none of this id."""
+    places = list(features_file.rows_of(features, clip_id))
+    if not places:
+        some = ", ".join(dict.fromkeys(features.columns["id"][:3]))
+        raise UserError(
+            f"there is no video {clip_id!r}, neither among the features nor as a file",
+            place="--query",
+            remedy=f"give a file, or an id such as {some} ({len(features)} rows)",
+        )
+    moments = tuple(moment(features, place) for place in places)
+    return Query(moments, features_file.pooled(features)[places].mean(0), in_file=True)
+
+
+def by_video(features: Features, video: Path, model: VideoModel) -> Query:
+    """Ask for a video that is a file: it is looked at as those of the file of features were.
+
+    Raises:
+        UserError: where the checkpoint is another one, or the video cannot be used.
+    """
+    import torch
+
+    from pipeline.configuration.schema import Clip
+    from pipeline.data.records import Outcome
+    from pipeline.method.pixels import normalise
+    from pipeline.weights.video_clips import Look, decoding, look
+
+    about = features.about
+    if model.sha256 != about.checkpoint["sha256"]:
+        raise UserError(
+            "the features are of another checkpoint",
+            place=f"{model.origin.path} has SHA-256 {model.sha256[:16]}..., the features are of "
+            f"{about.checkpoint['sha256'][:16]}...",
+            remedy="give the checkpoint that they were made with: --checkpoint",
+        )
+    settings = about.settings
+    clip = Clip(**settings["clip"], scales=(1.0,), flip=False)
+    how = Look(clip, decoding(clip, **settings["decode"]), settings["clips"])
+    found = look(video, how)
+    if found.outcome is not Outcome.OK:
+        raise UserError(
+            f"the video cannot be used ({found.outcome}): {found.reason}", place=str(video)
+        )
+    with torch.inference_mode():
+        videos = normalise(torch.from_numpy(found.videos))
+        per_tube = bool(settings["per_tube"])
+        made = model.tokens(videos).float().mean(1) if per_tube else model.pooled(videos).float()
+    spans = found.spans.tolist()
+    moments = tuple(Moment(video.name, str(video), start, end) for start, end in spans)
+    return Query(moments, made.mean(0).numpy(), in_file=False)
+
+
+def nearest(features: Features, query: Query, count: int) -> list[Hit]:
+    """Return the `count` videos most like the query, the most alike first; of each its best clip.
+
+    Equally similar ones keep the order of the file.
+    """
+    vectors = features_file.pooled(features)  # n,D
+    similarities = _unit(vectors) @ _unit(query.vector[None])[0]
+    seen = {query.name} if query.in_file else set()
+    hits: list[Hit] = []
+    for place in np.argsort(-similarities, kind="stable").tolist():
+        found = moment(features, place)
+        if found.id in seen:
+            continue
+        if len(hits) == count:
+            break
+        seen.add(found.id)
+        hits.append(Hit(len(hits) + 1, float(similarities[place]), found))
+    return hits
+
+
+def moment(features: Features, place: int) -> Moment:
+    """Return which part of which video a row is."""
+    names = ("id", "path", "start", "end", "label")
+    return Moment(*(features.columns[name][place] for name in names))
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = vectors.astype(np.float64)
+    lengths: NDArray[np.float64] = np.linalg.norm(exact, axis=1, keepdims=True)
+    return exact / np.maximum(lengths, 1e-12)

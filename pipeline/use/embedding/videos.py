@@ -1,0 +1,85 @@
+"""Which videos are to be embedded: files, folders and lists, each with an id of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.decode.transcode import Segment
+from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest.folders import videos_in
+from pipeline.errors import UserError
+from pipeline.weights.video_clips import WHOLE
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A video, or a segment of one."""
+
+    id: str
+    path: Path
+    segment: Segment = WHOLE
+    label: str = ""
+    split: str = ""
+
+
+def wanted(arguments: Sequence[str]) -> list[Wanted]:
+    """Return what the arguments name, in their order; files of a folder in the order of names.
+
+    The id of a row of a list is its own, of a file in a folder its place within, of a file its
+    name; where two would be equal, the path as it was given.
+
+    Raises:
+        UserError: where there is nothing, or rows of a list have no local file, or ids are equal.
+    """
+    found = [video for argument in arguments for video in _named(argument)]
+    if not found:
+        raise UserError(
+            "there is no video to embed",
+            place=", ".join(arguments),
+            remedy="name files, folders with videos, or a list (CSV with id and path)",
+        )
+    counts = Counter(video.id for video in found)
+    unique = [
+        video if counts[video.id] == 1 else Wanted(**{**vars(video), "id": video.path.as_posix()})
+        for video in found
+    ]
+    twice = [name for name, count in Counter(video.id for video in unique).items() if count > 1]
+    if twice:
+        raise UserError(f"{len(twice)} ids are there twice, such as {twice[0]!r}")
+    return unique
+
+
+def _named(argument: str) -> Iterator[Wanted]:
+    path = Path(argument)
+    if path.is_dir():
+        yield from _of_folder(path)
+    elif path.suffix.lower() == ".csv":
+        yield from _of_list(path)
+    else:
+        yield Wanted(path.name, path)
+
+
+def _of_folder(folder: Path) -> Iterator[Wanted]:
+    found = videos_in(folder)
+    if found.note:
+        print(f"passed over in {folder}: {found.note}", file=sys.stderr)
+    for path in found.videos:
+        yield Wanted(path.relative_to(folder).as_posix(), path)
+
+
+def _of_list(path: Path) -> Iterator[Wanted]:
+    rows = manifest.read(path)
+    elsewhere = [row.id for row in rows if not row.path]
+    if elsewhere:
+        raise UserError(
+            f"{len(elsewhere)} of {len(rows)} rows have no local file, such as {elsewhere[0]!r}",
+            place=str(path),
+            remedy="fetch them first (`python -m pipeline download`), and list the files",
+        )
+    for row in rows:
+        segment = Segment(row.start, row.end)
+        yield Wanted(row.id, Path(row.path), segment, row.label, row.split)

@@ -1,0 +1,73 @@
+"""What lies beside a checkpoint of this project, and is of just these weights.
+
+A file that tells of other weights (their digest is in it) is left out, with a note: no card says
+of a model what was measured on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.errors import UserError
+from pipeline.runtime.files import read_json, sha256_file
+
+RESULTS = ("evaluation", "segmentation", "severe")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The pretraining's manifest, results by their stage, and the data set where it is here."""
+
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each file that was read
+    data: DatasetIndex | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find(checkpoint: Path, sha256: str) -> Beside:
+    """Look beside the checkpoint, and for its data set in this project folder."""
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    notes, results, digests = [], {}, {}
+    pretrain = _read(folder / "pretrain.json")
+    if pretrain and pretrain.get("model_sha256") != sha256:
+        notes.append("pretrain.json beside it tells of other weights, so it was not used")
+        pretrain = {}
+    if pretrain:
+        digests["pretrain.json"] = sha256_file(folder / "pretrain.json")
+    for name in RESULTS:
+        content = _read(folder / f"{name}.json")
+        if not content:
+            continue
+        if content.get("inputs", {}).get("weights") not in (sha256, None):
+            notes.append(f"{name}.json beside it tells of other weights, so it was not used")
+            continue
+        results[name] = content
+        digests[f"{name}.json"] = sha256_file(folder / f"{name}.json")
+    data = _data(pretrain)
+    return Beside(pretrain, results, digests, data, tuple(notes))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _data(pretrain: Mapping[str, Any]) -> DatasetIndex | None:
+    """Return the data set that was trained on, where it is in this project folder."""
+    of_index, of_pictures = pretrain.get("index_sha256"), pretrain.get("pictures_sha256")
+    for path in sorted(Path("data").glob("*/shards/index.json")):
+        pictures = _read(path.with_name("pictures.json")).get("sha256")
+        if (of_index and sha256_file(path) == of_index) or (pictures and pictures == of_pictures):
+            try:
+                return DatasetIndex.load(path.parent)
+            except UserError:
+                return None
+    return None

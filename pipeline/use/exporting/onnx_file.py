@@ -1,0 +1,91 @@
+"""A model as ONNX: one file, any number of clips at once, checked through onnxruntime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.use.exporting.comparison import Expected, largest
+from pipeline.weights.video_model import VideoModel
+
+FILE = "model.onnx"
+INPUT = "pixel_values"  # B,T,3,H,W, as Hugging Face's image processor gives it
+
+
+class Outputs(nn.Module):
+    """Pixels B,T,3,H,W to tokens B,N,D, pooled features B,D and, where there is a head, logits."""
+
+    def __init__(self, model: VideoModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        tokens = self.model.tokens(pixel_values.transpose(1, 2))
+        classifier = self.model.classifier
+        if classifier is None:
+            return tokens, tokens.mean(1)
+        pooled = classifier.fc_norm(tokens.mean(1))
+        return tokens, pooled, classifier.head(pooled)
+
+
+def write(model: VideoModel, folder: Path) -> list[str]:
+    """Write `model.onnx`; weights above 2 GB lie beside it in `model.onnx.data`."""
+    _need("onnx", "onnxscript")
+    grid = model.encoder.grid
+    frames, height, width = grid.clip_shape
+    example = torch.zeros(2, frames, 3, height, width)
+    names = ["tokens", "features", *(["logits"] if model.classifier is not None else [])]
+    size = sum(4 * parameter.numel() for parameter in model.encoder.parameters())
+    # What the exporter prints of its own steps is nothing that its user could act upon.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Outputs(model).eval(),
+            (example,),
+            folder / FILE,
+            input_names=[INPUT],
+            output_names=names,
+            dynamic_shapes={INPUT: {0: torch.export.Dim("clips")}},
+            external_data=size > 1_900_000_000,
+            dynamo=True,
+            verbose=False,
+        )
+    return sorted(path.name for path in folder.iterdir())
+
+
+def check(folder: Path, wanted: Expected) -> dict[str, float]:
+    """Run it on all clips at once and on one alone; return the largest difference per output."""
+    runtime = _need("onnxruntime")
+    session = runtime.InferenceSession(
+        folder / FILE, providers=["CPUExecutionProvider"]
+    )  # its own kernels: another implementation than the one that it is compared with
+    outputs = {"tokens": wanted.tokens, "features": wanted.pooled}
+    if wanted.logits is not None:
+        outputs["logits"] = wanted.logits
+    found = dict.fromkeys(outputs, 0.0)
+    for count in (len(wanted.videos), 1):
+        pixels = wanted.videos[:count].transpose(1, 2).contiguous().numpy()
+        for name, got in zip(outputs, session.run(list(outputs), {INPUT: pixels}), strict=True):
+            far = largest(outputs[name][:count], torch.from_numpy(got))
+            found[name] = max(found[name], far)
+    return {f"{name} in onnxruntime": value for name, value in found.items()}
+
+
+def _need(*names: str) -> Any:
+    import importlib
+
+    try:
+        return [importlib.import_module(name) for name in names][-1]
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is not installed", remedy="pip install 'sigma-pipeline[export]'"
+        ) from None

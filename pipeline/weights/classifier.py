@@ -1,0 +1,53 @@
+"""The network that is fine-tuned: encoder, mean of its tokens, a norm, linear map.
+
+Fine-tuning protocol of VideoMAE (Tong et al. 2022), which the paper follows (section 4): the
+encoder's last LayerNorm is replaced by one after the mean, and no tube is masked.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pipeline.configuration.schema import Clip, Model
+from pipeline.method.tubes import TubeGrid
+from pipeline.method.vit import NORM_EPS, Encoder
+
+
+class Classifier(nn.Module):
+    """Logits B,C of videos B,3,T,H,W for C classes.
+
+    A new head starts as a normal of deviation 0.02 (cut at one deviation) times `head_scale`,
+    with zero bias. `norm="batch"` normalises the pooled features over the batch, without scale
+    and shift (linear probe of He et al. 2022, appendix A.1), in place of LayerNorm.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        clip: Clip,
+        classes: int,
+        *,
+        head_scale: float = 1.0,
+        norm: Literal["layer", "batch"] = "layer",
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(model, TubeGrid.from_clip(clip, model.tube), final_norm=False)
+        self.fc_norm: nn.Module = nn.LayerNorm(model.width, eps=NORM_EPS)
+        if norm == "batch":
+            self.fc_norm = nn.BatchNorm1d(model.width, affine=False, eps=NORM_EPS)
+        self.head = nn.Linear(model.width, classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.02, a=-0.02, b=0.02)
+        self.head.weight.data.mul_(head_scale)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, videos: Tensor) -> Tensor:
+        """Pooled features B,D: the normalised mean of all tokens."""
+        pooled: Tensor = self.fc_norm(self.encoder(videos).mean(1))
+        return pooled
+
+    def forward(self, videos: Tensor) -> Tensor:
+        """Logits B,C."""
+        logits: Tensor = self.head(self.features(videos))
+        return logits

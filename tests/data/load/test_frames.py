@@ -1,0 +1,135 @@
+"""Decoding: exact frames at every width, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.configuration import composition
+from pipeline.data.decode import transcode
+from pipeline.data.load import frames
+from pipeline.errors import UserError
+
+Videos = dict[int, tuple[frames.Frames, bytes]]
+
+
+@pytest.fixture(scope="module")
+def videos(
+    tmp_path_factory: pytest.TempPathFactory, write_h264: Callable[[Path, frames.Frames], None]
+) -> Videos:
+    """Grey noise in blocks of 4 x 4, other in each frame: (pixels, encoded) by width."""
+    folder = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    made = {}
+    for width in (16, 24, 32, 40, 48, 64, 72):
+        blocks = rng.integers(0, 256, (6, 4, width // 4, 1), dtype=np.uint8)
+        video = blocks.repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
+        write_h264(folder / f"{width}.mp4", video)
+        made[width] = (video, (folder / f"{width}.mp4").read_bytes())
+    return made
+
+
+@pytest.mark.parametrize("decoder", ["decord", "torchcodec"])
+@pytest.mark.parametrize("width", [16, 24, 32, 40, 48, 64, 72])
+def test_every_width(videos: Videos, width: int, decoder: frames.Decoder) -> None:
+    """Catches decord's failure at widths 16, 24, 48 and 72, and skewed rows at any."""
+    video, encoded = videos[width]
+    for indices in ([0, 1, 2, 3, 4, 5], [5, 1, 1, 3]):
+        decoded = frames.read(encoded, indices, (6, 16, width), decoder)
+        assert decoded.shape == (len(indices), 16, width, 3)
+        wrong = np.abs(decoded.astype(int) - video[indices]).mean(axis=(1, 2, 3))
+        assert wrong.max() < 4  # grey levels, from coding; another frame would be about 85 off
+
+
+@pytest.mark.parametrize("width", [32, 40, 48, 64])
+def test_all_decoders_agree(videos: Videos, width: int) -> None:
+    """Catches pixels that depend on `trainer.decoder`, a clip's width or its codec."""
+    _, encoded = videos[width]
+    by_ffmpeg = frames._by_ffmpeg(encoded, (6, 16, width))
+    by_decord = frames._by_decord(encoded, np.arange(6), (6, 16, width))
+    assert (by_decord is None) == (width == 48)
+    for other in (by_decord, frames._by_torchcodec(encoded, np.arange(6), (6, 16, width))):
+        assert other is None or np.array_equal(by_ffmpeg, other)
+
+
+@pytest.mark.slow
+def test_all_decoders_agree_on_real_clips(clips_folder: Path, tmp_path: Path) -> None:
+    """Catches libraries that take another matrix of colours, or another frame, for real videos."""
+    settings = composition.load(_params(tmp_path)).data.decode
+    for name in ("sports.mp4", "nasa_rotated.mp4", "ten_bit.mp4", "testsrc_odd_size.mp4"):
+        path = tmp_path / f"{name}.mp4"
+        segment = transcode.Segment(0.0, 0.5)
+        done = transcode.transcode(clips_folder / "good" / name, path, segment, settings)
+        shape, some = (done.frames, done.height, done.width), np.arange(0, done.frames, 3)
+        decoded = [
+            frames.read(path.read_bytes(), some, shape, decoder)
+            for decoder in ("decord", "torchcodec")
+        ]
+        assert np.array_equal(*decoded)
+        assert np.array_equal(frames._by_ffmpeg(path.read_bytes(), shape)[some], decoded[0])
+
+
+def _params(folder: Path) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(composition.compose(["experiment=tiny", "data.decode.short_side=256"]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("module", "problem", "remedy"),
+    [
+        ("raise ImportError('no')", "torchcodec is not installed", r"sigma-pipeline\[torchcodec\]"),
+        ("raise RuntimeError('no libavutil.so')", "libraries of ffmpeg", "apt-get install ffmpeg"),
+    ],
+)
+def test_torchcodec_is_not_there(
+    videos: Videos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    problem: str,
+    remedy: str,
+) -> None:
+    """Catches a traceback where torchcodec is asked for, and `auto` that does not do without."""
+    (tmp_path / "torchcodec").mkdir()
+    (tmp_path / "torchcodec" / "__init__.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchcodec"]:
+        monkeypatch.delitem(sys.modules, name)
+    frames.chosen.cache_clear()
+    with pytest.raises(UserError, match=problem) as caught:
+        frames.read(videos[32][1], [0], (6, 16, 32), "torchcodec")
+    assert re.search(remedy, caught.value.remedy)
+    assert "trainer.decoder=decord" in caught.value.remedy
+    assert frames.read(videos[32][1], [0], (6, 16, 32), "auto").shape == (1, 16, 32, 3)
+    frames.chosen.cache_clear()
+
+
+@pytest.mark.parametrize(("width", "decoder"), [(32, "decord"), (48, "decord"), (32, "torchcodec")])
+@pytest.mark.parametrize(
+    ("damage", "shape", "problem"),
+    [
+        (lambda video: b"", (6, 16), "."),
+        (lambda video: b"<html>", (6, 16), "."),
+        (lambda video: video[: len(video) // 3], (6, 16), "."),
+        (lambda video: video, (7, 16), "6 frames where there should be 7"),
+        (lambda video: video, (6, 18), "."),
+    ],
+)
+def test_what_is_wrong_is_said(
+    videos: Videos,
+    width: int,
+    decoder: frames.Decoder,
+    damage: Callable[[bytes], bytes],
+    shape: tuple[int, int],
+    problem: str,
+) -> None:
+    """Catches other exceptions than DecodeError, and frames of another size passed on."""
+    with pytest.raises(frames.DecodeError, match=problem) as caught:
+        frames.read(damage(videos[width][1]), [0, 1], (*shape, width), decoder)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,305 @@
+"""Batches: the same for any workers, caches, processes and resumptions; exact frames."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from pipeline.configuration.schema import Clip, Mask, Motion, Views
+from pipeline.data.load import frames, order
+from pipeline.data.load.loader import Batch, evaluation_batches, pretraining_batches
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import read_bytes
+from pipeline.errors import UserError
+
+PROJECT = Path(__file__).parents[3]
+CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75, 0.5), flip=True)
+MASK = Mask(kind="tube", ratio=0.5)
+TUBE = (2, 8, 8)
+
+
+def load(entries: list[ClipEntry], **changes: Any) -> list[Batch]:
+    settings: dict[str, Any] = {"seed": 3, "batch_size": 4, "first_step": 0, "steps": 5}
+    return list(pretraining_batches(entries, CLIP, MASK, TUBE, **(settings | changes)))
+
+
+def assert_same(left: list[Batch], right: list[Batch]) -> None:
+    assert [(b.step, b.epoch, b.ids) for b in left] == [(b.step, b.epoch, b.ids) for b in right]
+    for one, other in zip(left, right, strict=True):
+        assert torch.equal(one.videos, other.videos)
+        assert torch.equal(one.masks, other.masks)
+
+
+def test_shapes(entries: list[ClipEntry]) -> None:
+    """Catches a swapped axis or another type than the contract's."""
+    for step, batch in enumerate(load(entries)):
+        assert batch.step == step
+        assert batch.videos.shape == (4, 4, 16, 16, 3)
+        assert batch.videos.dtype == torch.uint8
+        assert batch.masks.shape == (4, 2 * 2 * 2)
+        assert batch.masks.dtype == torch.bool
+        assert batch.masks.sum(1).tolist() == [4, 4, 4, 4]
+        assert set(batch.ids) <= {entry.id for entry in entries}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(entries: list[ClipEntry], workers: int) -> None:
+    """Catches a sample that depends on the process that made it, or batches out of order."""
+    assert_same(load(entries), load(entries, workers=workers))
+
+
+@pytest.mark.parametrize("cache_mib", [1, 64])
+def test_cache_changes_nothing(entries: list[ClipEntry], cache_mib: int) -> None:
+    """Catches decoding of the whole clip and of single frames that differ."""
+    assert_same(load(entries), load(entries, cache_mib=cache_mib))
+
+
+def test_resumed_in_mid_epoch_is_uninterrupted(entries: list[ClipEntry]) -> None:
+    """Catches any state that is carried from batch to batch."""
+    whole = load(entries, steps=6)
+    for first in range(6):
+        assert_same(whole[first:], load(entries, first_step=first, steps=6 - first))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_the_global_batch(entries: list[ClipEntry], world: int) -> None:
+    """Catches ranks that overlap, leave clips out, or see other crops than one process would."""
+    parts = [load(entries, rank=rank, world=world) for rank in range(world)]
+    for step, whole in enumerate(load(entries)):
+        ids = [clip_id for part in parts for clip_id in part[step].ids]
+        assert ids == whole.ids
+        assert torch.equal(torch.cat([part[step].videos for part in parts]), whole.videos)
+        assert torch.equal(torch.cat([part[step].masks for part in parts]), whole.masks)
+
+
+def test_batch_larger_than_the_data_set_goes_round(entries: list[ClipEntry]) -> None:
+    """Catches a short batch, or an epoch that skips clips at its seam."""
+    (batch,) = load(entries, batch_size=14, steps=1)
+    names = [entry.id for entry in entries]
+    assert sorted(batch.ids[:7]) == names
+    assert sorted(batch.ids[7:]) == names
+
+
+def test_frames_are_those_asked_for(entries: list[ClipEntry]) -> None:
+    """Catches seeking that lands on a neighbouring frame: each frame's grey says its number."""
+    for k, entry in enumerate(entries):
+        video = read_bytes(entry)
+        for wanted in ([entry.frames - 1], [3, 0, 3], list(range(entry.frames))):
+            decoded = frames.read(video, wanted, (entry.frames, entry.height, entry.width))
+            expected = 20 + 3 * k + 12 * np.array(wanted)
+            assert decoded.shape == (len(wanted), entry.height, entry.width, 3)
+            assert np.abs(decoded.mean(axis=(1, 2, 3)) - expected).max() < 3
+
+
+def test_motion_masks_see_what_the_model_sees(entries: list[ClipEntry]) -> None:
+    """Catches masks drawn from other frames than the crop's, and ones that a worker changes."""
+    mask = Mask(kind="motion", ratio=0.5, motion=Motion(share=0.9, contrast=8.0))
+    settings = {"seed": 3, "batch_size": 4, "first_step": 0, "steps": 5}
+    batches = list(pretraining_batches(entries, CLIP, mask, TUBE, **settings))
+    assert_same(
+        batches, list(pretraining_batches(entries, CLIP, mask, TUBE, workers=2, **settings))
+    )
+    for plain, batch in zip(load(entries), batches, strict=True):
+        assert torch.equal(plain.videos, batch.videos)
+        assert batch.masks.reshape(4, 2, 4).sum(2).tolist() == [[2, 2]] * 4
+
+
+def test_order_is_the_pure_function(entries: list[ClipEntry]) -> None:
+    """Catches a loader with an order of its own."""
+    ids = [clip_id for batch in load(entries) for clip_id in batch.ids]
+    stream = [order.permutation(3, epoch, 7) for epoch in range(3)]
+    assert ids == [entries[index].id for index in np.concatenate(stream)[:20]]
+
+
+def test_global_random_state_is_left_alone(entries: list[ClipEntry]) -> None:
+    """Catches loading that shifts the random numbers of the training itself (drop path)."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    load(entries, steps=2)
+    load(entries, steps=2, workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numbers)
+
+
+def test_evaluation_views(entries: list[ClipEntry]) -> None:
+    """Catches views in another order, clips left out of the last batch, and random views."""
+    views = Views(segments=2, crops=3)
+    batches = list(evaluation_batches(entries, CLIP, views, batch_size=3))
+    assert [len(batch.ids) for batch in batches] == [3, 3, 1]
+    assert [i for batch in batches for i in batch.ids] == [entry.id for entry in entries]
+    videos = torch.cat([batch.videos for batch in batches])
+    assert videos.shape == (7, 6, 4, 16, 16, 3)
+    again = evaluation_batches(entries, CLIP, views, batch_size=7, workers=1)
+    assert torch.equal(torch.cat([batch.videos for batch in again]), videos)
+    # The last clip has 17 frames: 11 starts fit, the middles of their halves are 2 and 8.
+    grey = videos[6].float().mean(dim=(2, 3, 4))  # V,T
+    expected = 38 + 12 * (torch.tensor([[2], [8]]) + torch.tensor([0, 2, 4, 6]))
+    assert (grey - expected.repeat_interleave(3, dim=0)).abs().max() < 3
+
+
+def test_one_view_is_the_centre(entries: list[ClipEntry]) -> None:
+    """Catches a centre view that is at the clip's beginning."""
+    (batch,) = evaluation_batches(entries[6:], CLIP, Views(segments=1, crops=1), batch_size=2)
+    grey = batch.videos[0, 0].float().mean(dim=(1, 2, 3))
+    assert (grey - (38 + 12 * (5 + torch.tensor([0, 2, 4, 6])))).abs().max() < 3
+
+
+def test_more_workers_than_shards(entries: list[ClipEntry]) -> None:
+    """Catches a message without the numbers, or one that comes only with the first batch."""
+    shards = len({entry.shard for entry in entries})
+    with pytest.raises(UserError, match=rf"\({shards + 1}\).*\({shards}\)") as caught:
+        pretraining_batches(
+            entries, CLIP, MASK, TUBE, seed=0, batch_size=1, first_step=0, steps=1,
+            workers=shards + 1,
+        )  # fmt: skip
+    assert "trainer.workers" in caught.value.remedy
+    assert "data.chunks" in caught.value.remedy
+
+
+def test_no_clips(entries: list[ClipEntry]) -> None:
+    """Catches a division by zero where a message belongs."""
+    with pytest.raises(UserError, match="no clip"):
+        load([])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_clip_is_named(entries: list[ClipEntry], workers: int, tmp_path: Path) -> None:
+    """Catches a substitute for a clip that fails, a hang, and an error without the clip's id."""
+    shard = tmp_path / "train-00000-000.tar"
+    shard.write_bytes(b"\0" * 4096)
+    broken = dataclasses.replace(entries[2], shard=shard, offset=0, size=4096)
+    some = [*entries[:2], broken]
+    with pytest.raises(UserError, match="1 of 3 clips cannot be read, more than") as caught:
+        load(some, workers=workers)
+    assert "clip 'clip.2': train-00000-000.tar: " in caught.value.place
+    with pytest.raises(UserError, match=r"clip 'clip\.2'"):
+        list(evaluation_batches(some, CLIP, Views(segments=1, crops=1), 4, workers=workers))
+
+
+def test_wrong_number_of_frames_is_named(entries: list[ClipEntry]) -> None:
+    """Catches sampling beyond the end of a clip that has fewer frames than its record says."""
+    wrong = dataclasses.replace(entries[0], frames=entries[0].frames + 1)
+    with pytest.raises(UserError, match="1 of 1 clips") as caught:
+        load([wrong])
+    assert "5 frames where there should be 6" in caught.value.place
+
+
+def test_batches_do_not_depend_on_the_interpreter(entries: list[ClipEntry]) -> None:
+    """Catches order or draws that follow Python's hash seed."""
+    program = (
+        "import sys; from pipeline.data.load import order; "
+        "print(order.batch(5, 2, n=9, batch_size=4), order.sample_key(5, 1, 2).random())"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "outcome"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "finished"), (signal.SIGUSR1, "finished")],
+)
+def test_signals_are_the_parents(
+    entries: list[ClipEntry],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    number: signal.Signals,
+    outcome: str,
+) -> None:
+    """Catches workers that print a traceback on Ctrl-C, that die of a scheduler's signal to all
+    processes while the parent finishes a step, and that are left over at the end."""
+    listing = tmp_path / "entries.txt"
+    # Not in tmp_path, which may be too deep: workers hand tensors over by sockets in this folder,
+    # and the path of a socket has at most 107 bytes.
+    files = Path(tempfile.mkdtemp(prefix="loader-"))
+    request.addfinalizer(lambda: shutil.rmtree(files, ignore_errors=True))
+    listing.write_text("".join(f"{entry.shard}\t{entry.line()}" for entry in entries))
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED, str(listing)],
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "TMPDIR": str(files)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    if process.stdout.readline() == "started\n":
+        os.killpg(process.pid, number)  # as a terminal or a scheduler does it: to all of them
+    try:
+        output, errors = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert (output, errors, process.returncode) == (f"{outcome}\n", "", 0)
+    # An ffmpeg that decoded for a worker ends at once, as nobody reads it any more. It is a zombie
+    # until the system's first process, whose child it is then, takes notice of its end.
+    deadline = time.monotonic() + 120
+    while running := _running(process.pid):
+        assert time.monotonic() < deadline, running
+        time.sleep(0.05)
+    assert not [path for path in files.rglob("*") if path.is_file()]  # no copy of a video
+
+
+def _running(group: int) -> list[psutil.Process]:
+    """Return the processes of a group that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+SIGNALLED = r"""
+import signal, sys
+from pathlib import Path
+from pipeline.data.load.loader import pretraining_batches
+from pipeline.configuration.schema import Clip, Mask
+from pipeline.data.shards.format import ClipEntry
+
+noted = []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs with `&`
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda *_: noted.append("signal"))
+lines = [line.split("\t") for line in Path(sys.argv[1]).read_text().splitlines()]
+entries = [ClipEntry.parse(line, Path(shard)) for shard, line in lines]
+clip = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
+batches = pretraining_batches(
+    entries, clip, Mask(kind="tube", ratio=0.5), (2, 8, 8),
+    seed=0, batch_size=4, first_step=0, steps=10**6, workers=2,
+)
+try:
+    next(batches)
+    print("started", flush=True)
+    after = 0
+    for batch in batches:
+        after += len(noted)
+        if after == 20:  # well past those that were ready when the signal came
+            break
+    print("finished", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""

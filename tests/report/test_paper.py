@@ -1,0 +1,73 @@
+"""The paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import yaml
+
+from pipeline.configuration import composition
+from pipeline.configuration.schema import Params, StoredClips
+from pipeline.evaluation.severe.columns import COLUMNS
+from pipeline.report import paper, published, results, tables
+
+from .experiments import Experiment
+
+
+def params(*overrides: str) -> Params:
+    return composition.validate(yaml.safe_load(composition.compose(overrides)), place="test")
+
+
+def test_rows_stand_beside_the_papers_data_sets_alone() -> None:
+    """The paper's 61.5 beside a score on moving digits; and a column or a data set whose name here
+    is another one in the settings, so that nothing ever stands beside it."""
+    theirs = params("segmentation=paper", "severe=paper")
+    for data in theirs.segmentation.data:
+        for protocol in ("clustering", "over_clustering"):
+            assert set(paper.segmentation(data.kind, protocol)) == set(paper.SEGMENTATION)
+    for task in theirs.severe.tasks:
+        assert isinstance(task.clips, StoredClips)
+        assert set(paper.severe(task.column, str(task.clips.data))) == set(paper.SEVERE)
+    assert [*paper.SEVERE_DATA] == [*COLUMNS]
+    ours = params()
+    for data in ours.segmentation.data:
+        assert paper.segmentation(data.kind, "clustering") == {}
+    for task in ours.severe.tasks:
+        assert paper.severe(task.column, ours.data.name) == {}
+
+
+def test_recognition_is_compared_where_data_and_protocol_are_the_papers() -> None:
+    """Catches a fine-tuned score beside a linear one, and a part of a data set beside the whole."""
+    assert paper.recognition("ssv2", 174, frozen=False) == {"SIGMA-DINO": 70.9, "SIGMA-MLP": 70.4}
+    assert paper.recognition("ssv2", 174, frozen=True)["VideoMAE"] == 17.5
+    assert paper.recognition("k400", 400, frozen=True)["SIGMA-DINO"] == 47.5
+    assert paper.recognition("k400", 10, frozen=True) == {}
+    assert paper.recognition("synthetic", 8, frozen=True) == {}
+    named = {
+        name for rows in (paper.LINEAR, paper.FINETUNED) for row in rows.values() for name in row
+    }
+    assert named <= set(paper.CLASSES)
+
+
+def test_the_table_has_the_papers_rows_on_its_data(experiment: Experiment) -> None:
+    """Catches numbers under another probe, and rows beneath a data set of our own."""
+    with contextlib.chdir(experiment.folder):
+        found = results.read(experiment.params)
+    table = tables.score_tables(found)[0]  # of the test split
+    assert published.rows(found, table) == []
+    data = found.params.data.model_copy(update={"name": "k400"})
+    theirs = replace(found, params=found.params.model_copy(update={"data": data}))
+    scores = [
+        tuple(score.model_copy(update={"classes": 400, "chance": None}) for score in run.scores)
+        for run in found.runs
+    ]
+    runs = tuple(replace(run, scores=each) for run, each in zip(found.runs, scores, strict=True))
+    table = tables.score_tables(replace(theirs, runs=runs))[0]
+    rows = {row.method: row.top1 for row in published.rows(theirs, table)}
+    assert table.probes == ("linear", "knn")
+    assert rows == {
+        "SIGMA-DINO, ViT-B (paper)": (0.475, None),
+        "SIGMA-MLP, ViT-B (paper)": (0.307, None),
+        "VideoMAE, ViT-B (paper)": (0.207, None),
+    }

@@ -1,0 +1,46 @@
+"""Which videos are meant, and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.decode.transcode import Segment
+from pipeline.errors import UserError
+from pipeline.use.embedding.videos import wanted
+
+
+def test_folders_files_and_lists(tmp_path: Path) -> None:
+    """Catches hidden files and notes that are taken for videos, segments and labels that are lost,
+    and names that depend on the order of a directory."""
+    for name in ("b.mkv", "a.MP4", "deep/c.webm", ".hidden.mp4", "notes.txt", "deep/.x/d.mp4"):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = wanted([str(tmp_path / "folder")])
+    assert [video.id for video in found] == ["a.MP4", "b.mkv", "deep/c.webm"]
+    (tmp_path / "list.csv").write_text(
+        "id,path,start,end,label,split\nx,folder/b.mkv,1,2.5,run,val\n"
+    )
+    row = wanted([str(tmp_path / "list.csv")])[0]
+    assert row.path == tmp_path / "folder/b.mkv"
+    assert (row.id, row.segment, row.label, row.split) == ("x", Segment(1.0, 2.5), "run", "val")
+    assert wanted(["no/such.video"])[0].id == "such.video"  # lost later, with its reason
+
+
+def test_equal_names_stay_apart(tmp_path: Path) -> None:
+    """Catches two videos of one name of which one takes the other's place."""
+    found = wanted(["one/a.mp4", "two/a.mp4", "b.mp4"])
+    assert [video.id for video in found] == ["one/a.mp4", "two/a.mp4", "b.mp4"]
+    with pytest.raises(UserError, match="twice"):
+        wanted(["a.mp4", "a.mp4"])
+
+
+def test_nothing_to_do_is_said(tmp_path: Path) -> None:
+    """Catches an empty output without a word, and addresses that are passed over."""
+    with pytest.raises(UserError, match="no video"):
+        wanted([str(tmp_path)])
+    (tmp_path / "list.csv").write_text("id,url\nx,https://example.org/a.mp4\n")
+    with pytest.raises(UserError, match="no local file"):
+        wanted([str(tmp_path / "list.csv")])

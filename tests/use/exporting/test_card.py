@@ -1,0 +1,53 @@
+"""The model card: what is known stands there, what is not is said, nothing is another model's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from pipeline.runtime.files import read_json, sha256_file, write_json
+from pipeline.use.exporting.export import export
+from pipeline.weights import hub
+
+
+def card(folder: Path, **options: str) -> str:
+    export(hub.load(folder / "model.safetensors"), "timm", Path("out"), **options)
+    return Path("out/README.md").read_text(encoding="utf-8")
+
+
+def test_it_tells_what_is_known(checkpoints: Path, results: Path) -> None:
+    """Census, configuration, metrics with the file that they are from, and licences."""
+    text = card(results, licence="apache-2.0", data_licence="CC BY 4.0")
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["license"] == "apache-2.0"
+    assert "86 of 88 clips could be used (lost: 2 corrupt)" in text
+    assert "Licence of the data: CC BY 4.0." in text
+    assert "| motion | linear | 0.2500 | 23 | 24 |" in text
+    assert sha256_file(results / "evaluation.json") in text
+    assert "0123abc" in text
+    assert "prototypes: 256" in text
+    assert "final loss 13.5000" in text
+    assert sha256_file(results / "model.safetensors") in text
+
+
+def test_it_says_what_is_not_known(checkpoints: Path) -> None:
+    """Catches a card that is silent, or invents."""
+    text = card(checkpoints / "sigma_mlp")
+    assert yaml.safe_load(text.split("---\n")[1])["license"] == "unknown"
+    assert "What it was trained on is not recorded" in text
+    assert "not recorded; ask those who publish the data" in text
+    assert "None are recorded beside the checkpoint." in text
+
+
+def test_metrics_of_other_weights_stay_out(checkpoints: Path, results: Path) -> None:
+    """Weights that were trained again beside an old evaluation: its numbers are not theirs."""
+    for name, key in (("evaluation", "inputs"), ("pretrain", "model_sha256")):
+        content = read_json(results / f"{name}.json")
+        content[key] = {"weights": "00"} if key == "inputs" else "00"
+        write_json(results / f"{name}.json", content)
+    text = card(results)
+    assert "0.2500" not in text
+    assert "final loss" not in text
+    assert "evaluation.json beside it tells of other weights" in text
+    assert "pretrain.json beside it tells of other weights" in text
