@@ -14,7 +14,7 @@ import torch
 
 from pipeline.configuration import code
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Data, Params, Run
+from pipeline.configuration.schema import Data, Params, Run, Trainer
 from pipeline.data.load.order import steps_of
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
@@ -40,7 +40,6 @@ from pipeline.weights import encoders, hub
 LOADING = {"threads", "workers", "cache_mib", "decoder", "max_failed_share"}
 SPREADING = {"engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"}
 WRITING = {"log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"}
-ALONE = launch.Place()
 FREE = {"name", "on_code_change"} | LOADING | SPREADING | WRITING
 
 
@@ -56,10 +55,11 @@ def run(params: Params, run: str) -> None:
     """
     trainer, label = params.runs[run].trainer, f"pretrain {run}"
     place = launch.find_place(os.environ)
-    with claimed(RunLayout(params.name, run), label, place) as release:
+    starts_others = launch.starts_others(place, trainer)
+    with claimed(RunLayout(params.name, run), label, claims=_claims(place, trainer)) as release:
         if place.world == 1 and _is_done(params, run, label):
             return
-        if launch.starts_others(place, trainer):
+        if starts_others:
             status = launch.start(trainer, launch.this_command())
             if status:
                 raise SystemExit(status)
@@ -80,6 +80,16 @@ def run(params: Params, run: str) -> None:
             leave(stopped, label, is_first=ranks.is_first)
 
 
+def _claims(place: launch.Place, trainer: Trainer) -> bool:
+    """Whether this process claims the run for all: the one that starts them here, or rank 0.
+
+    What srun starts does not know of a claim of the process that called srun.
+    """
+    if launch.starts_others(place, trainer) and trainer.nodes > 1:
+        return False
+    return place.rank == 0 and place.launcher != launch.OWN
+
+
 def _taken(claim: Claim, layout: RunLayout, label: str) -> bool:
     try:
         return claim.take()
@@ -94,15 +104,12 @@ def _taken(claim: Claim, layout: RunLayout, label: str) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(
-    layout: RunLayout, label: str, place: launch.Place = ALONE
-) -> Iterator[Callable[[], None]]:
+def claimed(layout: RunLayout, label: str, *, claims: bool = True) -> Iterator[Callable[[], None]]:
     """Let nobody else work on this run meanwhile: two would write into one log.
 
-    One process claims for all: the one that starts them, or rank 0. What is yielded ends the claim
-    before the block does.
+    What is yielded ends the claim before the block does. Without `claims` another process does so.
     """
-    if place.rank or place.launcher == launch.OWN:
+    if not claims:
         yield lambda: None
         return
     claim = Claim(layout.checkpoints)
