@@ -45,6 +45,7 @@ def vit_huge() -> Any:
 def _encoder(name: str) -> Any:
     import yaml
 
+    from pipeline.configuration.build import encoder_size
     from pipeline.configuration.composition import CONF
     from pipeline.configuration.schema import Model
     from pipeline.method.tubes import TubeGrid
@@ -52,4 +53,5 @@ def _encoder(name: str) -> Any:
 
     text = (CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8")
     model = Model.model_validate(yaml.safe_load(text))
-    return Encoder(model, TubeGrid.from_size(16, 224, 224, model.tube)).eval()
+    grid = TubeGrid.from_size(16, 224, 224, model.tube)
+    return Encoder(encoder_size(model), grid).eval()

@@ -25,6 +25,7 @@ import yaml
 from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.schema.evaluation import ONE_VIEW
@@ -37,7 +38,6 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips, caches
 from pipeline.evaluation.rows import How
-from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
 
@@ -119,7 +119,7 @@ def encoder(params: Params, seed: int) -> Encoder:
     """An encoder of the demo's size, with weights of its own."""
     run = next(iter(params.runs.values()))
     torch.manual_seed(seed)
-    return SigmaModel(run.model, run.objective, params.data.clip).encoder
+    return sigma_model(run.model, run.objective, params.data.clip).encoder
 
 
 def embedded(params: Params) -> list[ClipEntry]:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.measuring import machine, machine_lines, table, take_turns
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Clip, Params, Run
 from pipeline.evaluation.features import Pooled
@@ -66,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     keep_freed_memory()  # as the evaluate stage does; theirs has it, too
     run, clip = settings(options)
     torch.manual_seed(0)
-    model = SigmaModel(run.model, run.objective, clip).eval()
+    model = sigma_model(run.model, run.objective, clip).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # none as it was initialised: biases count, too
             parameter.add_(torch.randn_like(parameter) * 0.02)

@@ -31,10 +31,11 @@ from torch import Tensor
 
 from benchmarks import material
 from benchmarks.measuring import Speed, answered, machine, machine_lines, table, take_turns
-from pipeline.configuration.schema import Clip, Mask, Params
+from pipeline.configuration.schema import Clip, Params
 from pipeline.data.load import frames as decoders
 from pipeline.data.load.loader import Batch, pretraining_batches
 from pipeline.data.shards.format import ClipEntry
+from pipeline.method.masks import TubeMask
 from pipeline.method.pixels import DEVIATION, MEAN, normalise
 
 ORIGINALS = "decord + PIL, original files"
@@ -113,7 +114,7 @@ def ours(
     entries: Sequence[ClipEntry], clip: Clip, decoder: decoders.Decoder, *, finish: bool = False
 ) -> Callable[[], int]:
     """One call loads a batch; with `finish`, normalises it, too."""
-    mask = Mask(kind="tube", ratio=0.9)
+    mask = TubeMask(ratio=0.9)
 
     def endless() -> Iterator[Batch]:
         return pretraining_batches(

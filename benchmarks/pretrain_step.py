@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,14 +31,14 @@ from benchmarks.peak_memory import MIB, PeakMemory
 from benchmarks.step_parts import PARTS, places
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.straightforward import Straightforward
+from pipeline.configuration.build import sigma_model, tube_grid
 from pipeline.configuration.composition import compose
-from pipeline.configuration.schema import Clip, DinoTarget, Params, Run
+from pipeline.configuration.schema import Clip, Params, Run
 from pipeline.data.load.loader import Batch
 from pipeline.errors import UserError
-from pipeline.method.masks import draw
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import frozen_target, prepared
-from pipeline.method.tubes import TubeGrid
+from pipeline.method.targets import FrozenTarget
+from pipeline.method.targets.frozen import frozen_features, prepared
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.provenance import hardware
 from pipeline.training import flops
@@ -184,25 +185,25 @@ def build(run: Run, clip: Clip, weights: str | None) -> tuple[SigmaModel, str | 
     """The model as training begins it, and which weights its teacher has, if any."""
     torch.manual_seed(run.trainer.seed)
     settings = run.objective.target
-    if not isinstance(settings, DinoTarget):
-        return SigmaModel(run.model, run.objective, clip), None
-    grid = TubeGrid.from_clip(clip, run.model.tube)
+    if not isinstance(settings, FrozenTarget):
+        return sigma_model(run.model, run.objective, clip), None
+    grid = tube_grid(clip, run.model.tube)
     if weights is not None:
-        target = frozen_target(settings.model_copy(update={"weights": weights}), grid)
+        target = frozen_features(replace(settings, weights=weights), grid)
     else:  # a step takes as long with any weights
-        target = frozen_target(settings, grid, load=False)
+        target = frozen_features(settings, grid, load=False)
         network = timm.create_model(
             settings.model, pretrained=False, num_classes=0, dynamic_img_size=True
         )
         target.use(prepared(network, settings, grid))
-    model = SigmaModel(run.model, run.objective, clip, target=target)
+    model = sigma_model(run.model, run.objective, clip, target=target)
     return model, "random" if weights is None else "from the given file"
 
 
 def other(name: str, model: SigmaModel, run: Run, clip: Clip, device: torch.device) -> Contender:
     """The contender `name`, with the weights of `model`."""
     if name == "straightforward":
-        return Other(name, Straightforward(model, run.objective), run, device)
+        return Other(name, Straightforward(model, run.objective.loss), run, device)
     return Other(name, HuggingFaceLoss(model, run, clip), run, device)
 
 
@@ -210,10 +211,9 @@ def random_batch(run: Run, clip: Clip) -> Batch:
     """Random pixels, and masks as the objective draws them; the same ones in every call."""
     rng = np.random.default_rng(0)
     size = run.trainer.batch_size
-    grid = TubeGrid.from_clip(clip, run.model.tube)
+    grid = tube_grid(clip, run.model.tube)
     shape = (size, clip.frames, clip.size, clip.size, 3)
-    counts = (grid.frames, grid.height, grid.width)
-    masks = np.stack([draw(run.objective.mask, counts, rng) for _ in range(size)])
+    masks = np.stack([run.objective.mask.draw(grid.shape, rng) for _ in range(size)])
     return Batch(
         step=0,
         epoch=0,

@@ -27,7 +27,8 @@ from pipeline.cli.doctor import estimates
 from pipeline.cli.doctor.estimates import Footage
 from pipeline.configuration import composition
 from pipeline.configuration.reference import renewed
-from pipeline.configuration.schema import DinoTarget, Params, Run
+from pipeline.configuration.schema import Params, Run
+from pipeline.method.targets import FrozenTarget
 from pipeline.runtime.files import write_text
 from pipeline.weights.classifier import Classifier
 
@@ -251,7 +252,7 @@ def _teacher_forward(name: str, frames: int, size: int) -> int:
 def teacher_of(run: Run) -> float:
     """Return the operations of a run's frozen network for one clip: every second frame is seen."""
     target = run.objective.target
-    if not isinstance(target, DinoTarget):
+    if not isinstance(target, FrozenTarget):
         return 0.0
     clip = params_of(RECIPES[0]).data.clip
     return float(_teacher_forward(target.model, clip.frames // run.model.tube[0], clip.size))

@@ -7,11 +7,10 @@ from typing import Any
 from torch import nn
 
 from benchmarks.contenders import Ours
-from pipeline.method import losses as masked_video
-from pipeline.method import tubes, vit
+from pipeline.method import masked_video, swapped_assignment, tubes, vit
 from pipeline.method.targets import projection
-from pipeline.method.targets.frozen import FrozenTarget
-from pipeline.method.targets.projection import MlpTarget
+from pipeline.method.targets.frozen import FrozenFeatures
+from pipeline.method.targets.projection import MlpProjection
 from pipeline.training import loop
 
 PARTS = (
@@ -45,18 +44,18 @@ def places(ours: Ours) -> list[tuple[Any, str, str]]:
         (model.target, "forward", "preparation"),
         (model.encoder, "encode", "encoder"),
         (model, "decode", "decoder"),
-        (masked_video, "assign", "sinkhorn"),
+        (swapped_assignment, "assign", "sinkhorn"),
         (masked_video, "masked_video_loss", "loss"),
         (loop, "masked_video_loss", "loss"),
         (masked_video, "feature_diagnostics", "diagnostics"),
-        (masked_video, "_diagnostics_of", "diagnostics"),
+        (swapped_assignment, "diagnostics_of", "diagnostics"),
         (engine, "backward", "backward"),
         (engine, "begin_step", "optimiser"),
         (engine, "step", "optimiser"),
     ]
-    if isinstance(model.target, MlpTarget):
+    if isinstance(model.target, MlpProjection):
         found.append((model.target.network, "forward", "projection"))
-    if isinstance(model.target, FrozenTarget):
+    if isinstance(model.target, FrozenFeatures):
         network = model.target._network[0]
         assert isinstance(network, nn.Module)
         found.append((network, "forward", "teacher"))

@@ -16,20 +16,20 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.configuration.schema import Objective
+from pipeline.method.losses import Loss
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.projection import MlpTarget
+from pipeline.method.targets.projection import MlpProjection, NormalisedPixels
 
 
 class Straightforward(nn.Module):
     """A copy of a model's weights, and the loss of a batch computed the plain way."""
 
-    def __init__(self, model: SigmaModel, objective: Objective) -> None:
+    def __init__(self, model: SigmaModel, loss: Loss) -> None:
         super().__init__()
-        if not isinstance(model.target, MlpTarget) and objective.target.kind != "pixel":
+        if not isinstance(model.target, MlpProjection | NormalisedPixels):
             raise ValueError("the straightforward implementation has targets 'mlp' and 'pixel'")
         self.parts = copy.deepcopy(model)
-        self.objective = objective
+        self.loss = loss
 
     def forward(self, videos: Tensor, mask: Tensor) -> Tensor:
         """The loss of videos B,3,T,H,W, normalised, and a mask B,N bool, true is masked."""
@@ -53,7 +53,7 @@ class Straightforward(nn.Module):
         labels = self.pixels(videos)[mask].reshape(batch, hidden.shape[1], -1)
         if model.prototypes is None:
             return functional.mse_loss(decoded, labels)
-        return self.swapped(decoded, cast(MlpTarget, model.target).network(labels))
+        return self.swapped(decoded, cast(MlpProjection, model.target).network(labels))
 
     def pixels(self, videos: Tensor) -> Tensor:
         """Pixels of all tubes B,N,P, normalised per tube and channel."""
@@ -77,7 +77,7 @@ class Straightforward(nn.Module):
         decoded_scores, target_scores = decoded_scores.flatten(0, 1), target_scores.flatten(0, 1)
         by_decoder = self.sinkhorn(decoded_scores).argmax(1)
         by_target = self.sinkhorn(target_scores).argmax(1)
-        temperature = self.objective.temperature
+        temperature = self.loss.temperature
         return functional.cross_entropy(
             target_scores / temperature, by_decoder
         ) + functional.cross_entropy(decoded_scores / temperature, by_target)
@@ -85,9 +85,9 @@ class Straightforward(nn.Module):
     @torch.no_grad()
     def sinkhorn(self, scores: Tensor) -> Tensor:
         """The transport N,K of scores N,K."""
-        q = torch.exp(scores / self.objective.epsilon).T
+        q = torch.exp(scores / self.loss.epsilon).T
         q /= q.sum()
-        for _ in range(self.objective.iterations):
+        for _ in range(self.loss.iterations):
             q /= q.sum(dim=1, keepdim=True)
             q /= q.shape[0]
             q /= q.sum(dim=0, keepdim=True)

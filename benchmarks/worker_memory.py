@@ -27,9 +27,9 @@ import torch
 
 from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
-from pipeline.configuration.schema import Mask
 from pipeline.data.load import frames as decoders
 from pipeline.data.load.loader import pretraining_batches
+from pipeline.method.masks import TubeMask
 
 CODECS = ("h264", "h264-torchcodec", "jpeg", "raw")
 MIB = 2**20
@@ -47,7 +47,7 @@ def worker(codec: str, shards: Path, clips: int) -> dict[str, Any]:
     process = psutil.Process()
     done, resident = [], []
     for batch in pretraining_batches(
-        entries, params.data.clip, Mask(kind="tube", ratio=0.9), (2, 16, 16),
+        entries, params.data.clip, TubeMask(ratio=0.9), (2, 16, 16),
         seed=0, batch_size=BATCH, first_step=0, steps=-(-clips // BATCH), decoder=name,
     ):  # fmt: skip
         if batch.step % max(1, clips // BATCH // READINGS) == 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Run
 from pipeline.method.sigma import SigmaModel
 from pipeline.weights import hub
@@ -30,7 +31,7 @@ def untrained() -> tuple[SigmaModel, Run, Clip]:
 
     params = Params.model_validate(yaml.safe_load(compose(["experiment=tiny"])))
     run, clip = params.runs["pixel"], params.data.clip
-    return SigmaModel(run.model, run.objective, clip).eval(), run, clip
+    return sigma_model(run.model, run.objective, clip).eval(), run, clip
 
 
 def test_a_checkpoint_is_loaded(

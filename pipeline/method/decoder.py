@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pipeline.configuration.schema import Model
-from pipeline.method.vit import NORM_EPS, blocks, initialise_linear, run_blocks
+from pipeline.method.vit import NORM_EPS, TransformerSize, blocks, initialise_linear, run_blocks
 
 
 class Decoder(nn.Module):
     """A narrow transformer over all tokens, and a linear head on the masked ones."""
 
-    def __init__(self, model: Model, outputs: int) -> None:
+    def __init__(self, size: TransformerSize, outputs: int) -> None:
         super().__init__()
-        self.recompute = model.activation_checkpointing
-        width = model.decoder_width
-        self.blocks = blocks(width, model.decoder_depth, model.decoder_heads, model.mlp_ratio)
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.head = nn.Linear(width, outputs)
+        self.recompute = size.recompute
+        self.blocks = blocks(size)
+        self.norm = nn.LayerNorm(size.width, eps=NORM_EPS)
+        self.head = nn.Linear(size.width, outputs)
         initialise_linear(self.head)
 
     def forward(self, tokens: Tensor, masked: int) -> Tensor:

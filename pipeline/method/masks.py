@@ -10,49 +10,105 @@ had better follow motion, and docs/notes/motion-masking.md says what was taken f
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt, Lt
 
-from pipeline.configuration.schema import Mask
 from pipeline.errors import UserError
 from pipeline.method import motion
+from pipeline.method.registry import Registry
 
 BoolArray = npt.NDArray[np.bool_]
+Grid = tuple[int, int, int]  # tubes in time, height and width
+Ratio = Annotated[float, Gt(0), Lt(1)]
 
 
-def draw(
-    mask: Mask,
-    grid: tuple[int, int, int],
-    rng: np.random.Generator,
-    frames: motion.Frames | None = None,
-) -> BoolArray:
-    """Return a mask, bool (N,), over a `grid` of (t, h, w) tubes.
+class Mask(Protocol):
+    """Which tubes are hidden."""
 
-    tube:   one random h x w mask for all t (VideoMAE, Tong et al. 2022, section 3.3; the paper's
-            section 4); hides int(ratio h w) tubes of each of the t.
-    random: int(ratio N) tubes anywhere.
-    motion: int(ratio h w) tubes of each of the t; tubes in which more moves are more often visible.
-            `frames` uint8 (T,H,W,3) are what the model sees of the clip.
+    def draw(
+        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames | None = None
+    ) -> BoolArray:
+        """Return a mask, bool (N,), over a `grid` of (t, h, w) tubes.
 
-    Raises UserError where that hides none or all.
+        `frames` uint8 (T,H,W,3) are what the model sees of the clip. Raises UserError where the
+        mask would hide none or all.
+        """
+
+    def count(self, grid: Grid) -> int:
+        """Return how many of the N tubes are hidden: the same in every clip."""
+
+
+@dataclass(frozen=True)
+class TubeMask:
+    """One random h x w mask for all t (VideoMAE, Tong et al. 2022, section 3.3; SIGMA, section 4).
+
+    It hides int(ratio h w) tubes of each of the t.
     """
-    length, height, width = grid
-    if mask.kind == "random":
-        return _subset(length * height * width, mask, grid, rng)
-    if mask.kind == "tube":
-        return np.tile(_subset(height * width, mask, grid, rng), length)
-    if frames is None or mask.motion is None:
-        raise ValueError("a mask that follows motion needs the clip's frames and mask.motion")
-    speeds = motion.speeds(frames, grid, mask.motion.contrast).reshape(length, height * width)
-    return _following(speeds, mask.motion.share, _count(height * width, mask, grid), rng)
+
+    ratio: Ratio  # of the tubes that are masked
+    kind: Literal["tube"] = "tube"
+
+    def draw(
+        self,
+        grid: Grid,
+        rng: np.random.Generator,
+        frames: motion.Frames | None = None,  # noqa: ARG002
+    ) -> BoolArray:
+        length, height, width = grid
+        return np.tile(_subset(height * width, self.ratio, grid, rng), length)
+
+    def count(self, grid: Grid) -> int:
+        return grid[0] * _count(grid[1] * grid[2], self.ratio, grid)
 
 
-def masked_count(mask: Mask, grid: tuple[int, int, int]) -> int:
-    """Return how many of the N tubes a mask hides: the same in every clip."""
-    length, height, width = grid
-    if mask.kind == "random":
-        return _count(length * height * width, mask, grid)
-    return length * _count(height * width, mask, grid)
+@dataclass(frozen=True)
+class RandomMask:
+    """int(ratio N) tubes anywhere in the clip."""
+
+    ratio: Ratio  # of the tubes that are masked
+    kind: Literal["random"] = "random"
+
+    def draw(
+        self,
+        grid: Grid,
+        rng: np.random.Generator,
+        frames: motion.Frames | None = None,  # noqa: ARG002
+    ) -> BoolArray:
+        return _subset(math.prod(grid), self.ratio, grid, rng)
+
+    def count(self, grid: Grid) -> int:
+        return _count(math.prod(grid), self.ratio, grid)
+
+
+@dataclass(frozen=True)
+class MotionMask:
+    """int(ratio h w) tubes of each of the t; tubes in which more moves are more often visible."""
+
+    ratio: Ratio  # of the tubes that are masked
+    share: Annotated[float, Ge(0), Lt(1)]  # of the visible tubes that follow motion
+    # grey levels: slopes well below it are too flat to tell motion
+    contrast: Annotated[float, Gt(0)]
+    kind: Literal["motion"] = "motion"
+
+    def draw(
+        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames | None = None
+    ) -> BoolArray:
+        if frames is None:
+            raise ValueError("a mask that follows motion needs the clip's frames")
+        length, height, width = grid
+        speeds = motion.speeds(frames, grid, self.contrast).reshape(length, height * width)
+        return _following(speeds, self.share, _count(height * width, self.ratio, grid), rng)
+
+    def count(self, grid: Grid) -> int:
+        return grid[0] * _count(grid[1] * grid[2], self.ratio, grid)
+
+
+MASKS: Registry = {"tube": TubeMask, "random": RandomMask, "motion": MotionMask}
 
 
 def _following(
@@ -75,19 +131,19 @@ def _following(
     return masked.ravel()
 
 
-def _subset(n: int, mask: Mask, grid: tuple[int, int, int], rng: np.random.Generator) -> BoolArray:
+def _subset(n: int, ratio: float, grid: Grid, rng: np.random.Generator) -> BoolArray:
     """Return bool (n,) with the masked share true, every subset equally likely."""
     hidden = np.zeros(n, dtype=np.bool_)
-    hidden[np.argsort(rng.random(n), kind="stable")[: _count(n, mask, grid)]] = True
+    hidden[np.argsort(rng.random(n), kind="stable")[: _count(n, ratio, grid)]] = True
     return hidden
 
 
-def _count(n: int, mask: Mask, grid: tuple[int, int, int]) -> int:
-    count = int(mask.ratio * n)
+def _count(n: int, ratio: float, grid: Grid) -> int:
+    count = int(ratio * n)
     if not 0 < count < n:
         shape = "x".join(map(str, grid))
         raise UserError(
-            f"mask ratio {mask.ratio} hides {count} of {n} tubes (the clip is {shape} tubes)",
+            f"mask ratio {ratio} hides {count} of {n} tubes (the clip is {shape} tubes)",
             remedy="change objective.mask.ratio, or use smaller tubes (model.tube)",
         )
     return count

@@ -12,16 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.configuration.schema import Clip, DinoTarget, Model, Objective
-from pipeline.configuration.schema import MlpTarget as MlpSettings
 from pipeline.method.decoder import Decoder
 from pipeline.method.positions import sinusoid_positions
-from pipeline.method.targets.frozen import FrozenTarget, frozen_target
-from pipeline.method.targets.projection import MlpTarget, PixelTarget
+from pipeline.method.targets import Target
+from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid, TubeSplit, split_mask
-from pipeline.method.vit import Encoder
-
-TargetNetwork = PixelTarget | MlpTarget | FrozenTarget
+from pipeline.method.vit import Encoder, TransformerSize
 
 
 class Prediction(NamedTuple):
@@ -55,35 +51,38 @@ class SigmaModel(nn.Module):
 
     def __init__(
         self,
-        model: Model,
-        objective: Objective,
-        clip: Clip,
+        grid: TubeGrid,
+        encoder: TransformerSize,
+        decoder: TransformerSize,
+        target: Target | TargetNetwork,
         *,
-        load_teacher: bool = True,
-        target: TargetNetwork | None = None,
+        prototypes: int = 0,
+        load_target: bool = True,
     ) -> None:
         """Build with fresh weights.
 
-        `load_teacher=False` leaves out the frozen network of a `dino` target: the model can be
-        used, saved and loaded, but not trained. `target` takes the place of the target network
-        that the objective names.
+        `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
+        have none. `load_target=False` leaves out the weights of a frozen target: the model can be
+        used, saved and loaded, but not trained.
         """
         super().__init__()
-        self.grid = TubeGrid.from_clip(clip, model.tube)
-        self.encoder = Encoder(model, self.grid)
-        self.encoder_to_decoder = nn.Linear(model.width, model.decoder_width, bias=False)
-        self.mask_token = nn.Parameter(torch.empty(1, 1, model.decoder_width))
+        self.grid = grid
+        self.encoder = Encoder(encoder, grid)
+        self.encoder_to_decoder = nn.Linear(encoder.width, decoder.width, bias=False)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, decoder.width))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.register_buffer(
             "positions",
-            sinusoid_positions(self.grid.count, model.decoder_width),
+            sinusoid_positions(grid.count, decoder.width),
             persistent=False,
         )
-        self.target = target or target_network(objective, self.grid, load_teacher)
-        self.decoder = Decoder(model, self.target.width)
+        self.target = (
+            target if isinstance(target, TargetNetwork) else target.build(grid, load=load_target)
+        )
+        self.decoder = Decoder(decoder, self.target.width)
         self.prototypes = None
-        if objective.loss == "sinkhorn":
-            self.prototypes = nn.Parameter(torch.randn(objective.prototypes, self.target.width))
+        if prototypes:
+            self.prototypes = nn.Parameter(torch.randn(prototypes, self.target.width))
             self.normalise_prototypes()
 
     @torch.no_grad()
@@ -103,9 +102,9 @@ class SigmaModel(nn.Module):
         split = mask if isinstance(mask, TubeSplit) else split_mask(mask)
         visible, masked = (part.to(videos.device, non_blocking=True) for part in split)
         tubes = self.grid.split(videos)
-        begun = self.target.begin(tubes, masked) if isinstance(self.target, FrozenTarget) else None
+        begun = self.target.begin(tubes, masked)
         decoded = self.decode(self.encoder.encode(tubes, visible), visible, masked)
-        targets = begun() if begun else self.target(tubes, masked)
+        targets = begun()
         # A copy, for engines that keep the whole of a parameter no longer than a forward pass.
         prototypes = None if self.prototypes is None else self.prototypes.clone()
         return Prediction(decoded, targets, prototypes)
@@ -127,16 +126,6 @@ class SigmaModel(nn.Module):
         everything = torch.arange(self.grid.count, device=videos.device).expand(len(videos), -1)
         targets = self.target(self.grid.split(videos), everything)
         return cosines(targets, functional.normalize(self.prototypes, dim=1))
-
-
-def target_network(objective: Objective, grid: TubeGrid, load_teacher: bool) -> TargetNetwork:
-    """The target network that the objective names."""
-    target = objective.target
-    if isinstance(target, MlpSettings):
-        return MlpTarget(grid.pixels, target.hidden, target.width)
-    if isinstance(target, DinoTarget):
-        return frozen_target(target, grid, load=load_teacher)
-    return PixelTarget(grid.pixels)
 
 
 def cosines(features: Tensor, prototypes: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
 
 CHANNELS = 3
@@ -31,15 +30,13 @@ class TubeGrid:
     tube: tuple[int, int, int]
 
     @classmethod
-    def from_clip(cls, clip: Clip, tube: tuple[int, int, int]) -> TubeGrid:
-        """The grid of a configured clip. Raises `UserError` where the tube does not divide it."""
-        return cls.from_size(clip.frames, clip.size, clip.size, tube)
-
-    @classmethod
     def from_size(
         cls, frames: int, height: int, width: int, tube: tuple[int, int, int]
     ) -> TubeGrid:
-        """The grid of a clip of `frames` x `height` x `width` pixels."""
+        """The grid of a clip of `frames` x `height` x `width` pixels.
+
+        Raises `UserError` where the tube does not divide it.
+        """
         t, h, w = tube
         if frames % t or height % h or width % w:
             raise UserError(
@@ -48,6 +45,11 @@ class TubeGrid:
                 remedy="choose frames and sizes that are multiples of the tube's",
             )
         return cls(frames // t, height // h, width // w, tube)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """How many tubes a clip has in time, height and width."""
+        return self.frames, self.height, self.width
 
     @property
     def count(self) -> int:

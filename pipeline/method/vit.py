@@ -10,18 +10,31 @@ the decoder's head, zero biases, ones in LayerNorm; PyTorch's own default for th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from pipeline.configuration.schema import Model
 from pipeline.errors import UserError
 from pipeline.method.positions import sinusoid_positions
 from pipeline.method.tubes import CHANNELS, TubeGrid, gather
 
 NORM_EPS = 1e-6
 SHORT = 784  # tokens up to which plain attention is the faster one (docs/notes/speed.md)
+
+
+@dataclass(frozen=True)
+class TransformerSize:
+    """How large a stack of transformer blocks is."""
+
+    width: int  # D
+    depth: int  # blocks
+    heads: int  # of attention; they divide the width
+    mlp_ratio: float = 4.0  # hidden width of an MLP, in widths
+    drop_path: float = 0.0  # stochastic depth of the last block; the rate grows linearly from 0
+    recompute: bool = False  # activations are made again in the backward pass: less memory
 
 
 class Attention(nn.Module):
@@ -113,12 +126,10 @@ class Block(nn.Module):
         return tokens + mixed
 
 
-def blocks(
-    width: int, depth: int, heads: int, mlp_ratio: float, drop_path: float = 0.0
-) -> nn.ModuleList:
-    """`depth` blocks; the share of dropped paths grows linearly from 0 to `drop_path`."""
-    rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
-    stack = nn.ModuleList(Block(width, heads, mlp_ratio, rate) for rate in rates)
+def blocks(size: TransformerSize) -> nn.ModuleList:
+    """A stack of blocks, initialised."""
+    rates = [size.drop_path * index / max(size.depth - 1, 1) for index in range(size.depth)]
+    stack = nn.ModuleList(Block(size.width, size.heads, size.mlp_ratio, rate) for rate in rates)
     stack.apply(initialise_linear)
     return stack
 
@@ -164,18 +175,16 @@ class Encoder(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, model: Model, grid: TubeGrid, *, final_norm: bool = True) -> None:
+    def __init__(self, size: TransformerSize, grid: TubeGrid, *, final_norm: bool = True) -> None:
         super().__init__()
         self.grid = grid
-        self.width = model.width
-        self.recompute = model.activation_checkpointing
-        self.patch_embed = TubeEmbedding(model.width, grid.tube)
-        self.blocks = blocks(
-            model.width, model.depth, model.heads, model.mlp_ratio, model.drop_path
-        )
-        self.norm = nn.LayerNorm(model.width, eps=NORM_EPS) if final_norm else nn.Identity()
+        self.width = size.width
+        self.recompute = size.recompute
+        self.patch_embed = TubeEmbedding(size.width, grid.tube)
+        self.blocks = blocks(size)
+        self.norm = nn.LayerNorm(size.width, eps=NORM_EPS) if final_norm else nn.Identity()
         self.register_buffer(
-            "positions", sinusoid_positions(grid.count, model.width), persistent=False
+            "positions", sinusoid_positions(grid.count, size.width), persistent=False
         )
 
     def forward(self, videos: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from plotly import graph_objects as go
 
+from pipeline.method.losses import Loss
 from pipeline.report.results import Line, Results, RunResult
 from pipeline.report.seeds import Group, groups
 
@@ -119,19 +120,18 @@ def curves(results: Results) -> list[Figure]:
 
 def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
     """One chart per kind of loss: values of different kinds cannot be compared."""
-    kinds: dict[tuple[str, str, int, float], list[RunResult]] = {}
+    kinds: dict[tuple[Loss, str], list[RunResult]] = {}
     for run in runs:
         objective = run.settings.objective
-        size = (objective.prototypes, objective.temperature)
-        kinds.setdefault((objective.loss, objective.target.kind, *size), []).append(run)
+        kinds.setdefault((objective.loss, objective.target.kind), []).append(run)
     figures = []
     for number, (kind, group) in enumerate(kinds.items()):
         series = _series(group, found, "loss", "metrics")
         if not series:
             continue
-        if kind[0] == "sinkhorn":
+        if kind[0].prototypes:
             unit = "cross-entropy, nats"
-            even = 2 * math.log(group[0].settings.objective.prototypes)
+            even = 2 * math.log(kind[0].prototypes)
             caption = f"Sum of two cross-entropies; guessing evenly would give {even:.2f}."
         else:
             unit = "mean squared error"

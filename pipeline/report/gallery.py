@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip, Views
 from pipeline.data.load.loader import evaluation_batches
 from pipeline.data.shards.format import ClipEntry
+from pipeline.method.losses import SinkhornLoss
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.sinkhorn import assign
@@ -121,7 +123,7 @@ def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]
     """Score all tubes of these clips with the run's prototypes, and draw the nearest ones."""
     model = hub.load_pretraining(run.layout.weights, load_teacher=True)
     scores = score(model, run, clip, entries)
-    grid = TubeGrid.from_clip(clip, run.settings.model.tube)
+    grid = tube_grid(clip, run.settings.model.tube)
     used = np.argsort(-scores.assigned, kind="stable")[: np.count_nonzero(scores.assigned)]
     total = int(scores.assigned.sum())
     shown = [
@@ -151,19 +153,20 @@ def score(model: SigmaModel, run: RunResult, clip: Clip, entries: Sequence[ClipE
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device).eval()
-    objective = run.settings.objective
-    per_clip = model.grid.count * objective.prototypes
+    loss = run.settings.objective.loss
+    assert isinstance(loss, SinkhornLoss)  # noqa: S101 - has_prototypes
+    per_clip = model.grid.count * loss.prototypes
     batch_size = max(1, min(run.settings.trainer.batch_size, BATCH // per_clip))
     batches = evaluation_batches(entries, clip, ONE_VIEW, batch_size)
     videos, best, where = [], [], []
-    counts = torch.zeros(2, objective.prototypes, dtype=torch.int64)
+    counts = torch.zeros(2, loss.prototypes, dtype=torch.int64)
     label = f"prototypes {run.name}"
     with torch.inference_mode(), Progress(label, len(entries), "clips") as progress:
         for batch in batches:
             seen = batch.videos[:, 0]  # B,T,H,W,3
             scores = model.tube_scores(normalise(seen.to(device))).float()  # B,N,K
             flat = scores.flatten(0, 1)
-            assigned = assign(flat, objective.epsilon, objective.iterations)
+            assigned = assign(flat, loss.epsilon, loss.iterations)
             for row, numbers in zip(counts, (assigned, flat.argmax(1)), strict=True):
                 row += numbers.bincount(minlength=flat.shape[1]).cpu()
             highest = scores.max(dim=1)

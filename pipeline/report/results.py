@@ -99,7 +99,7 @@ class RunResult:
 
     @property
     def has_prototypes(self) -> bool:
-        return self.settings.trainer.epochs > 0 and self.settings.objective.loss == "sinkhorn"
+        return self.settings.trainer.epochs > 0 and self.settings.objective.loss.prototypes > 0
 
     @property
     def description(self) -> str:
@@ -109,12 +109,8 @@ class RunResult:
         if self.settings.weights is not None:
             return f"weights of {self.settings.weights}"
         objective = self.settings.objective
-        target = {
-            "mlp": "a projection network trained with it",
-            "dino": "a frozen DINO",
-            "pixel": "normalised pixels",
-        }[objective.target.kind]
-        if objective.loss == "sinkhorn":
+        target = objective.target.description
+        if objective.loss.kind == "sinkhorn":
             return f"SIGMA: cluster assignments from {target}"
         if objective.target.kind == "pixel":
             return f"VideoMAE: regression of {target}"

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.configuration.schema import Clip, Mask
+from pipeline.configuration.build import tube_grid
+from pipeline.configuration.schema import Clip
 from pipeline.data.load import order
 from pipeline.data.load.loader import evaluation_batches
 from pipeline.data.shards.format import ClipEntry
-from pipeline.method import masks
+from pipeline.method.masks import Mask
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.tubes import CHANNELS, TubeGrid, gather, split_mask
@@ -71,7 +72,7 @@ def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> 
         groups.setdefault(key, []).append(run)
     drawn = []
     for (mask, tube), runs in groups.items():
-        grid = TubeGrid.from_clip(clip, tube)
+        grid = tube_grid(clip, tube)
         hidden = draw_masks(mask, grid, videos)
         rows = dict(_rows(videos, hidden, grid, runs))
         strips = tuple(
@@ -92,10 +93,9 @@ def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
 
 def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
     """Return a mask for each clip, B,N: as training draws them, from random numbers of its own."""
-    shape = (grid.frames, grid.height, grid.width)
     keys = (order.sample_key(SEED, 0, place) for place in range(len(videos)))
     drawn = zip(keys, videos, strict=True)
-    return np.stack([masks.draw(mask, shape, key, video) for key, video in drawn])
+    return np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
 
 
 def hidden_pixels(hidden: NDArray[np.bool_], grid: TubeGrid) -> NDArray[np.bool_]:

@@ -15,42 +15,27 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.configuration.schema import Objective
-from pipeline.method.masks import masked_count
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import FrozenTarget
-from pipeline.method.targets.projection import MlpTarget
+from pipeline.method.targets.network import Operations
 from pipeline.method.vit import Block
 
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices that find the peak
 TRIALS = 5
 
 
-class Operations(NamedTuple):
-    """Floating-point operations of one part of the model, for one clip."""
-
-    forward: int
-    backward: int
-
-    @property
-    def total(self) -> int:
-        return self.forward + self.backward
-
-
 def of_step(model: SigmaModel, objective: Objective) -> dict[str, Operations]:
     """Count the operations of a training step for one clip, by part.
 
-    Parts: `encoder`, `decoder`, `projection` (of an `mlp` target), `teacher`, `scores`.
+    Parts: `encoder`, `decoder`, `projection` or `teacher` (the target's network), `scores`.
     """
     grid = model.grid
-    masked = masked_count(objective.mask, (grid.frames, grid.height, grid.width))
+    masked = objective.mask.count(grid.shape)
     visible = grid.count - masked
     width, narrow = model.encoder.width, model.encoder_to_decoder.out_features
     embedding = _linear(visible, grid.pixels, width)
@@ -63,18 +48,15 @@ def of_step(model: SigmaModel, objective: Objective) -> dict[str, Operations]:
         "encoder": Operations(embedding + encoder, embedding + 2 * encoder),
         "decoder": Operations(joint + decoder + head, 2 * (joint + decoder + head)),
     }
-    if isinstance(model.target, MlpTarget):
-        layers = [layer for layer in model.target.network if isinstance(layer, nn.Linear)]
-        each = [_linear(masked, layer.in_features, layer.out_features) for layer in layers]
-        counts["projection"] = Operations(sum(each), 2 * sum(each) - each[0])
-    if isinstance(model.target, FrozenTarget):
-        counts["teacher"] = Operations(_teacher(model.target), 0)
+    target = model.target.operations(masked)
+    if target.total or model.target.frozen:
+        counts["teacher" if model.target.frozen else "projection"] = target
     if model.prototypes is not None:
         score = _linear(masked, *model.prototypes.shape)
         # Back from the decoder's scores to its features; from the target's to the prototypes, and
         # to the features where these are trained.
-        is_trained = isinstance(model.target, MlpTarget)
-        counts["scores"] = Operations(2 * score, (3 if is_trained else 2) * score)
+        products = 3 if objective.target.is_trained else 2
+        counts["scores"] = Operations(2 * score, products * score)
     return counts
 
 
@@ -139,23 +121,3 @@ def _blocks(stack: nn.ModuleList, tokens: int) -> int:
         # Scores of all pairs of tokens, and the mixtures that they make.
         total += 2 * _linear(tokens, block.attn.proj.in_features, tokens)
     return total
-
-
-def _teacher(target: FrozenTarget) -> int:
-    """The forward pass of a frozen network over a clip's frames; nothing is really computed.
-
-    0 where the model was built without the network.
-    """
-    if not target._network:
-        return 0
-    network = getattr(target._network[0], "_orig_mod", target._network[0])  # not its compiled form
-    weights = next(network.parameters()) if isinstance(network, nn.Module) else torch.empty(0)
-    _, height, width = target.grid.clip_shape
-    with (
-        FakeTensorMode(allow_non_fake_inputs=True),
-        FlopCounterMode(display=False) as counter,
-        torch.no_grad(),
-    ):
-        frames = torch.empty(target.grid.frames, 3, height, width, device=weights.device)
-        network(frames.to(weights.dtype))
-    return int(counter.get_total_flops())

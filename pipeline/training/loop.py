@@ -17,15 +17,18 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Run, Trainer
 from pipeline.data.load.failures import FailedClips
 from pipeline.data.load.loader import Batch, pretraining_batches
 from pipeline.data.load.order import steps_of
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
-from pipeline.method.losses import Assignments, assign_parts, masked_video_loss
+from pipeline.method.losses import SinkhornLoss
+from pipeline.method.masked_video import assign_parts, masked_video_loss
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
+from pipeline.method.swapped_assignment import Assignments
 from pipeline.runtime import precision
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.checkpoints import Checkpoints
@@ -116,7 +119,7 @@ def initial_model(run: Run, clip: Clip) -> SigmaModel:
     The encoder is built first, so it starts equal under different objectives too.
     """
     torch.manual_seed(run.trainer.seed)
-    return SigmaModel(run.model, run.objective, clip)
+    return sigma_model(run.model, run.objective, clip)
 
 
 def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
@@ -179,16 +182,16 @@ def take_step(
     it (docs/training.md says why): where a batch comes in parts, their features are computed
     first, without gradients, and then each part's loss with its share of the assignments.
     """
-    objective, ranks, parts = run.objective, engine.ranks, run.trainer.accumulation
+    minimised, ranks, parts = run.objective.loss, engine.ranks, run.trainer.accumulation
     assignments: list[Assignments | None] = [None] * parts
     diagnostics: dict[str, Tensor] = {}
     engine.begin_step()
-    if parts > 1 and objective.loss == "sinkhorn":
+    if parts > 1 and isinstance(minimised, SinkhornLoss):
         with engine.precision.autocast():
             assignments[:], diagnostics = assign_parts(
                 engine.model,
                 _parts(batch, run, engine),
-                objective,
+                minimised,
                 ranks.group,
             )
     losses, shares = [], []
@@ -198,7 +201,7 @@ def take_step(
                 engine.model,
                 pixels,
                 masks,
-                objective,
+                minimised,
                 ranks.group,
                 assignments=assignments[number],
                 normalise=False,

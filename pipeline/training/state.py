@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import FrozenTarget
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.training.engines import Engine
 from pipeline.training.logs import MetricsLog
@@ -38,7 +38,7 @@ class TrainingState:
     def teacher_sha256(self) -> str | None:
         """Digest of the frozen network's weights; None for a target without one."""
         target = self.engine.core.target
-        return target.digest if isinstance(target, FrozenTarget) else None
+        return target.digest if target.frozen else None
 
     @property
     def failed_clips(self) -> dict[str, str]:
@@ -103,9 +103,8 @@ class TrainingState:
         model of any other rank is as it was built.
         """
         weights = self.engine.whole_weights(averaged=True)
-        model = SigmaModel(run.model, run.objective, clip, load_teacher=False)
-        if isinstance(model.target, FrozenTarget):
-            model.target.digest = self.teacher_sha256 or ""
+        model = sigma_model(run.model, run.objective, clip, load_target=False)
+        model.target.digest = self.teacher_sha256 or ""
         if weights is not None:
             model.load_state_dict(weights)
         return model.eval()

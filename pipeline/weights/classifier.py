@@ -10,9 +10,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from pipeline.configuration import build
 from pipeline.configuration.schema import Clip, Model
-from pipeline.method.tubes import TubeGrid
-from pipeline.method.vit import NORM_EPS, Encoder
+from pipeline.method.vit import NORM_EPS
 
 
 class Classifier(nn.Module):
@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         norm: Literal["layer", "batch"] = "layer",
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(model, TubeGrid.from_clip(clip, model.tube), final_norm=False)
+        self.encoder = build.encoder(model, clip, final_norm=False)
         self.fc_norm: nn.Module = nn.LayerNorm(model.width, eps=NORM_EPS)
         if norm == "batch":
             self.fc_norm = nn.BatchNorm1d(model.width, affine=False, eps=NORM_EPS)

@@ -20,8 +20,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from pipeline.configuration.known_weights import Shapes, ratio
-from pipeline.configuration.schema import Clip, MlpTarget, Model, Run
+from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.errors import UserError
+from pipeline.method.targets import MlpTarget
 
 # Heads of the published encoders, by width (VideoMAE, SIGMA: S, B, L, H, and VideoMAE v2's g).
 HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
@@ -187,8 +188,8 @@ def check_pretraining(run: Run, clip: Clip, shapes: Shapes, place: str) -> None:
             if f"head.{2 * number}.weight" not in shapes:
                 break  # however many it says
     prototypes = shapes.get("prototypes", (0,))
-    if objective.loss == "sinkhorn":
-        expected["prototypes"] = (objective.prototypes, *prototypes[1:])
+    if objective.loss.prototypes:
+        expected["prototypes"] = (objective.loss.prototypes, *prototypes[1:])
     _compare(expected, {"decoder": (DECODER_BLOCK, model.decoder_depth)}, shapes, place)
 
 

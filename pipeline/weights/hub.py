@@ -14,18 +14,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.configuration import known_weights
+from pipeline.configuration import build, known_weights
 from pipeline.configuration.known_weights import MODEL_FORMAT, SavedModel, Seen
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.method.pixels import DEVIATION, MEAN
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import FrozenTarget
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import atomic_path
 from pipeline.weights import checkpoint_files, geometry
@@ -53,7 +52,7 @@ def save(
         "clip": clip.model_dump(mode="json"),
         "seen": seen(fps).model_dump(mode="json"),
     }
-    if isinstance(model.target, FrozenTarget):
+    if model.target.frozen:
         config["teacher_sha256"] = model.target.digest
     tensors = {
         official_name(model, name): tensor.detach().cpu().contiguous()
@@ -137,9 +136,14 @@ def load(
     hints = video_model.Hints(heads, frames, size, stride, sampling, fps)
     if Path(path).suffix == ".safetensors" and Path(path).is_file() and is_ours(path):
         saved = read_saved(path)
-        model = video_model.PretrainedModel(
-            saved.run.model, saved.run.objective, saved.clip, load_teacher=load_teacher
+        sigma = build.sigma_model(
+            saved.run.model,
+            saved.run.objective,
+            saved.clip,
+            load_target=load_teacher,
+            cls=video_model.PretrainedModel,
         )
+        model = cast("video_model.PretrainedModel", sigma)
         load_official(model, load_file(path), place=str(path))
         return model.opened(saved, Path(path), hints).eval()
     return video_model.opened(str(path), hints)
@@ -151,7 +155,7 @@ def load_pretraining(path: Path | str, *, load_teacher: bool = False) -> SigmaMo
     The frozen teacher of a `dino` target is only needed for training, so not loaded by default.
     """
     run, clip = read_config(path)
-    model = SigmaModel(run.model, run.objective, clip, load_teacher=load_teacher)
+    model = build.sigma_model(run.model, run.objective, clip, load_target=load_teacher)
     load_official(model, load_file(path), place=str(path))
     return model.eval()
 

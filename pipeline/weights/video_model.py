@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.configuration import known_weights
+from pipeline.configuration import build, known_weights
 from pipeline.configuration.known_weights import (
     ENCODER_FORMAT,
     SavedEncoder,
@@ -32,7 +32,6 @@ from pipeline.errors import UserError
 from pipeline.method.pixels import normalise
 from pipeline.method.positions import sinusoid_positions
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import read_mapping, sha256_file
 from pipeline.weights import checkpoint_files, encoders, geometry, hub, hugging_face, processor
@@ -152,8 +151,7 @@ class LoadedModel(VideoModel):
         if self.classifier is not None:
             self.encoder = self.classifier.encoder
         else:
-            grid = TubeGrid.from_clip(shape.clip, shape.model.tube)
-            self.encoder = Encoder(shape.model, grid, final_norm=final_norm)
+            self.encoder = build.encoder(shape.model, shape.clip, final_norm=final_norm)
 
 
 def opened(path: str, hints: Hints) -> LoadedModel:
@@ -336,7 +334,7 @@ def _fit(encoder: Encoder, clip: Clip, model: Model, path: Path) -> None:
     """Have an encoder see clips of another length or size: its positions are sinusoids."""
     shapes = {f"encoder.{name}": tuple(each.shape) for name, each in encoder.state_dict().items()}
     geometry.check_encoder(model, clip, shapes, str(path))
-    grid = TubeGrid.from_clip(clip, model.tube)
+    grid = build.tube_grid(clip, model.tube)
     if grid != encoder.grid:
         encoder.grid = grid
         encoder.positions = sinusoid_positions(grid.count, encoder.width)

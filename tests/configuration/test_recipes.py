@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from pipeline.configuration import composition
-from pipeline.configuration.schema import DinoTarget, MlpTarget, Params
+from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
+from pipeline.method.targets import FrozenTarget, MlpTarget
 from pipeline.training.loop import learning_rates
 
 RECIPES = list(itertools.product(("ssv2", "k400"), ("small", "base"), ("mlp", "dino")))
@@ -47,7 +48,7 @@ def test_recipes_are_the_published_ones(data: str, model: str, target: str) -> N
         assert isinstance(objective.target, MlpTarget)
         assert (*objective.target.hidden, objective.target.width) == (1024, 1024, 512, 256)
     else:
-        assert isinstance(objective.target, DinoTarget)
+        assert isinstance(objective.target, FrozenTarget)
         assert objective.target.model == "vit_base_patch16_224.dino"
     assert trainer.epochs == (2400 if (data, model) == ("ssv2", "small") else 800)
     assert (trainer.warmup_epochs, trainer.batch_size) == (40, BATCH[f"{data} {model}"])

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from pipeline.configuration import composition
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.decode import decode_stage, ffmpeg
@@ -20,7 +21,6 @@ from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.data.shards import index_stage, shard_stage
-from pipeline.method.sigma import SigmaModel
 from pipeline.runtime.files import sha256_file, write_json
 from pipeline.weights import hub
 
@@ -93,7 +93,7 @@ def save_untrained(params: Params) -> None:
     """Write the weights and the manifest of the run that is not trained."""
     run = params.runs[RUN]
     torch.manual_seed(0)
-    model = SigmaModel(run.model, run.objective, params.data.clip)
+    model = sigma_model(run.model, run.objective, params.data.clip)
     files = RunLayout(params.name, RUN)
     hub.save(files.weights, model, run, params.data.clip)
     write_json(files.pretrained, {"model_sha256": sha256_file(files.weights)})

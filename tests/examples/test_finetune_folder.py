@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from pipeline.configuration import composition
+from pipeline.configuration.build import sigma_model
 from pipeline.data.decode import ffmpeg
-from pipeline.method.sigma import SigmaModel
 from pipeline.weights import hub
 
 COLOURS = {"red": "0xc03030", "green": "0x30a040", "blue": "0x4040d0"}
@@ -60,7 +60,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = params.runs["sigma_mlp"]
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    hub.save(path, SigmaModel(run.model, run.objective, params.data.clip), run, params.data.clip)
+    hub.save(path, sigma_model(run.model, run.objective, params.data.clip), run, params.data.clip)
     return path
 
 

@@ -6,16 +6,10 @@ import pytest
 import yaml
 
 from pipeline.configuration.composition import compose
-from pipeline.configuration.schema import (
-    Clip,
-    Mask,
-    MlpTarget,
-    Model,
-    Objective,
-    Params,
-    PixelTarget,
-    Run,
-)
+from pipeline.configuration.schema import Clip, Model, Objective, Params, Run
+from pipeline.method.losses import MseLoss
+from pipeline.method.masks import RandomMask
+from pipeline.method.targets import MlpTarget, PixelTarget
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +38,7 @@ def sinkhorn() -> Objective:
         name="sigma_mlp",
         target=MlpTarget(kind="mlp", hidden=(20,), width=12),
         loss="sinkhorn",
-        mask=Mask(kind="random", ratio=0.75),
+        mask=RandomMask(ratio=0.75),
         prototypes=6,
         epsilon=0.05,
         iterations=5,
@@ -55,7 +49,7 @@ def sinkhorn() -> Objective:
 @pytest.fixture(scope="session")
 def pixel(sinkhorn: Objective) -> Objective:
     target = PixelTarget(kind="pixel")
-    return sinkhorn.model_copy(update={"target": target, "loss": "mse", "prototypes": 0})
+    return sinkhorn.model_copy(update={"target": target, "loss": MseLoss()})
 
 
 @pytest.fixture(scope="session")

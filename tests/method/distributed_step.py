@@ -18,9 +18,10 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.method.collectives import over
-from pipeline.method.losses import masked_video_loss
+from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.sinkhorn import assign
 
@@ -29,7 +30,7 @@ def step(
     model: SigmaModel, objective: Objective, videos: Tensor, mask: Tensor
 ) -> dict[str, Tensor]:
     wrapped = DistributedDataParallel(model)  # must outlive the backward pass
-    loss, diagnostics = masked_video_loss(wrapped, videos, mask, objective, dist.group.WORLD)
+    loss, diagnostics = masked_video_loss(wrapped, videos, mask, objective.loss, dist.group.WORLD)
     loss.backward()
     gradients = {f"gradient.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     return gradients | {f"diagnostics.{n}": v for n, v in diagnostics.items()} | {"loss": loss}
@@ -50,7 +51,7 @@ def main(folder: Path, rank: int, world: int) -> None:
     for name, chosen in settings["objectives"].items():
         objective = Objective.model_validate(chosen)
         torch.manual_seed(0)
-        model = SigmaModel(
+        model = sigma_model(
             Model.model_validate(settings["model"]),
             objective,
             Clip.model_validate(settings["clip"]),

@@ -12,16 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective, PixelTarget
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.method.collectives import alone
-from pipeline.method.losses import (
-    assignment_diagnostics,
-    feature_diagnostics,
-    masked_video_loss,
-    sinkhorn_loss,
-)
+from pipeline.method.diagnostics import assignment_diagnostics, feature_diagnostics
+from pipeline.method.losses import MseLoss, SinkhornLoss
+from pipeline.method.masked_video import masked_video_loss
+from pipeline.method.masks import RandomMask
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.sinkhorn import assign
+from pipeline.method.swapped_assignment import swapped_loss
+from pipeline.method.targets import MlpTarget, PixelTarget
 
 from . import distributed_step
 
@@ -40,16 +41,10 @@ MODEL = Model(
 SINKHORN = Objective(
     name="sigma_mlp",
     target=MlpTarget(kind="mlp", hidden=(20,), width=12),
-    loss="sinkhorn",
-    mask=Mask(kind="random", ratio=0.75),
-    prototypes=8,
-    epsilon=0.05,
-    iterations=6,
-    temperature=0.1,
+    loss=SinkhornLoss(prototypes=8, epsilon=0.05, iterations=6, temperature=0.1),
+    mask=RandomMask(ratio=0.75),
 )
-PIXEL = SINKHORN.model_copy(
-    update={"target": PixelTarget(kind="pixel"), "loss": "mse", "prototypes": 0}
-)
+PIXEL = SINKHORN.model_copy(update={"target": PixelTarget(), "loss": MseLoss()})
 
 
 def batch(size: int) -> tuple[Tensor, Tensor]:
@@ -60,14 +55,14 @@ def batch(size: int) -> tuple[Tensor, Tensor]:
 
 def built(objective: Objective) -> SigmaModel:
     torch.manual_seed(0)
-    return SigmaModel(MODEL, objective, CLIP)
+    return sigma_model(MODEL, objective, CLIP)
 
 
 def test_loss_is_the_sum_of_two_swapped_cross_entropies() -> None:
     """Written out longhand: branches swapped or a temperature forgotten would differ."""
     model = built(SINKHORN)
     videos, mask = batch(5)
-    loss, _ = masked_video_loss(model, videos, mask, SINKHORN)
+    loss, _ = masked_video_loss(model, videos, mask, SINKHORN.loss)
     prediction = model(videos, mask)
     decoded = prediction.decoded_scores.reshape(-1, 8)
     target = prediction.target_scores.reshape(-1, 8)
@@ -84,8 +79,8 @@ def test_prototypes_are_brought_to_length_one_first() -> None:
     model, long = built(SINKHORN), built(SINKHORN)
     with torch.no_grad():
         long.prototypes.mul_(7)
-    loss, _ = masked_video_loss(model, *batch(3), SINKHORN)
-    again, _ = masked_video_loss(long, *batch(3), SINKHORN)
+    loss, _ = masked_video_loss(model, *batch(3), SINKHORN.loss)
+    again, _ = masked_video_loss(long, *batch(3), SINKHORN.loss)
     torch.testing.assert_close(loss, again)
 
 
@@ -93,7 +88,7 @@ def test_pixel_loss_is_the_mean_squared_error() -> None:
     """VideoMAE's loss, and its diagnostics without prototypes."""
     model = built(PIXEL)
     videos, mask = batch(3)
-    loss, diagnostics = masked_video_loss(model, videos, mask, PIXEL)
+    loss, diagnostics = masked_video_loss(model, videos, mask, PIXEL.loss)
     prediction = model(videos, mask)
     torch.testing.assert_close(loss, (prediction.decoded - prediction.targets).square().mean())
     assert diagnostics.keys() == {
@@ -110,7 +105,7 @@ def test_a_few_steps_lower_both_losses() -> None:
         optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
         losses = []
         for _ in range(30):
-            loss, _ = masked_video_loss(model, *batch(8), objective)
+            loss, _ = masked_video_loss(model, *batch(8), objective.loss)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -121,9 +116,9 @@ def test_a_few_steps_lower_both_losses() -> None:
 def test_bfloat16_gives_nearly_the_same_loss() -> None:
     """Scores and losses stay in float32 under mixed precision."""
     model = built(SINKHORN)
-    loss, _ = masked_video_loss(model, *batch(4), SINKHORN)
+    loss, _ = masked_video_loss(model, *batch(4), SINKHORN.loss)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed, _ = masked_video_loss(model, *batch(4), SINKHORN)
+        mixed, _ = masked_video_loss(model, *batch(4), SINKHORN.loss)
     assert mixed.dtype == torch.float32
     assert mixed.item() == pytest.approx(loss.item(), rel=0.1)
 
@@ -136,14 +131,14 @@ def prediction_of(decoded: Tensor, target: Tensor) -> Prediction:
 def test_diagnostics_tell_a_collapse_from_a_healthy_batch() -> None:
     """All tubes on one prototype: few used, no entropy; one prototype each: all used, entropy 1."""
     healthy = (torch.eye(8).repeat(6, 1) * 0.9)[None]
-    _, diagnostics = sinkhorn_loss(prediction_of(healthy, healthy), SINKHORN, alone)
+    _, diagnostics = swapped_loss(prediction_of(healthy, healthy), SINKHORN.loss)
     values = {name: value.item() for name, value in diagnostics.items()}
     assert values["prototypes_used"] == 1
     assert values["assignment_entropy"] == pytest.approx(1)
     assert values["branch_agreement"] == 1
 
     collapsed = torch.full((1, 48, 8), 0.5)
-    _, diagnostics = sinkhorn_loss(prediction_of(collapsed, collapsed), SINKHORN, alone)
+    _, diagnostics = swapped_loss(prediction_of(collapsed, collapsed), SINKHORN.loss)
     values = {name: value.item() for name, value in diagnostics.items()}
     assert values["prototypes_used"] == 1 / 8
     assert values["assignment_entropy"] == pytest.approx(0, abs=1e-9)
@@ -219,7 +214,7 @@ def test_several_processes_take_the_step_of_one(world: int, tmp_path: Path) -> N
     assert torch.equal(assignment, assign(scores, 0.03, 10))
     for kind, objective in objectives.items():
         model = built(objective)
-        loss, diagnostics = masked_video_loss(model, videos, mask, objective)
+        loss, diagnostics = masked_video_loss(model, videos, mask, objective.loss)
         loss.backward()
         mean = torch.stack([output[f"{kind}.loss"] for output in outputs]).mean()
         torch.testing.assert_close(mean, loss.detach(), rtol=1e-5, atol=0)

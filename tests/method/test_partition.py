@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.peak_memory import STATUS, PeakMemory
-from pipeline.configuration.schema import Mask, MlpTarget, Objective
 from pipeline.method import log_partition as partition
-from pipeline.method.collectives import alone
 from pipeline.method.log_partition import mean_log_partition
-from pipeline.method.losses import sinkhorn_loss
+from pipeline.method.losses import SinkhornLoss
 from pipeline.method.sigma import Prediction
 from pipeline.method.sinkhorn import assign
+from pipeline.method.swapped_assignment import swapped_loss
 
 
 def directions(count: int, width: int, seed: int) -> Tensor:
@@ -82,16 +81,7 @@ def test_scores_stay_float32_under_mixed_precision_on_a_cpu() -> None:
     torch.testing.assert_close(scores, features @ points.T, rtol=0, atol=1e-6)
 
 
-OBJECTIVE = Objective(
-    name="sigma_mlp",
-    target=MlpTarget(kind="mlp", hidden=(8,), width=64),
-    loss="sinkhorn",
-    mask=Mask(kind="random", ratio=0.75),
-    prototypes=3000,
-    epsilon=0.05,
-    iterations=3,
-    temperature=0.1,
-)
+LOSS = SinkhornLoss(prototypes=3000, epsilon=0.05, iterations=3, temperature=0.1)
 TUBES = 6000
 
 
@@ -103,7 +93,7 @@ def branches() -> list[Tensor]:
 
 def ours(decoded: Tensor, targets: Tensor, points: Tensor) -> Tensor:
     prediction = Prediction(decoded[None], targets[None], points)
-    return sinkhorn_loss(prediction, OBJECTIVE, alone)[0]
+    return swapped_loss(prediction, LOSS)[0]
 
 
 def straightforward(decoded: Tensor, targets: Tensor, points: Tensor) -> Tensor:
@@ -112,13 +102,13 @@ def straightforward(decoded: Tensor, targets: Tensor, points: Tensor) -> Tensor:
     labels = []
     with torch.no_grad():
         for part in scores:
-            q = torch.exp(part / OBJECTIVE.epsilon).T
-            for _ in range(OBJECTIVE.iterations):
+            q = torch.exp(part / LOSS.epsilon).T
+            for _ in range(LOSS.iterations):
                 q /= q.sum(1, keepdim=True)
                 q /= q.sum(0, keepdim=True)
             labels.append(q.argmax(0))
             del q
-    logits = [part / OBJECTIVE.temperature for part in scores]
+    logits = [part / LOSS.temperature for part in scores]
     return functional.cross_entropy(logits[1], labels[0]) + functional.cross_entropy(
         logits[0], labels[1]
     )

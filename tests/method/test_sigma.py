@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
 from pipeline.method import vit
@@ -24,7 +25,7 @@ def batch(model: SigmaModel, size: int = 2, masked: float = 0.75) -> tuple[Tenso
 
 def test_masked_pixels_are_never_seen(model: Model, sinkhorn: Objective, clip: Clip) -> None:
     """A leak of masked pixels into the prediction would make the task trivial."""
-    sigma = SigmaModel(model, sinkhorn, clip).eval()
+    sigma = sigma_model(model, sinkhorn, clip).eval()
     videos, mask = batch(sigma)
     tubes = sigma.grid.split(videos)
     changed = sigma.grid.join(torch.where(mask[..., None], torch.randn_like(tubes), tubes))
@@ -37,7 +38,7 @@ def test_the_encoder_multiplies_visible_tubes_only(
     model: Model, sinkhorn: Objective, clip: Clip
 ) -> None:
     """Embedding all tubes and dropping most would give equal numbers, many times slower."""
-    sigma = SigmaModel(model, sinkhorn, clip)
+    sigma = sigma_model(model, sinkhorn, clip)
     videos, mask = batch(sigma)
     seen: list[int] = []
     sigma.encoder.patch_embed.register_forward_hook(
@@ -49,7 +50,7 @@ def test_the_encoder_multiplies_visible_tubes_only(
 
 def test_encoder_of_visible_indices(model: Model, pixel: Objective, clip: Clip) -> None:
     """Given all indices in another order, features must be the same ones in that order."""
-    encoder = SigmaModel(model, pixel, clip).eval().encoder
+    encoder = sigma_model(model, pixel, clip).eval().encoder
     videos = torch.randn(2, 3, *encoder.grid.clip_shape)
     order = torch.stack([torch.randperm(encoder.grid.count) for _ in range(2)])
     everything = encoder(videos)
@@ -65,7 +66,7 @@ def test_equal_seeds_give_equal_models(
 
     def built(objective: Objective, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        return SigmaModel(model, objective, clip).state_dict()
+        return sigma_model(model, objective, clip).state_dict()
 
     first, second, other = built(sinkhorn, 1), built(sinkhorn, 1), built(sinkhorn, 2)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -82,7 +83,7 @@ def test_recomputed_activations_change_nothing(
     for recompute in (False, True):
         torch.manual_seed(0)
         settings = model.model_copy(update={"activation_checkpointing": recompute})
-        sigma = SigmaModel(settings, sinkhorn, clip)
+        sigma = sigma_model(settings, sinkhorn, clip)
         prediction = sigma(*batch(sigma))
         (prediction.decoded.square().sum() + prediction.targets.sum()).backward()
         gradients.append({n: p.grad for n, p in sigma.named_parameters() if p.grad is not None})
@@ -107,7 +108,7 @@ def test_short_and_long_sequences_attend_alike(monkeypatch: pytest.MonkeyPatch) 
 
 def test_dropped_paths_only_when_training(model: Model, pixel: Objective, clip: Clip) -> None:
     """Stochastic depth must be off in evaluation and on in training."""
-    sigma = SigmaModel(model.model_copy(update={"drop_path": 0.9}), pixel, clip)
+    sigma = sigma_model(model.model_copy(update={"drop_path": 0.9}), pixel, clip)
     videos, _ = batch(sigma, size=8)
     assert not torch.equal(sigma.encoder(videos), sigma.encoder(videos))
     sigma.eval()
@@ -118,7 +119,7 @@ def test_prototypes_have_length_one_and_only_targets_move_them(
     model: Model, sinkhorn: Objective, clip: Clip
 ) -> None:
     """The decoder's branch scores against detached prototypes; the target's moves them."""
-    sigma = SigmaModel(model, sinkhorn, clip)
+    sigma = sigma_model(model, sinkhorn, clip)
     assert sigma.prototypes is not None
     torch.testing.assert_close(sigma.prototypes.norm(dim=1), torch.ones(6))
     prediction = sigma(*batch(sigma))
@@ -134,7 +135,7 @@ def test_prototypes_have_length_one_and_only_targets_move_them(
 
 def test_tube_scores_are_cosines(model: Model, sinkhorn: Objective, clip: Clip) -> None:
     """The report's gallery picks tubes by these: the masked ones must agree with `forward`."""
-    sigma = SigmaModel(model, sinkhorn, clip).eval()
+    sigma = sigma_model(model, sinkhorn, clip).eval()
     videos, mask = batch(sigma)
     scores = sigma.tube_scores(videos)
     assert scores.shape == (2, sigma.grid.count, 6)
@@ -145,7 +146,7 @@ def test_tube_scores_are_cosines(model: Model, sinkhorn: Objective, clip: Clip) 
 
 def test_pixel_models_have_no_prototypes(model: Model, pixel: Objective, clip: Clip) -> None:
     """A VideoMAE run must not carry weights that it never trains."""
-    sigma = SigmaModel(model, pixel, clip)
+    sigma = sigma_model(model, pixel, clip)
     assert "prototypes" not in sigma.state_dict()
     videos, mask = batch(sigma)
     prediction = sigma(videos, mask)
@@ -173,4 +174,4 @@ def test_heads_that_do_not_divide_the_width_are_refused(
 ) -> None:
     """A user's slip in a model's settings must be explained, not crash in a reshape."""
     with pytest.raises(UserError, match="5 heads"):
-        SigmaModel(model.model_copy(update={"heads": 5}), pixel, clip)
+        sigma_model(model.model_copy(update={"heads": 5}), pixel, clip)

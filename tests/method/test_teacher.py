@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from pipeline.configuration.schema import Clip, DinoTarget, Model, Objective
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
-from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.frozen import (
-    FrozenTarget,
+    FrozenFeatures,
     PatchFeatures,
-    frozen_target,
+    frozen_features,
     normalised_features,
     tensors_digest,
 )
@@ -38,12 +39,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def settings(weights: Path, **changes: object) -> DinoTarget:
-    given = {"kind": "dino", "model": NAME, "weights": str(weights), **changes}
-    return DinoTarget.model_validate(given)
+def settings(weights: Path, **changes: object) -> FrozenTarget:
+    given = {"model": NAME, "weights": str(weights), **changes}
+    return FrozenTarget(**given)
 
 
-def dino(sinkhorn: Objective, target: DinoTarget) -> Objective:
+def dino(sinkhorn: Objective, target: FrozenTarget) -> Objective:
     return sinkhorn.model_copy(update={"target": target})
 
 
@@ -59,7 +60,7 @@ def wide_model(model: Model) -> Model:
 
 def test_features_are_those_of_every_tubes_first_frame(weights: Path) -> None:
     """Against timm directly: frames, prefix tokens, order of tubes, normalisation per clip."""
-    target = frozen_target(settings(weights), GRID)
+    target = frozen_features(settings(weights), GRID)
     videos = torch.randn(2, 3, *GRID.clip_shape)
     everything = torch.arange(GRID.count).expand(2, -1)
     network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
@@ -105,7 +106,7 @@ def test_patches_are_resampled_to_the_grid_of_tubes() -> None:
 def test_any_tube_gets_a_feature(weights: Path, tube: tuple[int, int, int]) -> None:
     """Tubes smaller than patches, and clips that patches do not divide, still get targets."""
     grid = TubeGrid.from_size(4, 24, 24, tube)
-    target = frozen_target(settings(weights), grid)
+    target = frozen_features(settings(weights), grid)
     everything = torch.arange(grid.count).expand(1, -1)
     features = target(grid.split(torch.randn(1, 3, 4, 24, 24)), everything)
     assert features.shape == (1, grid.count, 64)
@@ -123,8 +124,8 @@ def test_any_tube_gets_a_feature(weights: Path, tube: tuple[int, int, int]) -> N
 )
 def test_published_teachers_are_known(name: str, width: int) -> None:
     """The names of the recipes must exist in timm and give targets of their width."""
-    target = DinoTarget(kind="dino", model=name)
-    assert frozen_target(target, GRID, load=False).width == width
+    target = FrozenTarget(model=name)
+    assert frozen_features(target, GRID, load=False).width == width
 
 
 def test_the_teacher_is_no_part_of_the_model(
@@ -132,8 +133,8 @@ def test_the_teacher_is_no_part_of_the_model(
 ) -> None:
     """It must not be trained, saved, counted, or put into training mode; but it must move."""
     objective = dino(sinkhorn, settings(weights))
-    sigma = SigmaModel(wide_model, objective, wide_clip)
-    bare = SigmaModel(wide_model, objective, wide_clip, load_teacher=False)
+    sigma = sigma_model(wide_model, objective, wide_clip)
+    bare = sigma_model(wide_model, objective, wide_clip, load_target=False)
     assert sigma.state_dict().keys() == bare.state_dict().keys()
     assert sum(1 for _ in sigma.parameters()) == sum(1 for _ in bare.parameters())
     teacher = sigma.target._network[0]
@@ -153,38 +154,38 @@ def test_the_model_starts_the_same_with_and_without_teacher(
     for load in (True, False):
         torch.manual_seed(5)
         objective = dino(sinkhorn, settings(weights))
-        states.append(SigmaModel(wide_model, objective, wide_clip, load_teacher=load).state_dict())
+        states.append(sigma_model(wide_model, objective, wide_clip, load_target=load).state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_a_file_is_checked_before_it_is_used(weights: Path, tmp_path: Path) -> None:
     """A wrong, absent or misfitting teacher would change every target without a word."""
     digest = sha256_file(weights)
-    target = frozen_target(settings(weights, sha256=digest.upper()), GRID)
+    target = frozen_features(settings(weights, sha256=digest.upper()), GRID)
     assert len(target.digest) == 64
     with pytest.raises(UserError, match="not the expected file"):
-        frozen_target(settings(weights, sha256="0" * 64), GRID)
+        frozen_features(settings(weights, sha256="0" * 64), GRID)
     with pytest.raises(UserError, match="no such file"):
-        frozen_target(settings(tmp_path / "absent.safetensors"), GRID)
+        frozen_features(settings(tmp_path / "absent.safetensors"), GRID)
     with pytest.raises(UserError, match="knows no model"):
-        frozen_target(settings(weights, model="vit_of_nobody"), GRID)
+        frozen_features(settings(weights, model="vit_of_nobody"), GRID)
     with pytest.raises(UserError, match="not a vision transformer"):
-        frozen_target(settings(weights, model="resnet18"), GRID)
+        frozen_features(settings(weights, model="resnet18"), GRID)
     other = tmp_path / "other.safetensors"
     save_file({"stray": torch.zeros(1)}, other)
     with pytest.raises(UserError, match="stray"):
-        frozen_target(settings(other), GRID)
+        frozen_features(settings(other), GRID)
     other.write_text("not safetensors")
     with pytest.raises(UserError, match="does not fit"):
-        frozen_target(settings(other), GRID)
+        frozen_features(settings(other), GRID)
 
 
 def test_a_teacher_in_bfloat16_says_nearly_the_same(weights: Path) -> None:
     """Half of the memory and of the work; its digest must still be that of the weights as given."""
     tubes = GRID.split(torch.randn(2, 3, *GRID.clip_shape))
     everything = torch.arange(GRID.count).expand(2, -1)
-    whole = frozen_target(settings(weights), GRID)
-    half = frozen_target(settings(weights, precision="bf16", own_stream=True), GRID)
+    whole = frozen_features(settings(weights), GRID)
+    half = frozen_features(settings(weights, precision="bf16", own_stream=True), GRID)
     assert {p.dtype for p in half._network[0].parameters()} == {torch.bfloat16}
     assert half.digest == whole.digest
     expected, found = whole(tubes, everything), half.begin(tubes, everything)()
@@ -211,6 +212,8 @@ def test_features_are_normalised_over_the_tubes_of_a_clip() -> None:
 
 def test_any_function_can_be_the_network() -> None:
     """Recorded features take the place of a network in the parity tests."""
-    target = FrozenTarget(3, GRID).use(lambda frames: frames.mean((2, 3))[:, None].expand(-1, 4, 3))
+    target = FrozenFeatures(3, GRID).use(
+        lambda frames: frames.mean((2, 3))[:, None].expand(-1, 4, 3)
+    )
     features = target(GRID.split(torch.randn(2, 3, *GRID.clip_shape)), torch.tensor([[0], [1]]))
     assert features.shape == (2, 1, 3)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
 from pipeline.method.tubes import TubeGrid, gather, split_mask
@@ -70,7 +71,7 @@ def test_a_tube_that_does_not_divide_the_clip_is_refused() -> None:
     """Cutting off a rest in silence would shift every later tube."""
     clip = Clip(frames=5, stride=1, size=16, scales=(1.0,), flip=False)
     with pytest.raises(UserError, match="does not divide"):
-        TubeGrid.from_clip(clip, (2, 8, 8))
+        tube_grid(clip, (2, 8, 8))
 
 
 @given(st.integers(1, 4), st.integers(2, 12), st.data())

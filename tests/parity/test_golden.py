@@ -20,13 +20,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective, PixelTarget
+from pipeline.configuration.build import sigma_model, tube_grid
+from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.evaluation.segmentation import metric as segmentation_metric
 from pipeline.method import sinkhorn
-from pipeline.method.losses import masked_video_loss
+from pipeline.method.losses import MseLoss, SinkhornLoss
+from pipeline.method.masked_video import masked_video_loss
+from pipeline.method.masks import TubeMask
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import FrozenTarget
-from pipeline.method.tubes import TubeGrid
+from pipeline.method.targets import MlpTarget, PixelTarget
+from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.runtime.optimisation import parameter_groups, schedule
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
@@ -110,15 +113,17 @@ def objective_settings(config: dict[str, Any]) -> Objective:
         if mlp
         else PixelTarget(kind="pixel")
     )
-    return Objective.model_construct(
-        name="recorded",
-        target=target,
-        loss=config["loss"],
-        mask=Mask(kind="tube", ratio=config["mask_ratio"]),
+    sinkhorn = SinkhornLoss(
         prototypes=config["num_prototypes"],
         epsilon=config["sinkhorn_epsilon"],
         iterations=config["sinkhorn_iterations"],
         temperature=config["temperature"],
+    )
+    return Objective.model_construct(
+        name="recorded",
+        target=target,
+        loss=sinkhorn if config["loss"] == "sinkhorn" else MseLoss(),
+        mask=TubeMask(ratio=config["mask_ratio"]),
     )
 
 
@@ -136,9 +141,9 @@ def build(case: Case, inputs: dict[str, Tensor]) -> SigmaModel:
     model, clip = model_settings(config), clip_settings(config)
     target = None
     if "features" in inputs:
-        target = FrozenTarget(config["output_dim"], TubeGrid.from_clip(clip, model.tube))
+        target = FrozenFeatures(config["output_dim"], tube_grid(clip, model.tube))
         target.use(recorded_network(inputs["features"]))
-    sigma = SigmaModel(model, objective_settings(config), clip, target=target)
+    sigma = sigma_model(model, objective_settings(config), clip, target=target)
     weights = case.tensors("weights")
     if sigma.prototypes is None and "prototypes" in config.get("parameters_without_gradient", []):
         weights.pop("prototypes")  # the reference makes them for every loss
@@ -152,7 +157,7 @@ def test_pretrain(case: Case) -> None:
     objective = objective_settings(case.config)
     model = build(case, inputs)
 
-    loss, diagnostics = masked_video_loss(model, inputs["videos"], inputs["mask"], objective)
+    loss, diagnostics = masked_video_loss(model, inputs["videos"], inputs["mask"], objective.loss)
     torch.testing.assert_close(loss, outputs["loss"], rtol=LOSS, atol=0)
     assert all(torch.isfinite(value) for value in diagnostics.values())
     loss.backward()

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective, PixelTarget
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
+from pipeline.method.masks import RandomMask
 from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets import MlpTarget, PixelTarget
 from pipeline.weights import hugging_face
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face Transformers is missing")
@@ -40,7 +43,7 @@ def objective(kind: str) -> Objective:
         if kind == "pixel"
         else MlpTarget(kind="mlp", hidden=(32,), width=16),
         loss="mse" if kind == "pixel" else "sinkhorn",
-        mask=Mask(kind="random", ratio=0.75),
+        mask=RandomMask(ratio=0.75),
         prototypes=20,
         epsilon=0.05,
         iterations=3,
@@ -66,7 +69,7 @@ def written(folder: Path, model: SigmaModel) -> Path:
 def test_pixel_pretraining(tmp_path: Path) -> None:
     """Predictions and loss: patch order, positions, biases, decoder and target normalisation."""
     torch.manual_seed(0)
-    ours = shaken(SigmaModel(MODEL, objective("pixel"), CLIP))
+    ours = shaken(sigma_model(MODEL, objective("pixel"), CLIP))
     theirs, report = transformers.VideoMAEForPreTraining.from_pretrained(
         written(tmp_path, ours), output_loading_info=True
     )
@@ -85,7 +88,7 @@ def test_pixel_pretraining(tmp_path: Path) -> None:
 def test_encoder_features(tmp_path: Path) -> None:
     """A SIGMA model's encoder, all tubes visible, as `VideoMAEModel` loads it."""
     torch.manual_seed(1)
-    ours = shaken(SigmaModel(MODEL, objective("mlp"), CLIP))
+    ours = shaken(sigma_model(MODEL, objective("mlp"), CLIP))
     theirs, report = transformers.VideoMAEModel.from_pretrained(
         written(tmp_path, ours), output_loading_info=True
     )

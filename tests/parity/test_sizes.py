@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.configuration.schema import Clip, DinoTarget, Mask, MlpTarget, Model, Objective
-from pipeline.method.sigma import SigmaModel
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Clip, Model, Objective
+from pipeline.method.masks import TubeMask
+from pipeline.method.targets import FrozenTarget, MlpTarget
 
 # name: width, depth, heads, decoder width, decoder heads
 SIZES = {
@@ -39,9 +41,9 @@ def test_parameter_counts(size: str, target: str) -> None:
         name=target,
         target=MlpTarget(kind="mlp", hidden=(1024, 1024, 512), width=256)
         if target == "mlp"
-        else DinoTarget(kind="dino", model="vit_base_patch16_224.dino"),
+        else FrozenTarget(model="vit_base_patch16_224.dino"),
         loss="sinkhorn",
-        mask=Mask(kind="tube", ratio=0.9),
+        mask=TubeMask(ratio=0.9),
         prototypes=3000,
         epsilon=0.05,
         iterations=10,
@@ -49,6 +51,6 @@ def test_parameter_counts(size: str, target: str) -> None:
     )
     clip = Clip(frames=16, stride=4, size=224, scales=(1.0,), flip=True)
     with torch.device("meta"):
-        sigma = SigmaModel(model, objective, clip, load_teacher=False)
+        sigma = sigma_model(model, objective, clip, load_target=False)
     counted = sum(parameter.numel() for parameter in sigma.parameters())
     assert counted == (MLP if target == "mlp" else FEATURES)[size]

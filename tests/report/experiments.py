@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from pipeline.configuration import composition
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout, ExperimentLayout, times
 from pipeline.configuration.schema import Params
 from pipeline.data import synthetic
@@ -21,7 +22,6 @@ from pipeline.data.records import ClipRecord, Outcome
 from pipeline.data.shards.format import ShardSummary, summary_file
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.data.shards.shard_stage import pack
-from pipeline.method.sigma import SigmaModel
 from pipeline.runtime.files import sha256_file, write_json, write_text
 from pipeline.weights import hub
 
@@ -142,7 +142,7 @@ def write_run(params: Params, name: str) -> None:
     torch.manual_seed(0)
     hub.save(
         layout.weights,
-        SigmaModel(run.model, run.objective, params.data.clip),
+        sigma_model(run.model, run.objective, params.data.clip),
         run,
         params.data.clip,
     )

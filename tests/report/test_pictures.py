@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from pipeline.configuration.schema import Mask
+from pipeline.configuration.build import sigma_model
+from pipeline.method.masks import TubeMask
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import TubeGrid
@@ -136,7 +137,7 @@ def test_masks_hide_what_the_configuration_says() -> None:
     """Catches strips that show another ratio than training uses, or the same mask for each clip."""
     grid = TubeGrid(4, 4, 4, (2, 8, 8))
     videos = np.zeros((4, 8, 32, 32, 3), dtype=np.uint8)
-    hidden = strips.draw_masks(Mask(kind="tube", ratio=0.75), grid, videos)
+    hidden = strips.draw_masks(TubeMask(ratio=0.75), grid, videos)
     assert hidden.sum(axis=1).tolist() == [48] * 4
     assert len({row.tobytes() for row in hidden}) > 1
 
@@ -164,7 +165,7 @@ def test_what_is_visible_stays_as_it_is(experiment: Experiment) -> None:
     """Catches a reconstruction that paints over what the encoder was given."""
     run, clip = experiment.params.runs["pixel"], experiment.params.data.clip
     torch.manual_seed(0)
-    model = SigmaModel(run.model, run.objective, clip)
+    model = sigma_model(run.model, run.objective, clip)
     shape = (2, clip.frames, clip.size, clip.size, 3)
     videos = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     hidden = strips.draw_masks(run.objective.mask, model.grid, videos)

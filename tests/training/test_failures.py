@@ -44,7 +44,7 @@ def is_one_clear_screen(said: str) -> None:
 ON_A_DISK = """
 import os, subprocess, sys
 from pathlib import Path
-from pipeline import cli
+from pipeline.cli import main as cli
 checkpoints, size = Path(sys.argv[1]), int(sys.argv[2])
 
 def mount(options, *what):

@@ -13,12 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.configuration import composition
-from pipeline.configuration.schema import DinoTarget
+from pipeline.configuration.build import sigma_model, tube_grid
 from pipeline.data.load.order import sample_key
-from pipeline.method import masks
-from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import FrozenTarget, PatchFeatures
-from pipeline.method.tubes import TubeGrid, split_mask
+from pipeline.method.targets import FrozenTarget
+from pipeline.method.targets.frozen import FrozenFeatures, PatchFeatures
+from pipeline.method.tubes import split_mask
 from pipeline.training import flops
 
 TEACHER = "test_vit.r160_in1k"
@@ -32,18 +31,15 @@ def test_counted_as_pytorch_counts_a_real_step(name: str) -> None:
     )
     run, clip = params.runs["pixel" if name == "pixel" else "sigma_mlp"], params.data.clip
     objective, target = run.objective, None
-    grid = TubeGrid.from_clip(clip, run.model.tube)
+    grid = tube_grid(clip, run.model.tube)
     if name == "dino":
         network = timm.create_model(TEACHER, pretrained=False, num_classes=0, dynamic_img_size=True)
-        target = FrozenTarget(network.num_features, grid).use(PatchFeatures(network, grid))
-        settings = DinoTarget(kind="dino", model=TEACHER)
+        target = FrozenFeatures(network.num_features, grid).use(PatchFeatures(network, grid))
+        settings = FrozenTarget(model=TEACHER)
         objective = objective.model_copy(update={"target": settings})
-    model = SigmaModel(run.model, objective, clip, target=target)
+    model = sigma_model(run.model, objective, clip, target=target)
     counted = flops.of_step(model, objective)
-    drawn = [
-        masks.draw(objective.mask, (grid.frames, grid.height, grid.width), sample_key(0, 0, index))
-        for index in range(3)
-    ]
+    drawn = [objective.mask.draw(grid.shape, sample_key(0, 0, index)) for index in range(3)]
     videos = torch.rand(3, 3, *grid.clip_shape)
     # Fused attention makes its scores again when going back, which is not the model's need.
     mask = torch.from_numpy(np.stack(drawn))

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.configuration.schema import Clip, Mask, MlpTarget, Model, Objective
-from pipeline.method.sigma import SigmaModel
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Clip, Model, Objective
+from pipeline.method.masks import RandomMask
+from pipeline.method.targets import MlpTarget
 from pipeline.runtime.optimisation import parameter_groups, scaled_rate, schedule
 from pipeline.weights.classifier import Classifier
 
@@ -29,7 +31,7 @@ OBJECTIVE = Objective(
     name="sigma_mlp",
     target=MlpTarget(kind="mlp", hidden=(6,), width=4),
     loss="sinkhorn",
-    mask=Mask(kind="random", ratio=0.75),
+    mask=RandomMask(ratio=0.75),
     prototypes=5,
     epsilon=0.05,
     iterations=3,
@@ -77,7 +79,7 @@ def names(groups: list[dict[str, object]], **wanted: float) -> set[str]:
 
 def test_matrices_decay_and_the_rest_does_not() -> None:
     """Prototypes decay, the mask token does not (as in the public code), nor biases and norms."""
-    model = SigmaModel(MODEL, OBJECTIVE, CLIP)
+    model = sigma_model(MODEL, OBJECTIVE, CLIP)
     groups = parameter_groups(model, 0.05)
     decayed, kept = names(groups, weight_decay=0.05), names(groups, weight_decay=0.0)
     assert decayed | kept == {name for name, _ in model.named_parameters()}

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import DinoTarget, Params
+from pipeline.configuration.schema import Params
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.frozen import tensors_digest
 from pipeline.runtime.files import read_json, sha256_file
 from pipeline.runtime.interruption import GO_ON_LATER
@@ -193,7 +194,7 @@ def test_the_frozen_network_is_recorded_and_must_stay(compose: Compose, tmp_path
     teacher = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
     save_file(teacher.state_dict(), file)
     params = compose("trainer.epochs=1")
-    target = DinoTarget(kind="dino", model=name, weights=str(file))
+    target = FrozenTarget(model=name, weights=str(file))
     chosen = params.runs["sigma_mlp"]
     objective = chosen.objective.model_copy(update={"target": target})
     runs = {"dino": chosen.model_copy(update={"objective": objective})}

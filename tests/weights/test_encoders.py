@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective, Run
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
@@ -30,7 +31,7 @@ def square(model: Model) -> Model:
 def sigma(square: Model, sinkhorn: Objective, clip: Clip) -> SigmaModel:
     """A model none of whose parameters is as it was initialised."""
     torch.manual_seed(0)
-    made = SigmaModel(square, sinkhorn, clip)
+    made = sigma_model(square, sinkhorn, clip)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -83,7 +84,7 @@ def as_shards(folder: Path, sigma: SigmaModel, run: Run, clip: Clip) -> Path:
 def filled(run: Run, clip: Clip, path: Path, sha256: str | None = None) -> tuple[Encoder, str]:
     """Return the encoder that was filled, and what its weights were taken for."""
     torch.manual_seed(1)
-    encoder = SigmaModel(run.model, run.objective, clip).encoder.eval()
+    encoder = sigma_model(run.model, run.objective, clip).encoder.eval()
     wanted = run.model_copy(update={"weights": str(path), "weights_sha256": sha256})
     return encoder, encoders.fill(encoder, wanted, clip).kind
 

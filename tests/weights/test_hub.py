@@ -9,11 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipeline.configuration.build import encoder, sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective, Run
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.tubes import TubeGrid
-from pipeline.method.vit import Encoder
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
 
@@ -21,7 +20,7 @@ from pipeline.weights.classifier import Classifier
 @pytest.fixture
 def sigma(model: Model, sinkhorn: Objective, clip: Clip) -> SigmaModel:
     torch.manual_seed(0)
-    return SigmaModel(model, sinkhorn, clip)
+    return sigma_model(model, sinkhorn, clip)
 
 
 def test_a_model_comes_back_as_it_was(
@@ -110,7 +109,7 @@ def test_a_pretrained_encoder_goes_into_a_classifier(
         sigma.encoder.norm(classifier.encoder(videos)), sigma.encoder(videos)
     )
     assert classifier(videos).shape == (1, 3)
-    whole = Encoder(model, TubeGrid.from_clip(clip, model.tube))
+    whole = encoder(model, clip)
     hub.load_pretrained_encoder(whole, state)
     assert torch.equal(whole(videos), sigma.encoder(videos))
     del state["encoder.blocks.1.attn.v_bias"]

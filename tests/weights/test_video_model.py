@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.configuration import known_weights
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.known_weights import ENCODER_FORMAT, MODEL_FORMAT
 from pipeline.configuration.schema import Clip, Model, Objective, Run
 from pipeline.errors import UserError
@@ -43,7 +44,7 @@ def shaken(made: M) -> M:
 @pytest.fixture(scope="module")
 def sigma(square: Model, sinkhorn: Objective, clip: Clip) -> SigmaModel:
     torch.manual_seed(0)
-    return shaken(SigmaModel(square, sinkhorn, clip))
+    return shaken(sigma_model(square, sinkhorn, clip))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.cli import parse_args
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from pipeline import joblog
+from pipeline.runtime import joblog
 from pipeline.configuration import known_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.planning import ending, plan, snapshot

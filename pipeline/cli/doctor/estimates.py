@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Data, Run
 from pipeline.method.sigma import SigmaModel
 from pipeline.training import flops
@@ -84,7 +85,7 @@ def decode_core_hours(footage: Footage) -> float:
 def model_of(run: Run, clip: Clip) -> SigmaModel:
     """Build a run's pretraining model without memory for it, and without its frozen teacher."""
     with torch.device("meta"):
-        return SigmaModel(run.model, run.objective, clip, load_teacher=False)
+        return sigma_model(run.model, run.objective, clip, load_target=False)
 
 
 def checkpoint_bytes(run: Run, clip: Clip) -> int:

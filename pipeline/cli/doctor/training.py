@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration import known_weights
-from pipeline.configuration.schema import DinoTarget, Params, Run
+from pipeline.configuration.schema import Params, Run
 from pipeline.errors import UserError
+from pipeline.method.targets import FrozenTarget
 
 STAGE = "pretrain"
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
@@ -23,7 +24,7 @@ def inputs(params: Params) -> Iterator[Finding]:
         if run.weights is not None:
             yield _file(f"weights of {name}", run.weights, f"runs.{name}.weights")
             yield from _geometry(params, name)
-        if isinstance(run.objective.target, DinoTarget) and run.trainer.epochs:
+        if isinstance(run.objective.target, FrozenTarget) and run.trainer.epochs:
             yield _teacher(name, run.objective.target)
 
 
@@ -69,7 +70,7 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
         yield warning(STAGE, subject, "the weights do not say what they were trained on", remedy)
 
 
-def _teacher(run: str, target: DinoTarget) -> Finding:
+def _teacher(run: str, target: FrozenTarget) -> Finding:
     subject, key = f"teacher of {run}", f"runs.{run}.objective.target.weights"
     if target.weights is not None:
         return _file(subject, target.weights, key)

@@ -42,16 +42,7 @@ from pipeline.configuration.schema.evaluation import (
     Training,
     Views,
 )
-from pipeline.configuration.schema.method import (
-    DinoTarget,
-    Mask,
-    MlpTarget,
-    Model,
-    Motion,
-    Objective,
-    PixelTarget,
-    Target,
-)
+from pipeline.configuration.schema.method import Model, Objective
 from pipeline.configuration.schema.params import Params, Run
 from pipeline.configuration.schema.section import Section
 from pipeline.configuration.schema.training import Optimiser, Profile, Tracking, Trainer
@@ -65,7 +56,6 @@ __all__ = [
     "ColourJitter",
     "Data",
     "Decode",
-    "DinoTarget",
     "Download",
     "DrawnClips",
     "DrawnSize",
@@ -76,17 +66,13 @@ __all__ = [
     "FrozenHeads",
     "ImageSet",
     "LinearProbe",
-    "Mask",
     "MaskFolder",
     "MaskedData",
-    "MlpTarget",
     "Model",
-    "Motion",
     "NearestNeighbours",
     "Objective",
     "Optimiser",
     "Params",
-    "PixelTarget",
     "Profile",
     "RandAugment",
     "Run",
@@ -97,7 +83,6 @@ __all__ = [
     "Shards",
     "StoredClips",
     "Synthetic",
-    "Target",
     "Tracking",
     "TrainedLinearProbe",
     "Trainer",

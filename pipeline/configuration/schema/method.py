@@ -1,12 +1,20 @@
-"""`model` and `objective`: the networks, and what the masked tubes are compared with."""
+"""`model` and `objective`: the networks, and what the masked tubes are compared with.
+
+Masks, targets and losses are classes of `pipeline.method`, which declare their settings themselves.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
+from pipeline.configuration.schema.registered import one_of
 from pipeline.configuration.schema.section import Name, Section, Share
+from pipeline.method import losses, masks, targets
+from pipeline.method.losses import LOSSES
+from pipeline.method.masks import MASKS
+from pipeline.method.targets import TARGETS
 
 
 class Model(Section):
@@ -25,76 +33,47 @@ class Model(Section):
     activation_checkpointing: bool = False  # less memory, more time
 
 
-class MlpTarget(Section):
-    kind: Literal["mlp"]
-    hidden: tuple[int, ...]  # hidden widths
-    width: int = Field(gt=0)  # of the output
-
-
-class PixelTarget(Section):
-    kind: Literal["pixel"]
-
-
-class DinoTarget(Section):
-    kind: Literal["dino"]
-    model: str  # a timm name
-    weights: str | None = None  # a local safetensors file; null: timm's hub
-    sha256: str | None = None  # of that file; checked where given
-    precision: Literal["trainer", "bf16"] = "trainer"  # as trainer.precision; bf16: weights, too
-    compile: bool = False  # by torch.compile
-    own_stream: bool = False  # on an accelerator: beside the encoder, not after it
-
-
-Target = Annotated[MlpTarget | PixelTarget | DinoTarget, Field(discriminator="kind")]
-
-
-class Motion(Section):
-    """How a mask follows motion (`pipeline.method.masks`); read where `mask.kind` is `motion`."""
-
-    share: float = Field(ge=0, lt=1)  # of the visible tubes; the rest is spread evenly
-    contrast: float = Field(gt=0)  # grey levels: slopes well below it are too flat to tell motion
-
-
-class Mask(Section):
-    # one spatial mask for all frames; one for the whole clip; one for each time, in which
-    # visible tubes follow motion
-    kind: Literal["tube", "random", "motion"]
-    ratio: float = Field(gt=0, lt=1)  # of the tubes that are masked
-    motion: Motion | None = None  # of kind `motion`
-
-    @model_validator(mode="after")
-    def _motion_is_told(self) -> Mask:
-        if self.kind == "motion" and self.motion is None:
-            raise ValueError("kind 'motion' needs motion.share and motion.contrast")
-        return self
+# Names of before, which are still read.
+FLAT = ("prototypes", "epsilon", "iterations", "temperature")  # of the loss, beside it
+KINDS = {"dino": "frozen"}  # of targets
 
 
 class Objective(Section):
     """What the masked tubes are compared with, and how."""
 
     name: Name  # shown in the report
-    target: Target  # the projection network: trained jointly, a frozen image transformer, or none
+    # the projection network: trained jointly, a frozen image transformer, or none
+    target: Annotated[targets.Target, PlainValidator(one_of(TARGETS))]
     # SIGMA's cross-prediction of assignments, not with target `pixel`; or regression, not
     # with `mlp` (VideoMAE with `pixel`)
-    loss: Literal["sinkhorn", "mse"]
-    mask: Mask  # which tubes are hidden
-    prototypes: int = Field(ge=0)  # K; at least 2 for `sinkhorn`
-    epsilon: float = Field(gt=0)  # Sinkhorn's entropy weight; less is sharper
-    iterations: int = Field(gt=0)  # of Sinkhorn-Knopp
-    temperature: float = Field(gt=0)  # of the softmax that is compared with the assignment
+    loss: Annotated[losses.Loss, PlainValidator(one_of(LOSSES))]
+    mask: Annotated[masks.Mask, PlainValidator(one_of(MASKS))]  # which tubes are hidden
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names_are_read(cls, values: Any) -> Any:
+        return with_new_names(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Objective:
-        if self.loss == "sinkhorn" and self.prototypes < 2:
-            raise ValueError("loss 'sinkhorn' needs prototypes >= 2")
-        if self.loss == "sinkhorn" and self.target.kind == "pixel":
-            raise ValueError(
-                "loss 'sinkhorn' compares features with prototypes: target 'pixel' has none; "
-                "use target 'mlp' or 'dino', or loss 'mse'"
-            )
-        if self.loss == "mse" and self.target.kind == "mlp":
-            raise ValueError(
-                "loss 'mse' with a jointly trained target 'mlp' collapses to a constant "
-                "(paper, section 1); use loss 'sinkhorn', or target 'pixel' or 'dino'"
-            )
+        self.loss.check(self.target)
         return self
+
+
+def with_new_names(objective: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an objective with the keys of before under their names of today."""
+    new = {key: value for key, value in objective.items() if key not in FLAT}
+    flat = {key: objective[key] for key in FLAT if key in objective}
+    loss = new.get("loss")
+    if isinstance(loss, str):
+        new["loss"] = {"kind": loss}
+    if isinstance(new.get("loss"), dict) and new["loss"].get("kind") != "mse":
+        new["loss"] = new["loss"] | flat
+    target = new.get("target")
+    if isinstance(target, dict) and target.get("kind") in KINDS:
+        new["target"] = target | {"kind": KINDS[target["kind"]]}
+    mask = new.get("mask")
+    if isinstance(mask, dict) and "motion" in mask:
+        motion = (mask["motion"] or {}) if mask.get("kind") == "motion" else {}
+        new["mask"] = {key: value for key, value in mask.items() if key != "motion"} | motion
+    return new

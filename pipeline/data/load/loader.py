@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.configuration.schema import Clip, ClipAugmentation, Mask, Views
+from pipeline.configuration.schema import Clip, ClipAugmentation, Views
 from pipeline.data.load import crops, frames, order, sampling, stored
 from pipeline.data.load.failures import ClipError, Failed, FailedClips
 from pipeline.data.load.view_cache import ViewCache
@@ -106,7 +106,7 @@ class PretrainingSteps(Dataset["Batch | UserError"]):
 
     entries: Sequence[ClipEntry]
     clip: Clip
-    mask: Mask | None
+    mask: masks.Mask | None
     grid: tuple[int, int, int]
     source: FrameSource
     seed: int
@@ -168,13 +168,13 @@ class PretrainingSteps(Dataset["Batch | UserError"]):
         video = crops.cut(part, window.whole, clip.size, flip=flip)
         if self.mask is None:
             return video, np.empty(0, np.bool_)
-        return video, masks.draw(self.mask, self.grid, rng, video)
+        return video, self.mask.draw(self.grid, rng, video)
 
 
 def pretraining_batches(
     entries: Sequence[ClipEntry],
     clip: Clip,
-    mask: Mask | None,
+    mask: masks.Mask | None,
     tube: tuple[int, int, int],
     *,
     seed: int,

@@ -1,0 +1,94 @@
+"""What the masked tubes are compared with (paper, section 3.2).
+
+A target is a frozen dataclass of its settings; `build(grid)` makes its network, a
+`network.TargetNetwork`. Each is registered under the name that `objective.target.kind` gives it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+from annotated_types import Gt
+
+from pipeline.method.registry import Registry
+
+if TYPE_CHECKING:
+    from pipeline.method.targets.network import TargetNetwork
+    from pipeline.method.tubes import TubeGrid
+
+
+class Target(Protocol):
+    """What the masked tubes are compared with."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in the configuration."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its network learns together with the model."""
+
+    @property
+    def description(self) -> str:
+        """What the targets are, as a noun, for the report."""
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:
+        """Make the network; `load=False` leaves out weights that only training needs."""
+
+
+@dataclass(frozen=True)
+class PixelTarget:
+    """The normalised pixels of the tubes: with loss `mse` this is VideoMAE."""
+
+    kind: Literal["pixel"] = "pixel"
+    is_trained = False
+    description = "normalised pixels"
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
+        from pipeline.method.targets.projection import NormalisedPixels
+
+        return NormalisedPixels(grid.pixels)
+
+
+@dataclass(frozen=True)
+class MlpTarget:
+    """A projection of the tubes' pixels, trained jointly with the model."""
+
+    hidden: tuple[int, ...]  # hidden widths
+    width: Annotated[int, Gt(0)]  # of the output
+    kind: Literal["mlp"] = "mlp"
+    is_trained = True
+    description = "a projection network trained with it"
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
+        from pipeline.method.targets.projection import MlpProjection
+
+        return MlpProjection(grid.pixels, self.hidden, self.width)
+
+
+@dataclass(frozen=True)
+class FrozenTarget:
+    """Features of a frozen image transformer of timm."""
+
+    model: str  # a timm name
+    weights: str | None = None  # a local safetensors file; null: timm's hub
+    sha256: str | None = None  # of that file; checked where given
+    precision: Literal["trainer", "bf16"] = "trainer"  # as trainer.precision; bf16: weights, too
+    compile: bool = False  # by torch.compile
+    own_stream: bool = False  # on an accelerator: beside the encoder, not after it
+    kind: Literal["frozen"] = "frozen"
+    is_trained = False
+
+    @property
+    def description(self) -> str:
+        """What the targets are, as a noun, for the report."""
+        return "a frozen DINO" if "dino" in self.model else f"a frozen {self.model}"
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:
+        from pipeline.method.targets.frozen import frozen_features
+
+        return frozen_features(self, grid, load=load)
+
+
+TARGETS: Registry = {"pixel": PixelTarget, "mlp": MlpTarget, "frozen": FrozenTarget}

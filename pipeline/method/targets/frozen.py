@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipeline.configuration.schema import DinoTarget
 from pipeline.errors import UserError
 from pipeline.method.pixels import DEVIATION, MEAN
+from pipeline.method.targets import FrozenTarget
+from pipeline.method.targets.network import Operations, TargetNetwork
 from pipeline.method.targets.projection import STABILISER
 from pipeline.method.tubes import TubeGrid, gather
-from pipeline.runtime.files import sha256_file
 
 
 def normalised_features(features: Tensor) -> Tensor:
@@ -88,19 +88,21 @@ def _quick_attention(device: torch.device) -> contextlib.AbstractContextManager[
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
 
-class FrozenTarget(nn.Module):
+class FrozenFeatures(TargetNetwork):
     """Features of a frozen network as targets.
 
     The network is held outside of PyTorch's registry of modules: it has no part in parameters,
     checkpoints, gradients or `train()`, but it moves with the model from device to device.
-    Without a network (`use` not called) the model has its shape and can be used but not trained.
+    `digest` is the `tensors_digest` of its weights. Without a network (`use` not called) the model
+    has its shape and can be used but not trained.
     """
+
+    frozen = True
 
     def __init__(self, width: int, grid: TubeGrid) -> None:
         super().__init__()
         self.width = width
         self.grid = grid
-        self.digest = ""  # of the network's weights (`tensors_digest`), once known
         self.own_stream = False  # on an accelerator, see `begin`
         self._network: list[Callable[[Tensor], Tensor]] = []
         self._stream: torch.cuda.Stream | None = None
@@ -126,7 +128,7 @@ class FrozenTarget(nn.Module):
         they are worked out when they are waited for.
         """
         if not self.own_stream or not tubes.is_cuda:
-            return lambda: cast(Tensor, self(tubes, masked))
+            return super().begin(tubes, masked)
         main = torch.cuda.current_stream(tubes.device)
         if self._stream is None:
             self._stream = torch.cuda.Stream(tubes.device)  # type: ignore[no-untyped-call]
@@ -151,8 +153,32 @@ class FrozenTarget(nn.Module):
         features = features.reshape(*tubes.shape[:2], self.width)
         return gather(normalised_features(features), masked)
 
+    def operations(self, masked: int) -> Operations:  # noqa: ARG002 - it sees all tubes
+        """The forward pass of the network over a clip's frames; nothing is really computed.
 
-def frozen_target(settings: DinoTarget, grid: TubeGrid, *, load: bool = True) -> FrozenTarget:
+        0 where the model was built without the network.
+        """
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        from torch.utils.flop_counter import FlopCounterMode
+
+        if not self._network:
+            return Operations(0, 0)
+        network = getattr(self._network[0], "_orig_mod", self._network[0])  # not compiled
+        weights = torch.empty(0)
+        if isinstance(network, nn.Module):
+            weights = next(network.parameters())
+        _, height, width = self.grid.clip_shape
+        with (
+            FakeTensorMode(allow_non_fake_inputs=True),
+            FlopCounterMode(display=False) as counter,
+            torch.no_grad(),
+        ):
+            frames = torch.empty(self.grid.frames, 3, height, width, device=weights.device)
+            network(frames.to(weights.dtype))
+        return Operations(int(counter.get_total_flops()), 0)
+
+
+def frozen_features(settings: FrozenTarget, grid: TubeGrid, *, load: bool = True) -> FrozenFeatures:
     """Build the target of `settings`; `load=False` leaves out the network, its weights and files.
 
     Raises `UserError` for an unknown name, a wrong digest, or weights that do not fit.
@@ -175,7 +201,7 @@ def frozen_target(settings: DinoTarget, grid: TubeGrid, *, load: bool = True) ->
             place="objective.target.model",
             remedy="list the fitting ones with timm.list_models('vit_*dino*')",
         ) from error
-    target = FrozenTarget(shape.num_features, grid)
+    target = FrozenFeatures(shape.num_features, grid)
     if load:
         with torch.random.fork_rng():  # so that the model's own weights do not depend on this
             network = _pretrained(settings)
@@ -185,7 +211,7 @@ def frozen_target(settings: DinoTarget, grid: TubeGrid, *, load: bool = True) ->
     return target
 
 
-def prepared(network: nn.Module, settings: DinoTarget, grid: TubeGrid) -> PatchFeatures:
+def prepared(network: nn.Module, settings: FrozenTarget, grid: TubeGrid) -> PatchFeatures:
     """A timm network as a map to features, in the precision and the form that `settings` ask."""
     if settings.precision == "bf16":
         network = network.to(torch.bfloat16)
@@ -201,7 +227,7 @@ def _create(name: str, *, pretrained: bool) -> Any:
     return timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
 
 
-def _pretrained(settings: DinoTarget) -> nn.Module:
+def _pretrained(settings: FrozenTarget) -> nn.Module:
     if settings.weights is None:
         try:
             hub: nn.Module = _create(settings.model, pretrained=True)
@@ -216,9 +242,9 @@ def _pretrained(settings: DinoTarget) -> nn.Module:
     place = "objective.target.weights"
     if not path.is_file():
         raise UserError(f"no such file: {path}", place=place)
-    if settings.sha256 is not None and sha256_file(path) != settings.sha256.lower():
+    if settings.sha256 is not None and (digest := _sha256(path)) != settings.sha256.lower():
         raise UserError(
-            f"{path} is not the expected file: its SHA-256 is {sha256_file(path)}",
+            f"{path} is not the expected file: its SHA-256 is {digest}",
             place="objective.target.sha256",
             remedy="fetch the file again, or correct the digest",
         )
@@ -228,3 +254,8 @@ def _pretrained(settings: DinoTarget) -> nn.Module:
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} does not fit {settings.model}: {error}", place=place) from error
     return network
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,11 +1,6 @@
-"""Target networks: what the masked tubes are compared with (paper, section 3.2).
+"""Targets that are made of a tube's own pixels (paper, section 3.2).
 
-`pixel`  the tube's own normalised pixels (identity: with mean squared error this is VideoMAE),
-`mlp`    a projection of those pixels, trained jointly with the model,
-`dino`   features of a frozen image transformer (`pipeline.method.targets.frozen`).
-
-Each has `width` (O, the values of one target) and
-`forward(tubes B,N,P, masked B,M) -> B,M,O`: targets of the masked tubes.
+Letters: B clips, N tubes of a clip, M masked ones, P pixel values of a tube, O values of a target.
 """
 
 from __future__ import annotations
@@ -17,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.method.pixels import DEVIATION, by_channel
+from pipeline.method.targets.network import Operations, TargetNetwork
 from pipeline.method.tubes import CHANNELS, gather
 
 STABILISER = 1e-6  # added to a deviation, in units of pixels from 0 to 1 (or of features)
@@ -38,7 +34,7 @@ def normalised_pixels(tubes: Tensor) -> Tensor:
     return normalised.flatten(-2)
 
 
-class PixelTarget(nn.Module):
+class NormalisedPixels(TargetNetwork):
     """The normalised pixels themselves: O = P."""
 
     def __init__(self, pixels: int) -> None:
@@ -50,7 +46,7 @@ class PixelTarget(nn.Module):
         return normalised_pixels(gather(tubes, masked))
 
 
-class MlpTarget(nn.Module):
+class MlpProjection(TargetNetwork):
     """Linear maps with GELU between them on a tube's normalised pixels: P -> hidden -> O.
 
     Weights start as PyTorch's linear maps do (as in the public code).
@@ -68,3 +64,9 @@ class MlpTarget(nn.Module):
         """Targets B,M,O of the masked tubes."""
         targets: Tensor = self.network(normalised_pixels(gather(tubes, masked)))
         return targets
+
+    def operations(self, masked: int) -> Operations:
+        """What the targets of `masked` tubes of one clip cost; pixels get no gradient."""
+        linear = (layer for layer in self.network if isinstance(layer, nn.Linear))
+        each = [2 * masked * layer.in_features * layer.out_features for layer in linear]
+        return Operations(sum(each), 2 * sum(each) - each[0])

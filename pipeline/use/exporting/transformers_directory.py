@@ -16,7 +16,7 @@ from pipeline.configuration.known_weights import CLIP_KEY
 from pipeline.errors import UserError
 from pipeline.method.pixels import DEVIATION, MEAN, denormalise, normalise
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.projection import PixelTarget
+from pipeline.method.targets.projection import NormalisedPixels
 from pipeline.runtime.files import write_json
 from pipeline.use.exporting.comparison import Expected, largest
 from pipeline.weights import hugging_face
@@ -106,7 +106,7 @@ def _tensors(model: VideoModel) -> dict[str, Tensor]:
 
 
 def _has_pixel_decoder(model: VideoModel) -> bool:
-    return isinstance(model, SigmaModel) and isinstance(model.target, PixelTarget)
+    return isinstance(model, SigmaModel) and isinstance(model.target, NormalisedPixels)
 
 
 def _processor(size: int) -> Any:

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.configuration.schema import Clip, ClipAugmentation, Mask, Views
+from pipeline.configuration.schema import Clip, ClipAugmentation, Views
 from pipeline.data.load.failures import SHOWN, ClipError, Failed, FailedClips, scored
 from pipeline.data.load.loader import Batch, evaluation_batches, pretraining_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
+from pipeline.method.masks import TubeMask
 
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75), flip=True)
 
 
 def load(entries: list[ClipEntry], clip: Clip = CLIP, **changes: Any) -> list[Batch]:
-    mask, settings = Mask(kind="tube", ratio=0.5), {"seed": 3, "batch_size": 4, "first_step": 0}
+    mask, settings = TubeMask(ratio=0.5), {"seed": 3, "batch_size": 4, "first_step": 0}
     settings |= {"steps": 5, "max_failed_share": 0.5} | changes
     return list(pretraining_batches(entries, clip, mask, (2, 8, 8), **settings))
 

@@ -19,16 +19,17 @@ import psutil
 import pytest
 import torch
 
-from pipeline.configuration.schema import Clip, Mask, Motion, Views
+from pipeline.configuration.schema import Clip, Views
 from pipeline.data.load import frames, order
 from pipeline.data.load.loader import Batch, evaluation_batches, pretraining_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
+from pipeline.method.masks import MotionMask, TubeMask
 
 PROJECT = Path(__file__).parents[3]
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75, 0.5), flip=True)
-MASK = Mask(kind="tube", ratio=0.5)
+MASK = TubeMask(ratio=0.5)
 TUBE = (2, 8, 8)
 
 
@@ -107,7 +108,7 @@ def test_frames_are_those_asked_for(entries: list[ClipEntry]) -> None:
 
 def test_motion_masks_see_what_the_model_sees(entries: list[ClipEntry]) -> None:
     """Catches masks drawn from other frames than the crop's, and ones that a worker changes."""
-    mask = Mask(kind="motion", ratio=0.5, motion=Motion(share=0.9, contrast=8.0))
+    mask = MotionMask(ratio=0.5, share=0.9, contrast=8.0)
     settings = {"seed": 3, "batch_size": 4, "first_step": 0, "steps": 5}
     batches = list(pretraining_batches(entries, CLIP, mask, TUBE, **settings))
     assert_same(
@@ -277,7 +278,8 @@ SIGNALLED = r"""
 import signal, sys
 from pathlib import Path
 from pipeline.data.load.loader import pretraining_batches
-from pipeline.configuration.schema import Clip, Mask
+from pipeline.configuration.schema import (Clip)
+from pipeline.method.masks import Mask
 from pipeline.data.shards.format import ClipEntry
 
 noted = []
@@ -288,7 +290,7 @@ lines = [line.split("\t") for line in Path(sys.argv[1]).read_text().splitlines()
 entries = [ClipEntry.parse(line, Path(shard)) for shard, line in lines]
 clip = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
 batches = pretraining_batches(
-    entries, clip, Mask(kind="tube", ratio=0.5), (2, 8, 8),
+    entries, clip, TubeMask(ratio=0.5), (2, 8, 8),
     seed=0, batch_size=4, first_step=0, steps=10**6, workers=2,
 )
 try:

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Params
 from pipeline.data.decode import ffmpeg
-from pipeline.method.sigma import SigmaModel
 from pipeline.weights import hub
 
 FRAMES, HEIGHT, WIDTH, FPS = 20, 36, 48, 10
@@ -38,7 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = Params.model_validate(yaml.safe_load(compose(["experiment=tiny"])))
     run = params.runs["sigma_mlp"]
     torch.manual_seed(0)
-    model = SigmaModel(run.model, run.objective, params.data.clip)
+    model = sigma_model(run.model, run.objective, params.data.clip)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

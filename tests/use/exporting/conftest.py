@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Params
-from pipeline.method.sigma import SigmaModel
 from pipeline.runtime.files import sha256_file, write_json
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
@@ -27,7 +27,7 @@ def _checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     for name in ("sigma_mlp", "pixel"):
         run = params.runs[name]
-        model = shaken(SigmaModel(run.model, run.objective, clip))
+        model = shaken(sigma_model(run.model, run.objective, clip))
         hub.save(folder / name / "model.safetensors", model, run, clip)
     classifier = shaken(Classifier(params.runs["pixel"].model, clip, CLASSES))
     state = {hub.official_name(classifier, n): t for n, t in classifier.state_dict().items()}

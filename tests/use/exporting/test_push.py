@@ -18,7 +18,7 @@ pytest.importorskip("huggingface_hub", reason="huggingface-hub is missing")
 SCRIPT = """
 import sys
 import torch
-from pipeline import cli
+from pipeline.cli import main as cli
 from pipeline.weights import hub
 
 checkpoint, = sys.argv[1:]

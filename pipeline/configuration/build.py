@@ -1,0 +1,62 @@
+"""From settings to the networks that they describe."""
+
+from __future__ import annotations
+
+from pipeline.configuration.schema import Clip, Model, Objective
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.network import TargetNetwork
+from pipeline.method.tubes import TubeGrid
+from pipeline.method.vit import Encoder, TransformerSize
+
+
+def tube_grid(clip: Clip, tube: tuple[int, int, int]) -> TubeGrid:
+    """The grid of a clip. Raises `UserError` where the tube does not divide it."""
+    return TubeGrid.from_size(clip.frames, clip.size, clip.size, tube)
+
+
+def encoder_size(model: Model) -> TransformerSize:
+    """The size of the encoder."""
+    return TransformerSize(
+        model.width,
+        model.depth,
+        model.heads,
+        model.mlp_ratio,
+        model.drop_path,
+        model.activation_checkpointing,
+    )
+
+
+def decoder_size(model: Model) -> TransformerSize:
+    """The size of the decoder, which drops no paths."""
+    return TransformerSize(
+        model.decoder_width,
+        model.decoder_depth,
+        model.decoder_heads,
+        model.mlp_ratio,
+        recompute=model.activation_checkpointing,
+    )
+
+
+def encoder(model: Model, clip: Clip, *, final_norm: bool = True) -> Encoder:
+    """An encoder with fresh weights."""
+    return Encoder(encoder_size(model), tube_grid(clip, model.tube), final_norm=final_norm)
+
+
+def sigma_model(
+    model: Model,
+    objective: Objective,
+    clip: Clip,
+    *,
+    load_target: bool = True,
+    target: TargetNetwork | None = None,
+    cls: type[SigmaModel] = SigmaModel,
+) -> SigmaModel:
+    """The model of a run with fresh weights; `target` takes the place of the objective's."""
+    return cls(
+        tube_grid(clip, model.tube),
+        encoder_size(model),
+        decoder_size(model),
+        objective.target if target is None else target,
+        prototypes=objective.loss.prototypes,
+        load_target=load_target,
+    )

@@ -1,0 +1,38 @@
+"""Settings that are one of several registered kinds, told by their key `kind`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+from pipeline.method.registry import Registry
+
+
+def one_of(registry: Registry) -> Callable[[object], Any]:
+    """Return the check of a value: an object of a registered class, from a mapping of its fields.
+
+    Unknown keys, values of other types and values outside their bounds are errors.
+    """
+
+    def check(value: object) -> Any:
+        if type(value) in registry.values():
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError("it has to be a section with a key 'kind'")
+        kind = value.get("kind")
+        if kind not in registry:
+            raise ValueError(f"kind {kind!r} is unknown; known are {', '.join(registry)}")
+        return adapter(registry[kind]).validate_python(dict(value))
+
+    return check
+
+
+def adapter(settings: type[Any]) -> TypeAdapter[Any]:
+    """Return pydantic's view of a dataclass, closed to unknown keys."""
+    if not dataclasses.is_dataclass(settings):
+        raise TypeError(f"{settings.__name__} has to be a dataclass")
+    settings.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    return TypeAdapter(settings)
