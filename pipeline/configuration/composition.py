@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.configuration import known_weights
+from pipeline.configuration import known_weights, old_names
 from pipeline.configuration.follow import follow
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+PARTS = ("experiment/recipe", "severe/tasks")  # of choices, none by themselves
 # By the stages; the rest are defaults for runs.
 READ = ("name", "data", "evaluation", "segmentation", "severe", "runs")
 
@@ -38,6 +39,7 @@ def compose(overrides: Sequence[str]) -> str:
     from omegaconf.errors import OmegaConfBaseException
 
     place = " ".join(["compose", *overrides])
+    overrides = old_names.current(overrides)
     try:
         config = _compose(overrides)
         missing = _missing(OmegaConf.to_container(config, resolve=False))
@@ -153,8 +155,12 @@ def _remedy(said: str) -> str:
 
 def choices() -> dict[str, list[str]]:
     """Return the choices of every Hydra group, by group."""
-    groups = sorted(folder for folder in CONF.iterdir() if folder.is_dir())
-    return {g.name: sorted(file.stem for file in g.glob("*.yaml")) for g in groups}
+    folders = sorted(folder for folder in CONF.rglob("*") if folder.is_dir())
+    return {
+        folder.relative_to(CONF).as_posix(): sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in folders
+        if folder.relative_to(CONF).as_posix() not in PARTS
+    }
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -188,6 +194,8 @@ def parse(text: str, *, place: str) -> Params:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"not valid YAML: {error}", place=place) from None
+    if isinstance(values, dict):
+        old_names.tell(values)
     return validate(values, place=place)
 
 

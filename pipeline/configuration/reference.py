@@ -17,16 +17,19 @@ import re
 import tokenize
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from pydantic import PlainValidator
 from pydantic.fields import FieldInfo
 
 from pipeline.configuration.composition import CONF, choices
 from pipeline.configuration.schema import Params, Section
+from pipeline.configuration.schema.registered import OneOf
 from pipeline.configuration.schema.section import Name, RunName
 
 PAGE = CONF.parent.parent / "docs" / "configuration.md"
@@ -81,17 +84,17 @@ class _Writer:
     """Walks the schema; `known` says where a section that occurs again was described."""
 
     tables: list[Table] = field(default_factory=list)
-    known: dict[type[Section], str] = field(default_factory=dict)
+    known: dict[type[Any], str] = field(default_factory=dict)
 
-    def section(self, path: str, section: type[Section], variant: str = "") -> None:
+    def section(self, path: str, section: type[Any], variant: str = "") -> None:
         """Add the table of a section, then those of the sections in it that are large enough."""
         heading = f"{path}` with {variant}" if variant else f"{path}`"
         rows: list[str] = []
         place = len(self.tables)
         self.known[section] = path
-        own, parent = dict(section.model_fields), self._parent(section)
+        own, parent = fields(section), self._parent(section)
         if parent is not None:
-            own = {name: own[name] for name in own if name not in parent.model_fields}
+            own = {name: own[name] for name in own if name not in fields(parent)}
         self.tables.append((heading, "", rows))
         for name, info in own.items():
             rows += self._rows(path, "", name, info, section)
@@ -100,31 +103,31 @@ class _Writer:
             about.append(f"Has the keys of `{self.known[parent]}` as well.")
         self.tables[place] = (heading, _linked(" ".join(filter(None, about))), rows)
 
-    def _parent(self, section: type[Section]) -> type[Section] | None:
+    def _parent(self, section: type[Any]) -> type[Any] | None:
         base = section.__mro__[1]
         return base if base in self.known and base is not Section else None
 
     def _rows(
-        self, path: str, prefix: str, name: str, info: FieldInfo, owner: type[Section]
+        self, path: str, prefix: str, name: str, info: FieldInfo, owner: type[Any]
     ) -> Iterator[str]:
         """Yield the row of a key, and those of the keys below it where they are few."""
         key = f"{prefix}{name}"
         where = f"{path}.{key}".lstrip(".")
-        parts = _sections(info.annotation)
+        parts = _sections(info.annotation, info.metadata)
         known = [part for part in parts if part in self.known]
         new = [part for part in parts if part not in self.known]
         is_inline = len(parts) == 1 and bool(new) and _is_small(parts[0])
         notes = [_remark(owner, name)]
         notes += [f"keys as in `{self.known[known[0]]}`"] if known else []
         notes += ["keys below"] if new and not is_inline else []
-        kind, default = _kind(info.annotation, info.metadata), _default(where, info)
+        kind, default = _kind(info.annotation, info.metadata), _default(where, info, owner)
         yield _row(key, kind, default, "; ".join(filter(None, notes)))
-        if _kind(info.annotation).startswith("mapping"):
+        if kind.startswith("mapping"):
             where += ".NAME"
         for part in new:
             if is_inline:
                 self.known[part] = where
-                for below, each in part.model_fields.items():
+                for below, each in fields(part).items():
                     yield from self._rows(path, f"{key}.", below, each, part)
             else:
                 self.section(where, part, _variant(part) if len(parts) > 1 else "")
@@ -140,34 +143,63 @@ def _linked(text: str) -> str:
     return re.sub(r"docs/([a-z-]+(?:/[a-z-]+)?\.md)", r"[\1](\1)", text)
 
 
-def _sentence(section: type[Section]) -> str:
-    written = vars(section).get("__doc__") or ""
-    return " ".join(inspect.cleandoc(written).split())
+def _sentence(section: type[Any]) -> str:
+    written = inspect.cleandoc(vars(section).get("__doc__") or "")
+    if is_dataclass(section):  # the rest is for who reads the code
+        written = written.partition("\n\n")[0]
+    return " ".join(written.split())
 
 
-def _variant(section: type[Section]) -> str:
+def _variant(section: type[Any]) -> str:
     """Return how a section of a choice is told: `kind: mlp`."""
-    name = next(name for name in TELLING if name in section.model_fields)
-    values = get_args(section.model_fields[name].annotation)
+    name = next(name for name in TELLING if name in fields(section))
+    values = get_args(fields(section)[name].annotation)
     return " or ".join(f"`{name}: {value}`" for value in values)
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def fields(section: type[Any]) -> dict[str, FieldInfo]:
+    """Return the keys of a section, or of a registered kind, with what may stand there."""
+    if not is_dataclass(section):
+        return dict(section.model_fields)
+    hints = get_type_hints(section, include_extras=True)
+    return {
+        each.name: FieldInfo.from_annotation(hints[each.name])
+        if each.default is MISSING
+        else FieldInfo.from_annotated_attribute(hints[each.name], each.default)
+        for each in dataclass_fields(section)
+    }
+
+
+def _registered(metadata: Any) -> list[type[Any]]:
+    """Return the classes of the registry that a value is one of."""
+    return [
+        kind
+        for each in metadata
+        if isinstance(each, PlainValidator) and isinstance(each.func, OneOf)
+        for kind in each.func.registry.values()
+    ]
+
+
+def _sections(annotation: Any, metadata: Any = ()) -> list[type[Any]]:
     """Return the sections that a value may be or hold."""
+    if found := _registered(metadata):
+        return found
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [part for inner in get_args(annotation) for part in _sections(inner)]
 
 
-def _is_small(section: type[Section]) -> bool:
+def _is_small(section: type[Any]) -> bool:
     """Whether its keys are so few, and so plain, that they need no table of their own."""
-    fields = section.model_fields
-    return len(fields) <= INLINE and not any(_sections(f.annotation) for f in fields.values())
+    keys = fields(section)
+    return len(keys) <= INLINE and not any(_sections(f.annotation) for f in keys.values())
 
 
 def _kind(annotation: Any, metadata: Any = ()) -> str:
     """Say in words what a value may be."""
     origin, inner = get_origin(annotation), get_args(annotation)
+    if _registered(metadata):
+        return "section"
     if origin is Annotated:
         return _kind(inner[0], [*_flat(inner[1:]), *metadata])
     if origin is Literal:
@@ -233,10 +265,14 @@ def _scalar(annotation: Any, metadata: Any) -> str:
     return f"{word} {', '.join(bounds)}".strip()
 
 
-def _default(key: str, info: FieldInfo) -> str:
-    """Return what a key is where nothing is said: in the group's base.yaml, else in the schema."""
+def _default(key: str, info: FieldInfo, owner: type[Any]) -> str:
+    """Return what a key is where nothing is said: in its group's file, else in the schema."""
     group, _, rest = key.partition(".")
-    values: Any = _base(group)
+    values: Any = _values(f"{group}/base")
+    section, _, name = key.rpartition(".")
+    if is_dataclass(owner) and (CONF / section.replace(".", "/")).is_dir():
+        kind = next(each.default for each in dataclass_fields(owner) if each.name == "kind")
+        values, rest = _values(f"{section.replace('.', '/')}/{kind}"), name
     for part in rest.split("."):
         values = values[part] if isinstance(values, Mapping) and part in values else None
     if values is not None and values != "???" and not isinstance(values, Mapping):
@@ -247,8 +283,8 @@ def _default(key: str, info: FieldInfo) -> str:
 
 
 @functools.cache
-def _base(group: str) -> Any:
-    path = CONF / group / "base.yaml"
+def _values(choice: str) -> Any:
+    path = CONF / f"{choice}.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
@@ -258,7 +294,7 @@ def _yaml(value: Any) -> str:
     )
 
 
-def _remark(owner: type[Section], name: str) -> str:
+def _remark(owner: type[Any], name: str) -> str:
     """Return the comment of a key, from the class that declares it."""
     for cls in owner.__mro__:
         if name in vars(cls).get("__annotations__", {}):

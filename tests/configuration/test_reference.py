@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,6 +10,9 @@ from pydantic import Field
 from pipeline.configuration import reference
 from pipeline.configuration.reference import _kind
 from pipeline.configuration.schema import Params, Section
+from pipeline.method.losses import LOSSES
+from pipeline.method.masks import MASKS
+from pipeline.method.targets import TARGETS
 
 
 def test_the_committed_page_is_what_is_generated() -> None:
@@ -22,6 +26,8 @@ def test_every_key_of_the_schema_is_there() -> None:
     sections = Params.model_json_schema()["$defs"].values()
     expected = {key for section in sections for key in section.get("properties", ())}
     expected |= set(Params.model_fields)
+    for kind in (*MASKS.values(), *TARGETS.values(), *LOSSES.values()):
+        expected |= {field.name for field in dataclasses.fields(kind)}
     rows = [line.split("|") for line in reference.reference().splitlines() if line[:3] == "| `"]
     there = {row[1].strip(" `").rpartition(".")[2] for row in rows}
     assert expected - there == set()

@@ -150,12 +150,12 @@ def test_alignment_is_the_mean_cosine() -> None:
     decoded = torch.randn(2, 5, 3, generator=generator) + torch.tensor([2.0, 0, 0])
     direction = torch.tensor([3.0, -4.0, 0.0])
     target = direction * torch.rand(2, 5, 1, generator=generator)
-    found = feature_diagnostics(Prediction(decoded, target, None), alone)
+    found = feature_diagnostics(decoded, target, alone)
     unit = functional.normalize(decoded.flatten(0, 1), dim=1).double()
     assert found["feature_alignment"].item() == pytest.approx((unit @ unit.T).mean().item())
     assert found["target_alignment"].item() == pytest.approx(1)
     opposite = torch.stack((direction, -direction))[None]
-    found = feature_diagnostics(Prediction(opposite, opposite, None), alone)
+    found = feature_diagnostics(opposite, opposite, alone)
     assert found["target_alignment"].item() == pytest.approx(0, abs=1e-12)
     assert found["target_norm"].item() == pytest.approx(5)
 

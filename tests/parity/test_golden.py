@@ -177,8 +177,8 @@ def test_pretrain(case: Case) -> None:
     )
     if case.config["loss"] == "sinkhorn":
         torch.testing.assert_close(model.prototypes.data, outputs["normalized_prototypes"])
-        check_branch("prediction", prediction.decoded_scores, outputs, objective)
-        check_branch("target", prediction.target_scores, outputs, objective)
+        check_branch("prediction", prediction.decoded_scores, outputs, objective.loss)
+        check_branch("target", prediction.target_scores, outputs, objective.loss)
 
 
 def projected(model: SigmaModel, labels: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ def check_gradients(case: Case, model: SigmaModel) -> None:
 
 
 def check_branch(
-    branch: str, scores: Tensor, outputs: dict[str, Tensor], objective: Objective
+    branch: str, scores: Tensor, outputs: dict[str, Tensor], loss: SinkhornLoss
 ) -> None:
     """Our scores, and Sinkhorn on the recorded ones."""
     recorded = outputs[f"{branch}_scores"]
@@ -213,8 +213,8 @@ def check_branch(
         recorded.flatten(0, 1),
         outputs[f"{branch}_q"].flatten(0, 1),
         outputs[f"{branch}_assignment"].flatten(),
-        objective.epsilon,
-        objective.iterations,
+        loss.epsilon,
+        loss.iterations,
     )
 
 

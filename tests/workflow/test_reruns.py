@@ -37,7 +37,7 @@ FROM_DECODE = {"decode": 2, "shard": 2, "index": 1, **ALL_BUT_DATA}
             "runs.pixel.objective.mask.ratio=0.5",
             {"pretrain": 1, "evaluate": 1, "segment": 1, "severe": 1, "report": 1},
         ),
-        ("objective.epsilon=0.2", {"report": 1}),  # no run reads it; the report shows it
+        ("objective.loss.epsilon=0.2", {"report": 1}),  # no run reads it; the report shows it
     ],
 )
 def test_a_setting_reruns_what_reads_it(

@@ -15,7 +15,7 @@ from pipeline.configuration import known_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.planning import ending, plan, snapshot
 from pipeline.cli.versions.unrecorded import refusal, unrecorded
-from pipeline.data.fetch import local_files
+from pipeline.data.manifest import local_files
 
 SOURCE = config.get("params", "params.yaml")  # read once, by the workflow; never by a job
 try:

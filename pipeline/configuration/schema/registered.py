@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
@@ -11,23 +12,24 @@ from pydantic import ConfigDict, TypeAdapter
 from pipeline.method.registry import Registry
 
 
-def one_of(registry: Registry) -> Callable[[object], Any]:
-    """Return the check of a value: an object of a registered class, from a mapping of its fields.
+@dataclass(frozen=True)
+class OneOf:
+    """The check of a value: an object of a registered class, from a mapping of its fields.
 
     Unknown keys, values of other types and values outside their bounds are errors.
     """
 
-    def check(value: object) -> Any:
-        if type(value) in registry.values():
+    registry: Registry
+
+    def __call__(self, value: object) -> Any:
+        if type(value) in self.registry.values():
             return value
         if not isinstance(value, Mapping):
             raise ValueError("it has to be a section with a key 'kind'")
         kind = value.get("kind")
-        if kind not in registry:
-            raise ValueError(f"kind {kind!r} is unknown; known are {', '.join(registry)}")
-        return adapter(registry[kind]).validate_python(dict(value))
-
-    return check
+        if kind not in self.registry:
+            raise ValueError(f"kind {kind!r} is unknown; known are {', '.join(self.registry)}")
+        return adapter(self.registry[kind]).validate_python(dict(value))
 
 
 def adapter(settings: type[Any]) -> TypeAdapter[Any]:
