@@ -21,12 +21,15 @@ GROUPS = re.compile(rf"{RUN}(?:(?P<mask>mask)\.kind|(?P<loss>loss))=(?P<choice>\
 
 
 def current(overrides: Sequence[str]) -> list[str]:
-    """Return overrides of the command line under today's names, with a note of each other one."""
-    new = [_current(override) for override in overrides]
-    for before, after in zip(overrides, new, strict=True):
+    """Return overrides of the command line under today's names."""
+    return [_current(override) for override in overrides]
+
+
+def tell_overrides(overrides: Sequence[str]) -> None:
+    """Note which overrides have other names today."""
+    for before, after in zip(overrides, current(overrides), strict=True):
         if before != after:
             _note(before, after)
-    return new
 
 
 def _current(override: str) -> str:

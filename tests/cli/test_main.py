@@ -60,9 +60,9 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_compose_writes_lists_and_warns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches a compose command that writes another file, or drops an override in silence."""
     assert cli.main(["compose", "experiment=tiny", "objective.epsilon=0.3", "-o", "x.yaml"]) == 0
-    assert composition.load(folder / "x.yaml").objective.epsilon == 0.3
+    assert composition.load(folder / "x.yaml").objective.loss.epsilon == 0.3
     said = capsys.readouterr()
-    assert "runs.sigma_mlp.objective.epsilon=0.3" in said.err
+    assert "runs.sigma_mlp.objective.loss.epsilon=0.3" in said.err
     assert said.out == "wrote x.yaml; next: snakemake --cores all --config params=x.yaml\n"
     lock = folder / ".snakemake" / "locks" / "0.input.lock"
     lock.parent.mkdir(parents=True)

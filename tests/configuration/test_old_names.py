@@ -25,8 +25,10 @@ def test_an_override_of_before_is_one_of_today(
 ) -> None:
     """Catches a script of last year that ends, or that sets nothing without a word."""
     assert old_names.current([before, "trainer.epochs=7"]) == [after, "trainer.epochs=7"]
+    old_names.tell_overrides([before, "trainer.epochs=7"])
     assert capsys.readouterr().err == f"note: {before} is now {after}\n"
     assert old_names.current([after]) == [after]
+    old_names.tell_overrides([after])
     assert capsys.readouterr().err == ""
 
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say which overrides change nothing."""
     from pipeline.cli.versions.tools import is_locked
-    from pipeline.configuration import composition
+    from pipeline.configuration import composition, old_names
     from pipeline.runtime.files import write_text
 
     if options.reference:
@@ -33,12 +33,14 @@ def run(options: argparse.Namespace) -> None:
         for group, names in composition.choices().items():
             print(f"{group}: {', '.join(names)}")
         return
-    text = composition.compose(options.overrides)
+    old_names.tell_overrides(options.overrides)
+    overrides = old_names.current(options.overrides)
+    text = composition.compose(overrides)
     composition.check_labels(text)
     write_text(options.output, text)
     if said := composition.left_out(text):
         print(said)
-    for override, instead in composition.without_effect(options.overrides).items():
+    for override, instead in composition.without_effect(overrides).items():
         print(
             f"warning: {override} changes no run of this experiment, whose runs set their own; "
             f"for one run: {instead}",
