@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.evaluation.severe.columns import COLUMNS
 from pipeline.report import paper
 from pipeline.report.results import Results, RunResult
-from pipeline.report.seeds import Group, spread
+from pipeline.report.seeds import Group, mean_std
 
 PROTOCOLS = {"clustering": "clustering", "over_clustering": "over-clustering"}
 
@@ -84,18 +84,18 @@ def over_seeds(table: Table, found: Sequence[Group]) -> Table:
 
 
 def _mean(group: Group, lines: Sequence[Line]) -> Line:
-    if not group.spread:
+    if not group.has_several_seeds:
         return replace(lines[0], name=group.name)
     columns = [
         [value for value in column if value is not None]
         for column in zip(*(line.values for line in lines), strict=True)
     ]
-    spreads = [spread(column) if column else None for column in columns]
+    means = [mean_std(column) if column else None for column in columns]
     return Line(
         group.name,
-        tuple(each.mean if each else None for each in spreads),
+        tuple(each.mean if each else None for each in means),
         "; ".join(dict.fromkeys(line.scored for line in lines if line.scored)),
-        tuple(each.deviation if each else None for each in spreads),
+        tuple(each.std if each else None for each in means),
         len(lines),
     )
 

@@ -15,7 +15,7 @@ from plotly import graph_objects as go
 
 from pipeline.method.losses import Loss
 from pipeline.report.results import Line, Results, RunResult
-from pipeline.report.seeds import Group, groups
+from pipeline.report.seeds import Group, seed_groups
 
 POINTS = 1200  # of a curve; of longer ones every n-th is drawn
 ROWS = 8  # of the table that stands for a curve where it cannot be seen
@@ -107,7 +107,7 @@ class Figure:
 
 def curves(results: Results) -> list[Figure]:
     """Return loss, diagnostics, learning rate and speed; what was not logged is left out."""
-    found = groups(results.runs)
+    found = seed_groups(results.runs)
     figures = _losses(results.trained, found)
     drawn = {}
     for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
@@ -138,7 +138,7 @@ def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
             caption = "Mean squared error of the masked tubes' normalised targets."
         if max(len(each.steps) for each in series) > 1:
             caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
-        title = f"Loss: {', '.join(each.name for each in groups(group))}"
+        title = f"Loss: {', '.join(each.name for each in seed_groups(group))}"
         figures.append(_curve(f"loss-{number}", title, unit, caption, series, None))
     return figures
 

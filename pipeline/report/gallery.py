@@ -1,7 +1,7 @@
 """What the prototypes stand for: the space-time tubes nearest to some of them.
 
 Paper, section 4.3 and its figures: a prototype is shown by the tubes whose projected features score
-highest with it. Letters: B clips of a batch, T frames, H and W pixels, N tubes of a clip, K
+highest with it. Shapes: B clips of a batch, T frames, H and W pixels, N tubes of a clip, K
 prototypes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,7 +26,10 @@ from pipeline.method.sinkhorn import assign
 from pipeline.method.tubes import TubeGrid
 from pipeline.report import pictures
 from pipeline.report.results import Results, RunResult
+from pipeline.report.selection import evenly_spaced
+from pipeline.runtime.pages import data_uri
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.similarity import largest
 from pipeline.weights import hub
 
 PROTOTYPES = 12  # shown of each run
@@ -39,8 +42,6 @@ PICTURE = 72  # pixels across, about
 GAP = 3  # between the two frames
 SPLITS = ("val", "test", "train")  # the first of these that has clips is looked at
 ONE_VIEW = Views(segments=1, crops=1)
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Gallery:
         """Bytes of all pictures."""
         return sum(len(tube.picture) for each in self.prototypes for tube in each.tubes)
 
+    def reduced(self, count: int) -> Self:
+        """Return at most `count` of the prototypes."""
+        return replace(self, prototypes=tuple(evenly_spaced(self.prototypes, count)))
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -99,24 +104,7 @@ def choose_clips(results: Results) -> tuple[str, list[ClipEntry]]:
     if not results.params.evaluation.test:
         names.remove("test")
     split = next(name for name in names if results.index.splits.get(name))
-    return split, spread(results.index.clips([split]), limit)
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Return at most `count` items, evenly spaced, the first one among them."""
-    count = min(count, len(items))
-    return [items[place * len(items) // count] for place in range(count)]
-
-
-def within(galleries: Sequence[Gallery], limit: int) -> list[Gallery]:
-    """Show fewer prototypes of each run where the pictures together exceed `limit` bytes."""
-    for shown in range(PROTOTYPES, 0, -1):
-        kept = [
-            replace(each, prototypes=tuple(spread(each.prototypes, shown))) for each in galleries
-        ]
-        if sum(each.size for each in kept) <= limit:
-            return kept
-    return []
+    return split, evenly_spaced(results.index.clips([split]), limit)
 
 
 def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]) -> Gallery:
@@ -124,7 +112,7 @@ def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]
     model = hub.load_pretraining(run.layout.weights, load_teacher=True)
     scores = score(model, run, clip, entries)
     grid = tube_grid(clip, run.settings.model.tube)
-    used = np.argsort(-scores.assigned, kind="stable")[: np.count_nonzero(scores.assigned)]
+    used = largest(scores.assigned, int(np.count_nonzero(scores.assigned)))
     total = int(scores.assigned.sum())
     shown = [
         Prototype(
@@ -132,7 +120,7 @@ def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]
             share=float(scores.assigned[k] / total),
             tubes=tuple(_nearest(scores, int(k), grid, entries)),
         )
-        for k in spread(used.tolist(), PROTOTYPES)
+        for k in evenly_spaced(used.tolist(), PROTOTYPES)
     ]
     return Gallery(
         run=run.name,
@@ -182,7 +170,7 @@ def score(model: SigmaModel, run: RunResult, clip: Clip, entries: Sequence[ClipE
 def _nearest(
     scores: Scores, prototype: int, grid: TubeGrid, entries: Sequence[ClipEntry]
 ) -> list[NearTube]:
-    order = np.argsort(-scores.best[:, prototype], kind="stable")[:NEAREST]
+    order = largest(scores.best[:, prototype], NEAREST)
     tubes = []
     for place in order.tolist():
         number = int(scores.where[place, prototype])
@@ -194,7 +182,7 @@ def _nearest(
                 frame=frame,
                 last=frame + grid.tube[0],
                 similarity=float(scores.best[place, prototype]),
-                picture=pictures.data_uri(picture),
+                picture=data_uri(picture),
             )
         )
     return tubes

@@ -1,7 +1,7 @@
 """What an encoder holds for alike: test clips, and the training clips nearest to them.
 
 Distances are those of the k-NN probe: the cosine of frozen features, averaged over tubes and views.
-Letters: n clips, V views, D width of the encoder.
+Shapes: n clips, V views, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +18,22 @@ from pipeline.configuration.schema import Clip
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.report import pictures
-from pipeline.report.gallery import spread
 from pipeline.report.results import Results, RunResult
+from pipeline.report.selection import evenly_spaced
 from pipeline.report.strips import read_videos
+from pipeline.runtime import similarity
+from pipeline.runtime.pages import data_uri
 
-QUERIES = 6  # clips that are scored, the same ones for every run
+QUERIES = 6  # clips of each run, the same ones for every run
 NEAREST = 5  # training clips of each
 FRAMES = 4  # of each clip, evenly spaced, one below the other
 FRAME = 72  # pixels across, about
 GAP = 3
-BLOCK = 256  # test clips compared at a time
-ASKED_MOST = 2000  # test clips that are looked at
-ASKED = ("test", "val")  # the first of these that features were taken of
-SEARCHED = "train"
+MOST_QUERIES = 2000  # test clips that agreement is taken over
+QUERY_SPLITS = ("test", "val")  # the first of these that features were taken of
+TRAIN = "train"
+
+Entries = Mapping[str, ClipEntry]  # by id
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Query:
     """A test clip and its nearest training clips, the nearest first."""
 
     clip: Neighbour
-    found: tuple[Neighbour, ...]
+    nearest: tuple[Neighbour, ...]
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ class NeighbourGroup:
     """
 
     run: str
-    split: str  # of the clips that are asked about: test, or val where test was left alone
-    searched: int  # training clips
-    asked: int  # test clips
+    split: str  # of the queries: test, or val where test was left alone
+    train_clips: int
+    query_clips: int
     agreement: tuple[tuple[str, float, float], ...]  # label, share, chance
     queries: tuple[Query, ...]
 
@@ -70,8 +74,12 @@ class NeighbourGroup:
     def size(self) -> int:
         """Bytes of all pictures."""
         return sum(
-            len(each.picture) for query in self.queries for each in (query.clip, *query.found)
+            len(clip.picture) for query in self.queries for clip in (query.clip, *query.nearest)
         )
+
+    def reduced(self, count: int) -> Self:
+        """Return at most `count` of the queries."""
+        return replace(self, queries=tuple(evenly_spaced(self.queries, count)))
 
 
 @dataclass(frozen=True)
@@ -94,68 +102,36 @@ def neighbour_groups(results: Results) -> list[NeighbourGroup]:
     groups = []
     drawn: dict[str, str] = {}  # pictures by id: runs share many
     for run in results.runs:
-        both = read_features(run)
-        if both is None:
+        splits = read_features(run)
+        if splits is None:
             continue
-        asked, searched = both
-        _check_known(run, [*asked.ids, *searched.ids], entries)
-        nearest, cosines = search(asked.values, searched.values)
-        chosen = spread(_ordered(asked.ids, entries, labels), QUERIES)
-        wanted = [asked.ids[place] for place in chosen]
-        wanted += [searched.ids[k] for place in chosen for k in nearest[place]]
-        _draw([entries[i] for i in dict.fromkeys(wanted)], results.params.data.clip, drawn)
+        queries, train = splits
+        _check_known(run, [*queries.ids, *train.ids], entries)
+        places, cosines = similarity.nearest(queries.values, train.values, NEAREST)
+        shown = []
+        for place in evenly_spaced(_by_first_label(queries.ids, entries, labels), QUERIES):
+            ids = [queries.ids[place], *(train.ids[k] for k in places[place])]
+            shown.append((ids, cosines[place].tolist()))
+        clips = dict.fromkeys(name for ids, _ in shown for name in ids)
+        _draw([entries[name] for name in clips], results.params.data.clip, drawn)
+        agreements = agreement(queries.ids, train.ids, places[:, 0], entries, labels)
         groups.append(
             NeighbourGroup(
                 run.name,
-                asked.split,
-                len(searched.ids),
-                len(asked.ids),
-                tuple(agreement(asked.ids, searched.ids, nearest[:, 0], entries, labels)),
-                tuple(
-                    _query(
-                        asked.ids[place],
-                        [searched.ids[k] for k in nearest[place]],
-                        cosines[place].tolist(),
-                        entries,
-                        labels,
-                        drawn,
-                    )
-                    for place in chosen
-                ),
+                queries.split,
+                len(train.ids),
+                len(queries.ids),
+                tuple(agreements),
+                tuple(_query(ids, near, entries, labels, drawn) for ids, near in shown),
             )
         )
     return groups
 
 
-def search(
-    asked: NDArray[np.float32], searched: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the places of the nearest rows, (n, NEAREST), nearest first, and their cosines.
-
-    Both are unit vectors, (n, D) and (m, D); of fewer than NEAREST rows all are returned.
-    """
-    places, cosines = [], []
-    for begin in range(0, len(asked), BLOCK):
-        similarity = asked[begin : begin + BLOCK] @ searched.T
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :NEAREST]
-        places.append(order)
-        cosines.append(np.take_along_axis(similarity, order, axis=1))
-    return np.concatenate(places), np.concatenate(cosines)
-
-
-def within(groups: Sequence[NeighbourGroup], limit: int) -> list[NeighbourGroup]:
-    """Show fewer clips of each run where the pictures together exceed `limit` bytes."""
-    for shown in range(QUERIES, 0, -1):
-        kept = [replace(each, queries=tuple(spread(each.queries, shown))) for each in groups]
-        if sum(each.size for each in kept) <= limit:
-            return kept
-    return []
-
-
 def read_features(run: RunResult) -> tuple[Features, Features] | None:
     """Return unit features of test (or val) and train clips; None where the file has not both.
 
-    Of very many asked clips `ASKED_MOST` are kept, evenly spaced.
+    Of very many test clips `MOST_QUERIES` are kept, evenly spaced.
 
     Raises:
         UserError: where the file cannot be read.
@@ -163,13 +139,13 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
     path = run.layout.features
     try:
         with np.load(path, allow_pickle=False) as file:
-            asked = next((split for split in ASKED if f"{split}_ids" in file.files), "")
-            if not asked or f"{SEARCHED}_ids" not in file.files:
+            split = next((name for name in QUERY_SPLITS if f"{name}_ids" in file.files), "")
+            if not split or f"{TRAIN}_ids" not in file.files:
                 return None
-            found = [
+            queries, train = (
                 Features(s, tuple(file[f"{s}_ids"].tolist()), _unit(file[f"{s}_features"]))
-                for s in (asked, SEARCHED)
-            ]
+                for s in (split, TRAIN)
+            )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -178,54 +154,50 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
             place=str(path),
             remedy=f"python -m pipeline evaluate --run {run.name}",
         ) from None
-    if not all(len(each.ids) for each in found):
+    if not queries.ids or not train.ids:
         return None
-    kept = spread(range(len(found[0].ids)), ASKED_MOST)
-    ids = tuple(found[0].ids[place] for place in kept)
-    return Features(found[0].split, ids, found[0].values[kept]), found[1]
+    kept = evenly_spaced(range(len(queries.ids)), MOST_QUERIES)
+    ids = tuple(queries.ids[place] for place in kept)
+    return Features(split, ids, queries.values[kept]), train
 
 
 def agreement(
-    asked: Sequence[str],
-    searched: Sequence[str],
-    nearest: NDArray[np.int64],
-    entries: Mapping[str, ClipEntry],
+    queries: Sequence[str],
+    train: Sequence[str],
+    nearest: NDArray[np.intp],
+    entries: Entries,
     labels: Sequence[str],
 ) -> list[tuple[str, float, float]]:
     """Return for each label how often the nearest clip has the same value, and the chance of it.
 
     Args:
-        asked: ids of the test clips.
-        searched: ids of the training clips.
-        nearest: the nearest training clip of each test clip, by its place in `searched`.
+        queries: ids of the test clips.
+        train: ids of the training clips.
+        nearest: the nearest training clip of each test clip, by its place in `train`.
         entries: of both, with their labels.
-        labels: whose agreement is asked.
+        labels: whose agreement is returned, where any test clip has them.
     """
-    found = []
+    agreements = []
     for label in labels:
-        truth = [entries[i].labels.get(label) for i in asked]
-        values = [entries[i].labels.get(label) for i in searched]
+        truth = [entries[name].labels.get(label) for name in queries]
+        values = [entries[name].labels.get(label) for name in train]
         kept = [place for place, value in enumerate(truth) if value]
         if not kept:
             continue
         same = [truth[place] == values[nearest[place]] for place in kept]
         counts = {value: values.count(value) for value in {truth[place] for place in kept}}
         chance = sum(counts[truth[place]] for place in kept) / (len(kept) * len(values))
-        found.append((label, sum(same) / len(same), chance))
-    return found
+        agreements.append((label, sum(same) / len(same), chance))
+    return agreements
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Average views (n, V, D) and bring to length 1: (n, D)."""
-    mean = features.astype(np.float64).mean(axis=1)
-    length = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    return np.asarray(mean / length, dtype=np.float32)
+    return similarity.unit(features.astype(np.float64).mean(axis=1)).astype(np.float32)
 
 
-def _ordered(
-    ids: Sequence[str], entries: Mapping[str, ClipEntry], labels: Sequence[str]
-) -> list[int]:
-    """Places of the clips by their first label, so that what is spread over them shows many."""
+def _by_first_label(ids: Sequence[str], entries: Entries, labels: Sequence[str]) -> list[int]:
+    """Order the clips' places by their first label, so that evenly spaced ones show many values."""
     first = labels[0] if labels else ""
     return sorted(range(len(ids)), key=lambda k: (entries[ids[k]].labels.get(first, ""), ids[k]))
 
@@ -235,19 +207,19 @@ def _draw(entries: Sequence[ClipEntry], clip: Clip, drawn: dict[str, str]) -> No
     if not missing:
         return
     for entry, video in zip(missing, read_videos(missing, clip), strict=True):
-        frames = [pictures.fit(frame, FRAME) for frame in spread(list(video), FRAMES)]
-        drawn[entry.id] = pictures.data_uri(pictures.stack(frames, GAP))
+        frames = [pictures.fit(frame, FRAME) for frame in evenly_spaced(list(video), FRAMES)]
+        drawn[entry.id] = data_uri(pictures.stack(frames, GAP))
 
 
 def _query(
-    asked: str,
-    nearest: Sequence[str],
+    ids: Sequence[str],
     cosines: Sequence[float],
-    entries: Mapping[str, ClipEntry],
+    entries: Entries,
     labels: Sequence[str],
     drawn: Mapping[str, str],
 ) -> Query:
-    own = entries[asked].labels
+    """Describe a test clip, the first of `ids`, and its neighbours, the others."""
+    own = entries[ids[0]].labels
     shown = [label for label in labels if own.get(label)]
 
     def neighbour(name: str, cosine: float | None) -> Neighbour:
@@ -260,8 +232,8 @@ def _query(
             drawn[name],
         )
 
-    found = tuple(neighbour(*each) for each in zip(nearest, cosines, strict=True))
-    return Query(neighbour(asked, None), found)
+    nearest = tuple(neighbour(*each) for each in zip(ids[1:], cosines, strict=True))
+    return Query(neighbour(ids[0], None), nearest)
 
 
 def _check_known(run: RunResult, ids: Sequence[str], entries: Mapping[str, ClipEntry]) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -28,16 +26,15 @@ from pipeline.report import (
     time_chart,
     times,
 )
+from pipeline.report.formats import TEMPLATES, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
-from pipeline.report.remarks import listed, remarks
+from pipeline.report.remarks import remarks
 from pipeline.report.results import Results
 from pipeline.report.segments import Overlay
 from pipeline.report.strips import StripGroup
 from pipeline.report.terminal import census_line
-from pipeline.runtime.progress import duration
 
-TEMPLATES = Path(__file__).parent / "templates"
 LOST_SHOWN = 500  # rows; the rest is in lost.csv
 COLOURS = 8  # that report.css defines for runs
 BENCHMARKS = {"segmentation": "Segmentation", "severe": "SEVERE"}  # in the list of contents
@@ -105,50 +102,30 @@ class Rendered:
 
 def render(results: Results, pictures: Pictures) -> Rendered:
     """Return the experiment as HTML: all on one page, and section by section."""
-    environment = _environment()
     values = _values(results, pictures)
-    found = _sections(values)
+    sections = _sections(values)
     values |= {
         "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
         "script": Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
     }
 
-    def filled(template: str, sections: Sequence[Section]) -> str:
-        charts = any(section.charts for section in sections)
-        return environment.get_template(template).render(
-            **values, sections=sections, plotly=plotly_script() if charts else ""
+    def filled(template: str, shown: Sequence[Section]) -> str:
+        charts = any(section.charts for section in shown)
+        return (
+            environment()
+            .get_template(template)
+            .render(**values, sections=shown, plotly=plotly_script() if charts else "")
         )
 
     return Rendered(
-        filled("report.html", found),
-        {section.id: filled("section.html", [section]) for section in found},
+        filled("report.html", sections),
+        {section.id: filled("section.html", [section]) for section in sections},
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": _percent,
-        "points": _points,
-        "bytes": _bytes,
-        "duration": duration,
-        "probe": tables.probe_name,
-        "script_json": script_json,
-        "listed": listed,
-        "count": summary.count,
-    }
-    return environment
 
 
 def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
     """Everything that the templates show."""
-    groups = seeds.groups(results.runs)
+    groups = seeds.seed_groups(results.runs)
     colours = seeds.colours(groups, COLOURS)
     stages = times.stage_times(results)
     firsts = replace(results, runs=tuple(group.first for group in groups))
@@ -158,12 +135,12 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         "groups": groups,
         "level": comparison.LEVEL,
         "tests": f"{comparison.CLIPS}; {comparison.SEEDS} where there are several",
-        "several_seeds": any(group.spread for group in groups),
+        "several_seeds": any(group.has_several_seeds for group in groups),
         "score_tables": [
             ScoreView(
                 table,
                 seeds.group_rows(table, groups),
-                seeds.group_rows(table, seeds.alone(results.runs)),
+                seeds.group_rows(table, seeds.single_groups(results.runs)),
                 remarks(table, groups),
                 published.rows(results, table),
             )
@@ -194,7 +171,7 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     has_classes = values["class_tables"] or values["confusions"]
     charts = bool(values["confusions"])
     timed = values["time_chart"] is not None
-    found = [
+    sections = [
         (True, Section("runs", "Runs", "scores.html")),
         *(
             (True, Section(each.id, BENCHMARKS[each.id], "benchmark.html", table=each))
@@ -209,7 +186,7 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
         (True, Section("time", "Time", "time.html", charts=timed)),
         (True, Section("provenance", "Provenance", "provenance.html")),
     ]
-    return [section for shown, section in found if shown]
+    return [section for shown, section in sections if shown]
 
 
 def split_uses(results: Results) -> dict[str, str]:
@@ -227,13 +204,6 @@ def split_uses(results: Results) -> dict[str, str]:
 def ranked(census: Mapping[str, int]) -> dict[str, int]:
     """Put what is there first, then the losses, the commonest first."""
     return dict(sorted(census.items(), key=lambda item: (item[0] != "ok", -item[1], item[0])))
-
-
-def script_json(text: str) -> Markup:
-    """Make JSON safe inside a script element: `<` cannot end it, nor `<!--` begin a comment."""
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704
 
 
 def plotly_script() -> Markup:
@@ -267,20 +237,3 @@ def _class_table(
         )
         rows.append(ClassRow(name, clips[name], tuple(shares)))
     return ClassTable(label, probe, tuple(runs), tuple(rows))
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f}"
-
-
-def _points(gain: float | None) -> str:
-    """A difference of two shares in percentage points, with its sign."""
-    return "–" if gain is None else f"{100 * gain:+.1f}".replace("-", "−")
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
-        number /= 1024
-    return f"{number:,.1f} TiB"

@@ -1,12 +1,10 @@
-"""Drawing on frames, and PNG images that live inside the page.
+"""Drawing on frames.
 
 Images are uint8 arrays H,W,3 or H,W,4 (the fourth is opacity, 255 opaque).
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,13 +16,6 @@ LINE = (255, 209, 0)  # the outline: yellow with a black edge shows on any pictu
 EDGE = (0, 0, 0)
 HIDDEN = (128, 128, 128, 64)  # a masked tube, on a white page and on a black one
 BORDER = 2  # pixels of LINE and EDGE together
-
-
-def data_uri(picture: Picture) -> str:
-    """Return the picture as a PNG in a `data:` address."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def fit(picture: Picture, width: int) -> Picture:

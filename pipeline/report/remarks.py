@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.report.comparison import LEVEL, p_text
+from pipeline.report.comparison import p_text
 from pipeline.report.seeds import Group, GroupCell, Verdict, group_rows, verdicts
 from pipeline.report.tables import ScoreTable, probe_name
 
 
-def remarks(table: ScoreTable, found: Sequence[Group]) -> list[str]:
+def remarks(table: ScoreTable, groups: Sequence[Group]) -> list[str]:
     """Return a sentence per kind of thing that a reader of the numbers alone would take wrongly."""
-    said: dict[str, list[str]] = {}  # what -> of which probes
-    rows = group_rows(table, found)
-    for place, verdict in enumerate(verdicts(table, found)):
+    probes_of: dict[str, list[str]] = {}  # remark -> probes that it is true of
+    rows = group_rows(table, groups)
+    for place, verdict in enumerate(verdicts(table, groups)):
         cells = {row.group.name: cell for row in rows if (cell := row.cells[place])}
         for what, whom in [*_of_differences(table, verdict), *_of_answers(table, cells)]:
-            said.setdefault(what, []).append(f"{probe_name(verdict.probe)} ({whom})")
-    return [f"{what}: {', '.join(probes)}." for what, probes in said.items()]
+            probes_of.setdefault(what, []).append(f"{probe_name(verdict.probe)} ({whom})")
+    return [f"{what}: {', '.join(probes)}." for what, probes in probes_of.items()]
 
 
 def _of_differences(table: ScoreTable, verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -45,73 +45,3 @@ def _of_answers(table: ScoreTable, cells: Mapping[str, GroupCell]) -> Iterator[t
     if below:
         share = table.first.majority
         yield f"Not shown to be above the commonest class ({share:.1%})", ", ".join(below)
-
-
-def listed(items: Sequence[str]) -> str:
-    """Join with commas and a last `and`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
-
-
-def finding(table: ScoreTable, found: Sequence[Group]) -> str:
-    """Say who does best on a label by the first probe, if anybody does, beside what to compare."""
-    verdict = verdicts(table, found)[0]
-    cells = {r.group.name: cell for r in group_rows(table, found) if (cell := r.cells[0])}
-    best = cells[verdict.highest[0]]
-    probe, beside = probe_name(verdict.probe), ", ".join(_beside(table, verdict, found, cells))
-    sentences = [
-        f"On “{table.label}” ({table.classes} classes) {_who(verdict)} by the {probe}: "
-        f"{_score(best)} right; {beside}."
-    ]
-    if best.interval:
-        low, high = best.interval
-        clips = f"{table.first.scored:,} clip{'s' * (table.first.scored > 1)}"
-        sentences.append(f"The 95 % interval of {clips} is {100 * low:.1f} to {100 * high:.1f} %.")
-    if len(verdict.highest) == 1 and verdict.p is not None:
-        what = (
-            "Each difference is shown"
-            if verdict.shown
-            else f"No difference to {listed(verdict.doubtful)} is shown"
-        )
-        sentences.append(f"{what} ({verdict.test}, {p_text(verdict.p)}).")
-    if best.constant is not None:
-        sentences.append(f"The answer is “{best.constant}” for every clip.")
-    elif best.above is False:
-        sentences.append("That is not shown to be above the commonest class.")
-    worse = [
-        f"{name} by {-100 * cell.gain:.1f}"
-        + ("" if cell.gain_p is None or cell.gain_p < LEVEL else " (no difference is shown)")
-        for name, cell in cells.items()
-        if cell.gain is not None and cell.gain < 0
-    ]
-    if worse:
-        sentences.append(f"Below the untrained encoder, in points: {listed(worse)}.")
-    return " ".join(sentences)
-
-
-def _who(verdict: Verdict) -> str:
-    names = listed(verdict.highest)
-    if len(verdict.highest) > 1:
-        return f"{names} are level"
-    if not verdict.others:
-        return f"{names} was scored"
-    return f"{names} {'does best' if verdict.shown else 'is highest'}"
-
-
-def _beside(
-    table: ScoreTable, verdict: Verdict, found: Sequence[Group], cells: Mapping[str, GroupCell]
-) -> Iterator[str]:
-    """What the highest score is to be compared with."""
-    baseline = next((g.name for g in found if not g.first.trained and g.name in cells), None)
-    if baseline is not None and baseline not in verdict.highest:
-        yield f"untrained {_score(cells[baseline])}"
-    if table.first.majority is not None:
-        yield f"commonest class {table.first.majority:.1%}"
-    yield f"chance {table.chance:.1%}"
-
-
-def _score(cell: GroupCell) -> str:
-    """A share in per cent; of several seeds mean and standard deviation."""
-    said = f"{cell.top1.mean:.1%}"
-    if cell.top1.deviation is not None:
-        said += f" (± {100 * cell.top1.deviation:.1f} over {cell.top1.n} seeds)"
-    return said

@@ -16,10 +16,11 @@ from pipeline.configuration.schema import Clip, Params
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.report import neighbours, page, results, segments, summary, terminal
-from pipeline.report.gallery import Gallery, choose_clips, gallery, within
+from pipeline.report.gallery import PROTOTYPES, Gallery, choose_clips, gallery
 from pipeline.report.neighbours import neighbour_groups
 from pipeline.report.results import Results, RunResult
-from pipeline.report.seeds import groups
+from pipeline.report.seeds import seed_groups
+from pipeline.report.selection import within
 from pipeline.report.strips import strip_groups
 from pipeline.runtime.files import sha256_file, write_json, write_text
 
@@ -55,13 +56,13 @@ def _pictures(found: Results) -> page.Pictures:
 
     Of runs that differ in their seed alone the first one is drawn.
     """
-    shown = replace(found, runs=tuple(each.first for each in groups(found.runs)))
+    shown = replace(found, runs=tuple(each.first for each in seed_groups(found.runs)))
     failures: dict[str, str] = {}
     split, clips = choose_clips(found)
     strips = _tried("masks", partial(strip_groups, shown, split, clips), failures)
     overlays = segments.overlays(shown)
     near = _tried("nearest neighbours", partial(neighbour_groups, shown), failures)
-    near = neighbours.within(near, NEIGHBOURS)
+    near = within(near, neighbours.QUERIES, NEIGHBOURS)
     galleries: list[Gallery] = []
     for run in shown.runs:
         if run.has_prototypes:
@@ -69,7 +70,7 @@ def _pictures(found: Results) -> page.Pictures:
             galleries += _tried(f"prototypes of {run.name}", draw, failures)
     room = PICTURES - sum(each.size for each in strips) - sum(each.size for each in near)
     room -= sum(len(overlay.picture) for overlay in overlays)
-    return page.Pictures(within(galleries, room), strips, overlays, near, failures)
+    return page.Pictures(within(galleries, PROTOTYPES, room), strips, overlays, near, failures)
 
 
 def _gallery(run: RunResult, clip: Clip, split: str, clips: Sequence[ClipEntry]) -> list[Gallery]:

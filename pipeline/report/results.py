@@ -116,6 +116,13 @@ class RunResult:
             return f"VideoMAE: regression of {target}"
         return f"regression of the features of {target}"
 
+    @property
+    def encoder(self) -> str:
+        """The encoder's shape, in words."""
+        model = self.settings.model
+        blocks = f"{model.depth:,} block{'s' * (model.depth != 1)} of width {model.width}"
+        return f"{blocks} on tubes of {'×'.join(map(str, model.tube))}"
+
 
 @dataclass(frozen=True)
 class Results:

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, and how far their scores are spread.
+"""Runs that differ in their seed alone, and how far their scores differ.
 
 Which runs belong together is read from their settings, not from their names.
 """
@@ -9,7 +9,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -40,17 +40,16 @@ class Group:
         return self.runs[0]
 
     @property
-    def spread(self) -> bool:
-        """Whether there are several seeds."""
+    def has_several_seeds(self) -> bool:
         return len(self.runs) > 1
 
 
 @dataclass(frozen=True)
-class Spread:
+class MeanStd:
     """Mean and standard deviation (of the sample, n - 1) of n values; None of a single one."""
 
     mean: float
-    deviation: float | None
+    std: float | None
     n: int
 
 
@@ -65,8 +64,8 @@ class GroupCell:
     is the same one for every clip.
     """
 
-    top1: Spread
-    top5: Spread | None
+    top1: MeanStd
+    top5: MeanStd | None
     best: bool
     gain: float | None
     gain_p: float | None
@@ -106,47 +105,44 @@ class GroupRow:
     scored: str
 
 
-def groups(runs: Sequence[RunResult]) -> tuple[Group, ...]:
+def seed_groups(runs: Sequence[RunResult]) -> tuple[Group, ...]:
     """Group runs by their settings without the seed, in the order of their first ones."""
-    found: dict[str, list[RunResult]] = {}
+    by_settings: dict[str, list[RunResult]] = {}
     for run in runs:
-        found.setdefault(_settings(run), []).append(run)
-    taken = {run.name for run in runs}
-    named: list[Group] = []
-    for members in found.values():
+        by_settings.setdefault(_settings(run), []).append(run)
+    run_names = {run.name for run in runs}
+    groups: list[Group] = []
+    for members in by_settings.values():
         name = members[0].name
         if len(members) > 1:
-            short = _common([member.name for member in members])
-            others = taken - {member.name for member in members}
-            if short and short not in others | {group.name for group in named}:
+            short = _common_name([member.name for member in members])
+            others = run_names - {member.name for member in members}
+            if short and short not in others | {group.name for group in groups}:
                 name = short
-        named.append(Group(name, tuple(members)))
-    return tuple(named)
+        groups.append(Group(name, tuple(members)))
+    return tuple(groups)
 
 
-def alone(runs: Sequence[RunResult]) -> tuple[Group, ...]:
+def single_groups(runs: Sequence[RunResult]) -> tuple[Group, ...]:
     """Return every run as a group of its own."""
     return tuple(Group(run.name, (run,)) for run in runs)
 
 
-def colours(found: Sequence[Group], count: int) -> dict[str, int]:
+def colours(groups: Sequence[Group], count: int) -> dict[str, int]:
     """Return a colour's number for every run and group: seeds of one group share theirs."""
-    places = {name: k % count for k, group in enumerate(found) for name in group.names}
-    return places | {group.name: k % count for k, group in enumerate(found)}
+    places = {name: k % count for k, group in enumerate(groups) for name in group.names}
+    return places | {group.name: k % count for k, group in enumerate(groups)}
 
 
-def spread(values: Sequence[float]) -> Spread:
+def mean_std(values: Sequence[float]) -> MeanStd:
     """Return mean and standard deviation of at least one value."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), deviation, len(values))
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return MeanStd(statistics.fmean(values), std, len(values))
 
 
-def group_rows(table: ScoreTable, found: Sequence[Group]) -> list[GroupRow]:
+def group_rows(table: ScoreTable, groups: Sequence[Group]) -> list[GroupRow]:
     """Return a row per group; what is shown to be the best of a column is marked."""
-    columns = [
-        _cells(table, verdict, cells, found)
-        for verdict, cells in zip(verdicts(table, found), _columns(table, found), strict=True)
-    ]
+    columns = [column.group_cells() for column in _columns(table, groups)]
     rows = {row.run.name: row for row in table.rows}
     return [
         GroupRow(
@@ -154,89 +150,89 @@ def group_rows(table: ScoreTable, found: Sequence[Group]) -> list[GroupRow]:
             tuple(column.get(group.name) for column in columns),
             "; ".join(dict.fromkeys(s for name in group.names if (s := rows[name].scored))),
         )
-        for group in found
+        for group in groups
     ]
 
 
-def verdicts(table: ScoreTable, found: Sequence[Group]) -> list[Verdict]:
+def verdicts(table: ScoreTable, groups: Sequence[Group]) -> list[Verdict]:
     """Return for each column who is highest, and whether a test shows it."""
-    return [
-        _verdict(table, probe, cells, found)
-        for probe, cells in zip(table.probes, _columns(table, found), strict=True)
-    ]
+    return [column.verdict() for column in _columns(table, groups)]
 
 
-def _columns(table: ScoreTable, found: Sequence[Group]) -> list[dict[str, list[Cell]]]:
-    """Return for each probe the cells of every group; none where it was not scored."""
-    rows = {row.run.name: row for row in table.rows}
-    return [
-        {group.name: [c for n in group.names if (c := rows[n].cells[place])] for group in found}
-        for place in range(len(table.probes))
-    ]
+def _columns(table: ScoreTable, groups: Sequence[Group]) -> list[_Column]:
+    rows = {row.run.name: row.cells for row in table.rows}
+    columns = []
+    for place, probe in enumerate(table.probes):
+        cells = {g.name: [c for name in g.names if (c := rows[name][place])] for g in groups}
+        scored = [group for group in groups if cells[group.name]]
+        columns.append(_Column(table, probe, scored, cells))
+    return columns
 
 
-def _verdict(
-    table: ScoreTable, probe: str, cells: dict[str, list[Cell]], found: Sequence[Group]
-) -> Verdict:
-    groups = [group for group in found if cells[group.name]]
-    means = {group.name: _mean(cells[group.name]) for group in groups}
-    top = max(means.values(), default=0.0)
-    highest = tuple(name for name, mean in means.items() if math.isclose(mean, top))
-    others = [group for group in groups if group.name not in highest]
-    first = next(group for group in groups if group.name in highest)
-    tested = [(_p(table, probe, first, other, cells), other) for other in others]
-    known = sorted(((p, o.name) for p, o in tested if p is not None), reverse=True)
-    seeded = any(len(cells[group.name]) > 1 for group in groups)
-    return Verdict(
-        probe,
-        highest,
-        tuple(other.name for other in others),
-        known[0][0] if known and len(known) == len(tested) else None,
-        tuple(name for p, name in known if p >= comparison.LEVEL),
-        comparison.SEEDS if seeded else comparison.CLIPS,
-    )
+@dataclass(frozen=True)
+class _Column:
+    """The scores of one probe: the groups that have any, and the cells of each."""
 
+    table: ScoreTable
+    probe: str
+    groups: Sequence[Group]
+    cells: Mapping[str, Sequence[Cell]]
 
-def _p(
-    table: ScoreTable, probe: str, first: Group, second: Group, cells: dict[str, list[Cell]]
-) -> float | None:
-    """The p of a test of two groups' difference; None where none can be made."""
-    if table.beside:
-        return None  # val chose settings: no claim rests on it
-    scores = [[cell.score.top1 for cell in cells[group.name]] for group in (first, second)]
-    if max(map(len, scores)) > 1:
-        return comparison.seeds(*scores)
-    asked = (table.label, probe)
-    return comparison.clips(first.first.right.get(asked, {}), second.first.right.get(asked, {}))
+    def mean(self, group: Group) -> float:
+        return statistics.fmean(cell.score.top1 for cell in self.cells[group.name])
 
+    def p(self, first: Group, second: Group) -> float | None:
+        """The p of a test of two groups' difference; None where none can be made."""
+        if self.table.beside:
+            return None  # val chose settings: no claim rests on it
+        scores = [[cell.score.top1 for cell in self.cells[g.name]] for g in (first, second)]
+        if max(map(len, scores)) > 1:
+            return comparison.seeds(*scores)
+        key = (self.table.label, self.probe)
+        return comparison.clips(first.first.right.get(key, {}), second.first.right.get(key, {}))
 
-def _cells(
-    table: ScoreTable, verdict: Verdict, cells: dict[str, list[Cell]], found: Sequence[Group]
-) -> dict[str, GroupCell]:
-    """Return a column's cells by group."""
-    groups = [group for group in found if cells[group.name]]
-    untrained = next((group for group in groups if not group.first.trained), None)
-    column = {}
-    for group in groups:
-        scores = [cell.score for cell in cells[group.name]]
-        top1 = spread([score.top1 for score in scores])
-        top5 = [cell.top5 for cell in cells[group.name] if cell.top5 is not None]
-        gain = p = None
-        if untrained and group.first.trained:
-            gain = top1.mean - _mean(cells[untrained.name])
-            p = _p(table, verdict.probe, group, untrained, cells)
-        constant = {score.constant for score in scores}
-        column[group.name] = GroupCell(
-            top1,
-            spread(top5) if top5 else None,
-            best=verdict.shown and group.name in verdict.highest,
-            gain=gain,
-            gain_p=p,
-            interval=cells[group.name][0].interval if len(scores) == 1 else None,
-            above=_above(cells[group.name]),
-            constant=constant.pop() if len(constant) == 1 else None,
+    def verdict(self) -> Verdict:
+        """Who is highest, and what tests against all others say."""
+        means = {group.name: self.mean(group) for group in self.groups}
+        top = max(means.values(), default=0.0)
+        highest = [group for group in self.groups if math.isclose(means[group.name], top)]
+        others = [group for group in self.groups if group not in highest]
+        tested = [(self.p(highest[0], other), other.name) for other in others]
+        known = sorted(((p, name) for p, name in tested if p is not None), reverse=True)
+        has_seeds = any(len(self.cells[group.name]) > 1 for group in self.groups)
+        return Verdict(
+            self.probe,
+            tuple(group.name for group in highest),
+            tuple(other.name for other in others),
+            known[0][0] if known and len(known) == len(tested) else None,
+            tuple(name for p, name in known if p >= comparison.LEVEL),
+            comparison.SEEDS if has_seeds else comparison.CLIPS,
         )
-    return column
+
+    def group_cells(self) -> dict[str, GroupCell]:
+        """Return the cell of each group."""
+        verdict = self.verdict()
+        untrained = next((group for group in self.groups if not group.first.trained), None)
+        made = {}
+        for group in self.groups:
+            cells = self.cells[group.name]
+            top5 = [cell.top5 for cell in cells if cell.top5 is not None]
+            gain = p = None
+            if untrained and group.first.trained:
+                gain = self.mean(group) - self.mean(untrained)
+                p = self.p(group, untrained)
+            constant = {cell.score.constant for cell in cells}
+            made[group.name] = GroupCell(
+                mean_std([cell.score.top1 for cell in cells]),
+                mean_std(top5) if top5 else None,
+                best=verdict.shown and group.name in verdict.highest,
+                gain=gain,
+                gain_p=p,
+                interval=cells[0].interval if len(cells) == 1 else None,
+                above=_above(cells),
+                constant=constant.pop() if len(constant) == 1 else None,
+            )
+        return made
 
 
 def _above(cells: Sequence[Cell]) -> bool | None:
@@ -247,10 +243,6 @@ def _above(cells: Sequence[Cell]) -> bool | None:
     if len(cells) == 1:
         return cells[0].interval[0] > majority
     return comparison.above([cell.score.top1 for cell in cells], majority)
-
-
-def _mean(cells: Sequence[Cell]) -> float:
-    return statistics.fmean(cell.score.top1 for cell in cells)
 
 
 def _settings(run: RunResult) -> str:
@@ -266,7 +258,7 @@ def _settings(run: RunResult) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _common(names: Sequence[str]) -> str:
+def _common_name(names: Sequence[str]) -> str:
     """Return what the names begin with, without what announces a seed: `sigma` of `sigma_s1`."""
     together = zip(*names, strict=False)  # characters that stand at the same place
     prefix = "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, together))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline.report.pictures import data_uri
 from pipeline.report.results import Results
+from pipeline.runtime.pages import data_uri
 
 SHOWN = 2  # of each run
 LARGEST = 400_000  # bytes of one in the page; a larger one is left out

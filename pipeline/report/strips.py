@@ -1,6 +1,6 @@
 """What a model sees and what it does not: rows of frames of some clips, with their masks.
 
-Letters: B clips, T frames, H and W pixels, N tubes of a clip, M masked ones, P values of a tube.
+Shapes: B clips, T frames, H and W pixels, N tubes of a clip, M masked ones, P values of a tube.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.tubes import CHANNELS, TubeGrid, gather, split_mask
 from pipeline.report import pictures
-from pipeline.report.gallery import ONE_VIEW, spread
+from pipeline.report.gallery import ONE_VIEW
 from pipeline.report.results import Results, RunResult
+from pipeline.report.selection import evenly_spaced
+from pipeline.runtime.pages import data_uri
 from pipeline.weights import hub
 
 CLIPS = 4  # shown
@@ -64,7 +66,7 @@ class StripGroup:
 def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> list[StripGroup]:
     """Draw a few of the clips for every way in which the trained runs hide tubes."""
     clip = results.params.data.clip
-    chosen = spread(entries, CLIPS)
+    chosen = evenly_spaced(entries, CLIPS)
     videos = read_videos(chosen, clip)
     groups: dict[tuple[Mask, tuple[int, int, int]], list[RunResult]] = {}
     for run in results.trained:
@@ -100,10 +102,10 @@ def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
 
 def hidden_pixels(hidden: NDArray[np.bool_], grid: TubeGrid) -> NDArray[np.bool_]:
     """Spread masks B,N over the pixels of their tubes: B,T,H,W."""
-    spread_out = hidden.reshape(-1, grid.frames, grid.height, grid.width)
+    pixels = hidden.reshape(-1, grid.frames, grid.height, grid.width)
     for axis, size in enumerate(grid.tube, start=1):
-        spread_out = spread_out.repeat(size, axis=axis)
-    return spread_out
+        pixels = pixels.repeat(size, axis=axis)
+    return pixels
 
 
 @torch.inference_mode()
@@ -145,7 +147,7 @@ def _rows(
 def _pictures(rows: dict[str, Videos], place: int) -> tuple[tuple[str, str], ...]:
     drawn = []
     for name, videos in rows.items():
-        frames = spread(list(videos[place]), FRAMES)
+        frames = evenly_spaced(list(videos[place]), FRAMES)
         row = pictures.row([pictures.fit(frame, FRAME) for frame in frames], GAP)
-        drawn.append((name, pictures.data_uri(row)))
+        drawn.append((name, data_uri(row)))
     return tuple(drawn)

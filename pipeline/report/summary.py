@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.configuration.layout import RunLayout
-from pipeline.report.remarks import finding, listed
-from pipeline.report.results import Results, RunResult
-from pipeline.report.seeds import Group, groups
+from pipeline.report.comparison import LEVEL
+from pipeline.report.formats import count, environment
+from pipeline.report.results import Results
+from pipeline.report.seeds import Group, group_rows, seed_groups, verdicts
 from pipeline.report.tables import ScoreTable, probe_name, score_tables
 from pipeline.runtime.files import sha256_file
 from pipeline.runtime.provenance import code_version, provenance
@@ -72,77 +73,39 @@ def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
 def paragraph(results: Results) -> str:
     """Say in a few sentences what was done and what came of it."""
     tables = [table for table in score_tables(results) if not table.beside]
-    found = groups(results.runs)
-    sentences = [_what_was_trained(results), _how_it_was_scored(results, tables)]
-    return " ".join([*sentences, *(finding(table, found) for table in tables)])
-
-
-def count(number: int, one: str) -> str:
-    """Return such as `1 clip`, `2,000 clips`."""
-    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
-
-
-def _what_was_trained(results: Results) -> str:
-    data = results.params.data
-    trained = [run for run in results.trained if run.settings.weights is None]
-    if not results.trained:
-        return f"No encoder was trained on “{data.name}”: all runs are untrained baselines."
-    if not trained:
-        kinds = listed([f"{run.name} ({run.description})" for run in results.trained])
-        return f"No encoder was trained on “{data.name}”; scored was {kinds}."
-    splits = [name for name in data.pretrain_splits if results.index.splits.get(name)]
-    clips = sum(results.index.splits[name] for name in splits)
-    view = f"{count(data.clip.frames, 'frame')} of {data.clip.size}×{data.clip.size} pixels each"
-    epochs = sorted({run.settings.trainer.epochs for run in trained})
-    times = listed([f"{number:,}" for number in epochs])
-    times += " epoch" if epochs == [1] else " epochs"
-    shapes = list(dict.fromkeys(_shape(run) for run in trained))
-    one = len(trained) == 1
-    encoders = "One video encoder" if one else f"{_in_words(len(trained))} video encoders"
-    kinds = listed([_named(group) for group in groups(trained)])
-    return (
-        f"{encoders} ({listed(shapes)}) {'was' if one else 'were'} pretrained without labels for "
-        f"{times} on {count(clips, 'clip')} of “{data.name}”, {view}: {kinds}."
+    groups = seed_groups(results.runs)
+    pretrained = [run for run in results.trained if run.settings.weights is None]
+    splits = set(results.params.data.pretrain_splits) & results.index.splits.keys()
+    probes = dict.fromkeys(probe_name(probe) for table in tables for probe in table.probes)
+    scored = dict.fromkeys(count(t.first.scored, f"{t.split} clip") for t in tables)
+    text = (
+        environment()
+        .get_template("summary.txt")
+        .render(
+            results=results,
+            pretrained=pretrained,
+            pretrained_groups=seed_groups(pretrained),
+            clips=sum(results.index.splits[split] for split in splits),
+            untrained=[group.name for group in groups if not group.first.trained],
+            probes=list(probes),
+            scored=list(scored),
+            findings=[_finding(table, groups) for table in tables],
+            level=LEVEL,
+        )
     )
+    return " ".join(text.split())
 
 
-def _named(group: Group) -> str:
-    """A run and what it learned from; of several seeds, which."""
-    said = group.first.description
-    if group.spread:
-        said += f"; seeds {listed([str(seed) for seed in group.seeds])}"
-    return f"{group.name} ({said})"
-
-
-def _shape(run: RunResult) -> str:
-    model = run.settings.model
-    tubes = "×".join(map(str, model.tube))
-    return f"{count(model.depth, 'block')} of width {model.width} on tubes of {tubes}"
-
-
-def _how_it_was_scored(results: Results, tables: Sequence[ScoreTable]) -> str:
-    if not tables:
-        return "No probe could be run; the reasons stand below."
-    asked = dict.fromkeys(probe for table in tables for probe in table.probes)
-    names = [probe_name(probe) for probe in asked if probe != "finetune"]
-    probes = listed(
-        [f"{_article(name)} {name}" if name.endswith("probe") else name for name in names]
-    )
-    clips = dict.fromkeys(count(table.first.scored, f"{table.split} clip") for table in tables)
-    untrained = [group.name for group in groups(results.runs) if not group.first.trained]
-    whose = "Their frozen features" if len(results.trained) != 1 else "Its frozen features"
-    if untrained and results.trained:
-        whose += f", and those of the untrained {listed(untrained)},"
-    tuned = " The encoders were also fine-tuned." if "finetune" in asked else ""
-    if not results.params.evaluation.test:
-        tuned += " They were scored on val; the test split was left alone (evaluation.test=false)."
-    return f"{whose} were read out by {probes} on {listed(list(clips))}.{tuned}"
-
-
-def _article(name: str) -> str:
-    return "an" if name[0] in "aeiou" else "a"
-
-
-def _in_words(number: int) -> str:
-    words = ["Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten"]
-    return words[number - 2] if 2 <= number < 2 + len(words) else f"{number:,}"
+def _finding(table: ScoreTable, groups: Sequence[Group]) -> dict[str, Any]:
+    """Return who is highest on a label by the first probe, and what to compare that with."""
+    verdict = verdicts(table, groups)[0]
+    cells = {row.group.name: c for row in group_rows(table, groups) if (c := row.cells[0])}
+    baseline = next((g.name for g in groups if not g.first.trained and g.name in cells), "")
+    worse = [(n, cell) for n, cell in cells.items() if cell.gain is not None and cell.gain < 0]
+    return {
+        "table": table,
+        "verdict": verdict,
+        "cells": cells,
+        "baseline": "" if baseline in verdict.highest else baseline,
+        "worse": worse,
+    }

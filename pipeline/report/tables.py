@@ -106,25 +106,25 @@ def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     if n <= 0:
         return 0.0, 1.0
     centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def score_tables(results: Results) -> list[ScoreTable]:
     """Return a table per label and split, in the order of `data.labels`; those on val last."""
     order = {label: place for place, label in enumerate(results.params.data.labels)}
-    found = []
+    tables = []
     for beside in (False, True):
         scores = [(run, run.validation if beside else run.scores) for run in results.runs]
         keys = {(score.label, score.split) for _, rows in scores for score in rows}
         for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), key)):
-            found.append(_table(scores, *key, beside=beside))
-    return found
+            tables.append(_table(scores, *key, beside=beside))
+    return tables
 
 
 def notes(results: Results) -> list[Note]:
-    """Return what was skipped or left out; what is equal for several runs is said once."""
+    """Return what was skipped or left out; what is equal for several runs stands there once."""
     merged: dict[tuple[str, str, str, int], list[str]] = {}
     for run in results.runs:
         for note in run.skipped:

@@ -1,4 +1,4 @@
-"""The table of runs on the terminal."""
+"""The tables of scores on the terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.report import benchmarks
+from pipeline.report.formats import percent
 from pipeline.report.remarks import remarks
 from pipeline.report.results import Results
-from pipeline.report.seeds import Group, GroupRow, Spread, alone, group_rows, groups
+from pipeline.report.seeds import (
+    Group,
+    GroupRow,
+    MeanStd,
+    group_rows,
+    seed_groups,
+    single_groups,
+)
 from pipeline.report.tables import ScoreTable, notes, probe_name, score_tables
 
 SHOWN_REASONS = 12  # lines; the page has all
@@ -33,52 +41,89 @@ def show(results: Results, console: Console) -> None:
     """Print a table per label, what was skipped and why, and the census."""
     console.print()
     tables = score_tables(results)
-    found = groups(results.runs)
+    groups = seed_groups(results.runs)
     for table in tables:
-        console.print(_rich_table(table, found))
-        for remark in [*remarks(table, found), _interval(table)]:
+        console.print(_score_table(table, groups))
+        for remark in [*remarks(table, groups), _interval(table)]:
             console.print(Text(remark), soft_wrap=True)
     if not tables:
         console.print("no score: every probe was skipped")
     for benchmark in benchmarks.tables(results):
         console.print(_benchmark(benchmark))
-    said = notes(results)
-    for note in said[:SHOWN_REASONS]:
+    reasons = notes(results)
+    for note in reasons[:SHOWN_REASONS]:
         runs = "" if len(note.runs) == len(results.runs) else f" ({', '.join(note.runs)})"
         what = "skipped" if note.skipped else "note"
         line = f"{what}: {note.label}, {probe_name(note.probe)}{runs}: {note.reason}"
         console.print(Text(line), soft_wrap=True)
-    if len(said) > SHOWN_REASONS:
-        console.print(f"... and {len(said) - SHOWN_REASONS} more: see the report")
+    if len(reasons) > SHOWN_REASONS:
+        console.print(f"... and {len(reasons) - SHOWN_REASONS} more: see the report")
     console.print(Text(f"clips: {census_line(results.index.census)}"), soft_wrap=True)
 
 
-def _rich_table(table: ScoreTable, found: Sequence[Group]) -> Table:
+def _table(title: str, columns: Sequence[str], padding: tuple[int, int, int, int]) -> Table:
+    """Return a table of runs with columns of numbers, and how many clips were scored."""
+    table = Table(
+        title=Text(title),
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        padding=padding,
+    )
+    table.add_column("run", no_wrap=True)
+    for column in columns:
+        table.add_column(Text(column), justify="right", overflow="fold")
+    table.add_column("scored", justify="right", no_wrap=True)
+    return table
+
+
+def _number(text: str, *, best: bool) -> Text:
+    # A star as well as bold, since a log file has no bold.
+    return Text(f"{text}*", style="bold green") if best else Text(f"{text} ")
+
+
+def _score_table(table: ScoreTable, groups: Sequence[Group]) -> Table:
     title = f"{table.label}: {table.classes} classes, split {table.split}, % right"
     title += ", settings were chosen on it" if table.beside else " (* shown to be best)"
-    shown = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold")
-    shown.add_column("run", no_wrap=True)
+    columns = []
     for probe in table.probes:
-        shown.add_column(Text(f"{probe_name(probe)}\ntop-1"), justify="right")
-        if table.with_top5:
-            shown.add_column(Text("\ntop-5"), justify="right")
-    shown.add_column("scored", justify="right")
-    grouped = group_rows(table, found)
-    single = {row.group.name: row for row in grouped if not row.group.spread}
-    for row in group_rows(table, alone([row.run for row in table.rows])):
-        shown.add_row(*_row(single.get(row.group.name, row), table.with_top5))
+        columns += [f"{probe_name(probe)}\ntop-1", *["\ntop-5"] * table.with_top5]
+    shown = _table(title, columns, (0, 1, 0, 1))
+    grouped = group_rows(table, groups)
+    single = {row.group.name: row for row in grouped if not row.group.has_several_seeds}
+    for row in group_rows(table, single_groups([row.run for row in table.rows])):
+        shown.add_row(*_score_row(single.get(row.group.name, row), table.with_top5))
     for row in grouped:
-        if row.group.spread:
-            shown.add_row(*_row(row, table.with_top5), style="italic")
-    chance = [_percent(table.chance)]
-    majority = [_percent(table.first.majority)]
+        if row.group.has_several_seeds:
+            shown.add_row(*_score_row(row, table.with_top5), style="italic")
+    chance, majority = [percent(table.chance)], [percent(table.first.majority)]
     if table.with_top5:
-        chance.append(_percent(min(1.0, 5 / table.classes)))
+        chance.append(percent(min(1.0, 5 / table.classes)))
         majority.append("")
     shown.add_row("chance", *chance * len(table.probes), "", style="dim")
     if table.first.majority is not None:
         shown.add_row("commonest class", *majority * len(table.probes), "", style="dim")
     return shown
+
+
+def _score_row(row: GroupRow, with_top5: bool) -> list[Text]:
+    """A run's scores; of several seeds mean and standard deviation."""
+    name = row.group.name + ("" if row.group.first.trained else " (untrained)")
+    if row.group.has_several_seeds:
+        name += f", {len(row.group.runs)} seeds"
+    texts = [Text(name)]
+    for cell in row.cells:
+        if cell is None:
+            texts += [Text("skipped", style="dim"), *[Text("")] * with_top5]
+            continue
+        texts.append(_number(_mean_std(cell.top1), best=cell.best))
+        if with_top5:
+            texts.append(Text("" if cell.top5 is None else _mean_std(cell.top5)))
+    return [*texts, Text(row.scored)]
+
+
+def _mean_std(value: MeanStd) -> str:
+    return percent(value.mean) + ("" if value.std is None else f" ± {percent(value.std)}")
 
 
 def _interval(table: ScoreTable) -> str:
@@ -93,53 +138,17 @@ def _interval(table: ScoreTable) -> str:
 
 
 def _benchmark(table: benchmarks.Table) -> Table:
-    title = Text(f"{table.title}: {table.unit} (* best number; no test is made)")
-    shown = Table(
-        title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 0, 0, 1)
-    )
-    shown.add_column("run", no_wrap=True)
-    for column in table.columns:
-        shown.add_column(Text(_heading(table, column)), justify="right", overflow="fold")
-    shown.add_column("scored", justify="right", no_wrap=True)
+    # Two lines where the group tells columns apart; elsewhere the terminal has no room for it.
+    titles = [column.title for column in table.columns]
+    if len(set(titles)) < len(titles):
+        titles = [f"{column.group}\n{column.title}" for column in table.columns]
+    title = f"{table.title}: {table.unit} (* best number; no test is made)"
+    shown = _table(title, titles, (0, 0, 0, 1))
     for line in (*table.runs, *table.others):
         is_run = line in table.runs
         cells = [
-            f"{table.shown(place, value)}{'*' if is_run and table.is_best(place, value) else ' '}"
+            _number(table.shown(place, value), best=is_run and table.is_best(place, value))
             for place, value in enumerate(line.values)
         ]
-        texts = [Text(cell, style="bold green" if cell.endswith("*") else "") for cell in cells]
-        shown.add_row(Text(line.name), *texts, line.scored, style="" if is_run else "dim")
+        shown.add_row(Text(line.name), *cells, line.scored, style="" if is_run else "dim")
     return shown
-
-
-def _heading(table: benchmarks.Table, column: benchmarks.Column) -> str:
-    """Two lines where the group tells columns apart; elsewhere the terminal has no room for it."""
-    titles = [each.title for each in table.columns]
-    return column.title if len(set(titles)) == len(titles) else f"{column.group}\n{column.title}"
-
-
-def _row(row: GroupRow, with_top5: bool) -> list[Text]:
-    """A run's scores; of several seeds mean and standard deviation."""
-    name = row.group.name + ("" if row.group.first.trained else " (untrained)")
-    if row.group.spread:
-        name += f", {len(row.group.runs)} seeds"
-    texts = [Text(name)]
-    for cell in row.cells:
-        if cell is None:
-            texts += [Text("skipped", style="dim"), *[Text("")] * with_top5]
-            continue
-        # A star as well as bold, since a log file has no bold.
-        star, style = ("*", "bold green") if cell.best else (" ", "")
-        texts.append(Text(_spread(cell.top1) + star, style=style))
-        if with_top5:
-            texts.append(Text("" if cell.top5 is None else _spread(cell.top5)))
-    return [*texts, Text(row.scored)]
-
-
-def _spread(spread: Spread) -> str:
-    deviation = "" if spread.deviation is None else f" ± {100 * spread.deviation:.1f}"
-    return _percent(spread.mean) + deviation
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"

@@ -11,8 +11,9 @@ from sklearn.neighbors import NearestNeighbors
 
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
-from pipeline.report import neighbours, results
+from pipeline.report import neighbours, results, selection
 from pipeline.report.results import Results
+from pipeline.runtime import similarity
 
 from .experiments import Experiment
 
@@ -37,11 +38,11 @@ def test_each_test_clip_finds_what_its_features_say(found: Results, experiment: 
         labels = {clip.id: clip.labels for clip in found.index.clips(["train", "test"])}
     assert [group.run for group in groups] == ["sigma_mlp", "pixel", "random"]
     for query in groups[0].queries:
-        assert query.found[0].clip == train[test.index(query.clip.clip)]
-        cosines = [each.similarity for each in query.found]
+        assert query.nearest[0].clip == train[test.index(query.clip.clip)]
+        cosines = [each.similarity for each in query.nearest]
         assert cosines == sorted(cosines, reverse=True)
         assert cosines[0] == pytest.approx(1.1 / np.sqrt(1.1**2 + 3 * 0.1**2), abs=1e-4)
-        for each in query.found:
+        for each in query.nearest:
             for (label, value), agrees in zip(each.labels, each.agrees, strict=True):
                 assert value == labels[each.clip][label]
                 assert agrees == (value == labels[query.clip.clip][label])
@@ -52,7 +53,7 @@ def test_the_search_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     asked, searched = (rng.normal(size=(n, 8)).astype(np.float32) for n in (600, 40))
     units = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (asked, searched)]
-    places, cosines = neighbours.search(*units)
+    places, cosines = similarity.nearest(*units, neighbours.NEAREST)
     oracle = NearestNeighbors(n_neighbors=5, metric="cosine").fit(searched)
     distances, expected = oracle.kneighbors(asked)
     assert (places == expected).all()
@@ -73,10 +74,10 @@ def test_fewer_are_shown_where_there_is_no_room(found: Results, experiment: Expe
     with contextlib.chdir(experiment.folder):
         groups = neighbours.neighbour_groups(found)
     whole = sum(group.size for group in groups)
-    kept = neighbours.within(groups, whole // 2)
+    kept = selection.within(groups, neighbours.QUERIES, whole // 2)
     assert 0 < sum(group.size for group in kept) <= whole // 2
-    assert neighbours.within(groups, whole) == groups
-    assert neighbours.within(groups, 0) == []
+    assert selection.within(groups, neighbours.QUERIES, whole) == groups
+    assert selection.within(groups, neighbours.QUERIES, 0) == []
 
 
 def test_without_features_there_are_none(

@@ -6,7 +6,8 @@ import itertools
 import json
 import re
 
-from pipeline.report.page import plotly_script, script_json
+from pipeline.report.formats import script_json
+from pipeline.report.page import plotly_script
 
 from .experiments import CLASSES, HOSTILE, REASON, SKIPPED, TOP1, Experiment, Page
 

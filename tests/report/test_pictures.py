@@ -19,9 +19,10 @@ from pipeline.method.masks import TubeMask
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import TubeGrid
-from pipeline.report import gallery, pictures, results, strips
+from pipeline.report import gallery, pictures, results, selection, strips
 from pipeline.report.gallery import Gallery
 from pipeline.report.results import Results
+from pipeline.runtime.pages import data_uri
 from pipeline.weights import hub
 
 from .experiments import HOSTILE, Experiment
@@ -41,9 +42,9 @@ def drawn(experiment: Experiment, found: Results) -> Gallery:
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=50, unique=True), st.integers(1, 60))
-def test_spread_takes_distinct_items_in_order(items: list[int], count: int) -> None:
+def test_evenly_spaced_takes_distinct_items_in_order(items: list[int], count: int) -> None:
     """Catches an item twice, one too many, or the first one (the most used) left out."""
-    chosen = gallery.spread(items, count)
+    chosen = selection.evenly_spaced(items, count)
     assert len(chosen) == min(count, len(items))
     assert chosen[0] == items[0]
     places = [items.index(item) for item in chosen]
@@ -79,7 +80,7 @@ def test_nearest_tubes_are_the_nearest_of_all(
 
 def test_counts_of_the_gallery_add_up(found: Results, drawn: Gallery) -> None:
     """Catches a census of prototypes over other clips or tubes than it says."""
-    prototypes = found.params.runs["sigma_mlp"].objective.prototypes
+    prototypes = found.params.runs["sigma_mlp"].objective.loss.prototypes
     assert (drawn.split, drawn.clips, drawn.of) == ("val", 6, prototypes)
     assert drawn.tubes == 6 * 64
     assert drawn.nearest <= drawn.of
@@ -93,11 +94,11 @@ def test_counts_of_the_gallery_add_up(found: Results, drawn: Gallery) -> None:
 def test_galleries_are_cut_to_the_room_there_is(drawn: Gallery) -> None:
     """Catches a page that grows beyond its limit with the number of runs."""
     limit = drawn.size // 2
-    kept = gallery.within([drawn, drawn], limit)
+    kept = selection.within([drawn, drawn], gallery.PROTOTYPES, limit)
     assert sum(each.size for each in kept) <= limit
     assert kept[0].prototypes[0] == drawn.prototypes[0]
-    assert gallery.within([drawn], drawn.size) == [drawn]
-    assert gallery.within([drawn], 10) == []
+    assert selection.within([drawn], gallery.PROTOTYPES, drawn.size) == [drawn]
+    assert selection.within([drawn], gallery.PROTOTYPES, 10) == []
 
 
 @given(st.integers(0, 4 * 4 * 4 - 1))
@@ -146,14 +147,15 @@ class Oracle(SigmaModel):
     """A pixel model that has learned everything: it predicts its targets."""
 
     def forward(self, videos: Tensor, mask: Tensor) -> Prediction:
-        said = super().forward(videos, mask)
-        return said._replace(decoded=said.targets)
+        prediction = super().forward(videos, mask)
+        return prediction._replace(decoded=prediction.targets)
 
 
 def test_a_perfect_prediction_fills_in_the_input(experiment: Experiment) -> None:
     """Catches a wrong way back from normalised tubes to pixels, and tubes in the wrong place."""
     run, clip = experiment.params.runs["pixel"], experiment.params.data.clip
-    model = Oracle(run.model, run.objective, clip)
+    model = sigma_model(run.model, run.objective, clip)
+    model.__class__ = Oracle
     shape = (3, clip.frames, clip.size, clip.size, 3)
     videos = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     hidden = strips.draw_masks(run.objective.mask, model.grid, videos)
@@ -197,7 +199,7 @@ def test_png_keeps_every_pixel(height: int, width: int, gap: int) -> None:
     """Catches channels or rows that change on the way into the page."""
     rng = np.random.default_rng(height * 100 + width)
     parts = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(2)]
-    row = decode(pictures.data_uri(pictures.row(parts, gap)))
+    row = decode(data_uri(pictures.row(parts, gap)))
     assert row.shape == (height, 2 * width + gap, 4)
     assert np.array_equal(row[:, :width, :3], parts[0])
     assert np.array_equal(row[:, width + gap :, :3], parts[1])

@@ -38,17 +38,18 @@ def several(experiment: Experiment) -> Results:
 
 def test_runs_are_grouped_by_settings_not_by_name(several: Results) -> None:
     """Catches seeds told by names, and runs with other settings averaged together."""
-    assert [group.names for group in seeds.groups(several.runs)] == [
+    assert [group.names for group in seeds.seed_groups(several.runs)] == [
         tuple(TWINS),
         ("pixel",),
         ("random",),
     ]
-    changed = several.runs[1].settings.objective.model_copy(update={"temperature": 0.5})
+    objective = several.runs[1].settings.objective
+    changed = objective.model_copy(update={"loss": replace(objective.loss, temperature=0.5)})
     settings = several.runs[1].settings.model_copy(update={"objective": changed})
     runs = (several.runs[0], replace(several.runs[1], settings=settings))
-    assert [group.names for group in seeds.groups(runs)] == [("sigma_mlp",), ("sigma_mlp_s1",)]
+    assert [group.names for group in seeds.seed_groups(runs)] == [("sigma_mlp",), ("sigma_mlp_s1",)]
     renamed = [replace(run, name=name) for run, name in zip(several.runs, "abc", strict=False)]
-    assert [len(group.runs) for group in seeds.groups(renamed)] == [3]
+    assert [len(group.runs) for group in seeds.seed_groups(renamed)] == [3]
 
 
 @pytest.mark.parametrize(
@@ -66,32 +67,32 @@ def test_a_group_goes_by_what_its_names_share(
 ) -> None:
     """Catches a group called `sigma_s`, and one without a name."""
     runs = [replace(run, name=name) for run, name in zip(several.runs, names, strict=False)]
-    assert [group.name for group in seeds.groups(runs)] == [expected]
+    assert [group.name for group in seeds.seed_groups(runs)] == [expected]
 
 
 def test_a_group_never_takes_the_name_of_another_run(several: Results) -> None:
     """Catches two rows of one name."""
     names = ("a_s0", "a_s1", "a_s2", "a", "b")
     runs = [replace(run, name=name) for run, name in zip(several.runs, names, strict=True)]
-    assert [group.name for group in seeds.groups(runs)] == ["a_s0", "a", "b"]
+    assert [group.name for group in seeds.seed_groups(runs)] == ["a_s0", "a", "b"]
 
 
 def test_mean_deviation_and_gain_are_those_of_the_seeds(several: Results) -> None:
     """Catches the deviation of a population, a gain over one seed, and a marked worst."""
     table, _on_val = tables.score_tables(several)
-    rows = {r.group.name: r.cells for r in seeds.group_rows(table, seeds.groups(several.runs))}
+    rows = {r.group.name: r.cells for r in seeds.group_rows(table, seeds.seed_groups(several.runs))}
     linear = rows["sigma_mlp"][0]
     values = [linear_ for linear_, _ in TWINS.values()]
     assert linear is not None
     assert linear.top1.mean == pytest.approx(statistics.fmean(values))
-    assert linear.top1.deviation == pytest.approx(statistics.stdev(values))
+    assert linear.top1.std == pytest.approx(statistics.stdev(values))
     assert (linear.top1.n, linear.interval) == (3, None)
     assert linear.gain == pytest.approx(statistics.fmean(values) - 0.25)
     pixel = rows["pixel"][0]
     assert pixel is not None
     assert not pixel.best  # three seeds reach farther than the distance
     assert not linear.best
-    assert (pixel.top1.deviation, pixel.gain) == (None, 0.25)
+    assert (pixel.top1.std, pixel.gain) == (None, 0.25)
     assert pixel.interval == table.rows[3].cells[0].interval  # type: ignore[union-attr]
 
 
@@ -133,7 +134,7 @@ def test_benchmarks_are_averaged_too(several: Results) -> None:
     values |= {"pixel": (1.0, 2.0), "random": (None, None)}
     lines = tuple(benchmarks.Line(name, both, "3 of 4") for name, both in values.items())
     table = benchmarks.Table("t", "t", "%", "", columns, lines)
-    first, *others = benchmarks.over_seeds(table, seeds.groups(several.runs)).runs
+    first, *others = benchmarks.over_seeds(table, seeds.seed_groups(several.runs)).runs
     assert first.values == (20.0, pytest.approx(0.6))
     assert first.deviations == (10.0, pytest.approx(statistics.stdev([0.5, 0.7])))
     assert (first.seeds, first.scored) == (3, "3 of 4")

@@ -61,7 +61,8 @@ def test_an_interval_holds_its_share(counts: tuple[int, int]) -> None:
 def rows(found: Results) -> dict[str, list[seeds.GroupCell | None]]:
     """The cells of the first table, by run."""
     table = tables.score_tables(found)[0]
-    return {r.group.name: list(r.cells) for r in seeds.group_rows(table, seeds.alone(found.runs))}
+    groups = seeds.single_groups(found.runs)
+    return {row.group.name: list(row.cells) for row in seeds.group_rows(table, groups)}
 
 
 def test_best_and_gain(found: Results) -> None:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from pipeline.report import results, time_chart, times
-from pipeline.report.seeds import groups
+from pipeline.report.seeds import seed_groups
 from pipeline.report.times import StageTime
 
 from .experiments import TOP1, Experiment
@@ -46,7 +46,7 @@ def test_a_manifest_stands_in(stages: dict[str, StageTime]) -> None:
 def test_the_chart_holds_every_second(stages: dict[str, StageTime], experiment: Experiment) -> None:
     """Catches a run or a chunk that is left out of the stack."""
     with contextlib.chdir(experiment.folder):
-        found = groups(results.read(experiment.params).runs)
+        found = seed_groups(results.read(experiment.params).runs)
     figure = time_chart.chart(list(stages.values()), found)
     assert figure is not None
     drawn: dict[str, float] = {}

@@ -3,7 +3,7 @@
 Features are compared by the cosine between them, as in the k-NN evaluation. A video with several
 clips is asked for by their mean, and found by the one that is most like it.
 
-Letters: n rows, D width.
+Shapes: n rows, D width.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.runtime import similarity
 from pipeline.use.embedding import features_file
 from pipeline.use.embedding.features_file import Features
 
@@ -93,19 +94,18 @@ def by_video(features: Features, video: Path, model: VideoModel) -> Query:
         )
     settings = about.settings
     clip = Clip(**settings["clip"], scales=(1.0,), flip=False)
-    how = Look(clip, decoding(clip, **settings["decode"]), settings["clips"])
-    found = look(video, how)
-    if found.outcome is not Outcome.OK:
+    decoded = look(video, Look(clip, decoding(clip, **settings["decode"]), settings["clips"]))
+    if decoded.outcome is not Outcome.OK:
         raise UserError(
-            f"the video cannot be used ({found.outcome}): {found.reason}", place=str(video)
+            f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
         )
     with torch.inference_mode():
-        videos = normalise(torch.from_numpy(found.videos))
+        videos = normalise(torch.from_numpy(decoded.videos))
         per_tube = bool(settings["per_tube"])
-        made = model.tokens(videos).float().mean(1) if per_tube else model.pooled(videos).float()
-    spans = found.spans.tolist()
+        vectors = model.tokens(videos).float().mean(1) if per_tube else model.pooled(videos)
+    spans = decoded.spans.tolist()
     moments = tuple(Moment(video.name, str(video), start, end) for start, end in spans)
-    return Query(moments, made.mean(0).numpy(), in_file=False)
+    return Query(moments, vectors.float().mean(0).numpy(), in_file=False)
 
 
 def nearest(features: Features, query: Query, count: int) -> list[Hit]:
@@ -113,18 +113,16 @@ def nearest(features: Features, query: Query, count: int) -> list[Hit]:
 
     Equally similar ones keep the order of the file.
     """
-    vectors = features_file.pooled(features)  # n,D
-    similarities = _unit(vectors) @ _unit(query.vector[None])[0]
+    rows = similarity.unit(features_file.pooled(features))
+    places, cosines = similarity.nearest(similarity.unit(query.vector[None]), rows, len(rows))
     seen = {query.name} if query.in_file else set()
     hits: list[Hit] = []
-    for place in np.argsort(-similarities, kind="stable").tolist():
-        found = moment(features, place)
-        if found.id in seen:
-            continue
+    for place, cosine in zip(places[0].tolist(), cosines[0].tolist(), strict=True):
         if len(hits) == count:
             break
-        seen.add(found.id)
-        hits.append(Hit(len(hits) + 1, float(similarities[place]), found))
+        if (row := moment(features, place)).id not in seen:
+            seen.add(row.id)
+            hits.append(Hit(len(hits) + 1, cosine, row))
     return hits
 
 
@@ -132,9 +130,3 @@ def moment(features: Features, place: int) -> Moment:
     """Return which part of which video a row is."""
     names = ("id", "path", "start", "end", "label")
     return Moment(*(features.columns[name][place] for name in names))
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    exact = vectors.astype(np.float64)
-    lengths: NDArray[np.float64] = np.linalg.norm(exact, axis=1, keepdims=True)
-    return exact / np.maximum(lengths, 1e-12)

@@ -1,26 +1,23 @@
 """The neighbours as one HTML page: strips of frames that live in the page itself.
 
-Every video is decoded anew for it, where it can be killed; one that is gone or has changed is
-said, not shown.
+Every video is decoded anew for it, where it can be killed; the page names
+one that is gone or has changed, and why it shows no picture.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from pipeline.configuration.schema import Decode
 from pipeline.data.decode.transcode import Segment
 from pipeline.data.load import frames
 from pipeline.data.records import Outcome
+from pipeline.runtime.pages import data_uri, environment
 from pipeline.use.embedding.features_file import Features
 from pipeline.use.embedding.neighbours import Hit, Moment, Query
 from pipeline.weights.video_clips import shown
@@ -28,7 +25,6 @@ from pipeline.weights.video_clips import shown
 TEMPLATES = Path(__file__).parent / "templates"
 FRAMES = 8  # of a strip
 HEIGHT = 96  # pixels of the shorter side of each
-QUALITY = 82  # of JPEG
 GAP, GREY = 3, 128  # pixels between frames, and their grey
 DECODE = Decode(
     short_side=HEIGHT,
@@ -57,27 +53,20 @@ class Strip:
 
 def render(features: Features, query: Query, hits: Sequence[Hit]) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        environment(TEMPLATES)
+        .get_template("neighbours.html")
+        .render(
+            query=query,
+            query_strips=[strip(moment) for moment in query.moments],
+            hits=[
+                replace(strip(hit.moment), rank=hit.rank, similarity=hit.similarity) for hit in hits
+            ],
+            about=features.about,
+            rows=len(features),
+            videos=len(set(features.columns["id"])),
+        )
     )
-    return environment.get_template("neighbours.html").render(
-        query=query,
-        asked=[strip(moment) for moment in query.moments],
-        found=list(_found(hits)),
-        about=features.about,
-        rows=len(features),
-        videos=len(set(features.columns["id"])),
-    )
-
-
-def _found(hits: Iterable[Hit]) -> Iterable[Strip]:
-    for hit in hits:
-        drawn = strip(hit.moment)
-        yield Strip(**{**vars(drawn), "rank": hit.rank, "similarity": hit.similarity})
 
 
 def strip(moment: Moment) -> Strip:
@@ -100,10 +89,4 @@ def strip(moment: Moment) -> Strip:
     spaced = np.pad(pixels, gaps, constant_values=GREY)
     row = np.concatenate(list(spaced), axis=1)[:, :-GAP]
     alt = f"{count} frames of {moment.id}, from {moment.start:.2f} s to {moment.end:.2f} s"
-    return Strip(moment, _data_uri(row), alt, row.shape[1], row.shape[0])
-
-
-def _data_uri(picture: frames.Frames) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return Strip(moment, data_uri(row, "jpeg"), alt, row.shape[1], row.shape[0])

@@ -1,0 +1,80 @@
+"""How the report writes numbers and lists, and the environment of its templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from pipeline.report.comparison import p_text
+from pipeline.report.tables import probe_name
+from pipeline.runtime import pages
+from pipeline.runtime.progress import duration
+
+TEMPLATES = Path(__file__).parent / "templates"
+WORDS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of the report's templates."""
+    return pages.environment(
+        TEMPLATES,
+        {
+            "percent": percent,
+            "points": points,
+            "bytes": binary_bytes,
+            "duration": duration,
+            "probe": probe_name,
+            "script_json": script_json,
+            "listed": listed,
+            "count": count,
+            "in_words": in_words,
+            "p": p_text,
+        },
+    )
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share from 0 to 1 in per cent, without the sign."""
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def points(gain: float | None) -> str:
+    """Write a difference of two shares in percentage points, with its sign."""
+    return "–" if gain is None else f"{100 * gain:+.1f}".replace("-", "−")
+
+
+def binary_bytes(number: float) -> str:
+    """Write such as `4.2 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
+        number /= 1024
+    return f"{number:,.1f} TiB"
+
+
+def listed(items: Sequence[object]) -> str:
+    """Join with commas and a last `and`."""
+    texts = [str(item) for item in items]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else "".join(texts)
+
+
+def count(number: int, one: str) -> str:
+    """Write such as `1 clip`, `2,000 clips`."""
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
+
+
+def in_words(number: int) -> str:
+    """Write a number that begins a sentence, such as `Two`."""
+    return WORDS[number - 1] if 1 <= number <= len(WORDS) else f"{number:,}"
+
+
+def script_json(text: str) -> Markup:
+    """Make JSON safe inside a script element: `<` cannot end it, nor `<!--` begin a comment."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704
