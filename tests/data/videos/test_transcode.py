@@ -15,7 +15,7 @@ import decord
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.configuration.schema import Decode
@@ -70,6 +70,8 @@ def test_a_segment_holds_exactly_its_frames(
     per_second = RATES[rate]
     if (Fraction(str(length)) * per_second + Fraction(1, 2)).denominator == 1:
         length += 0.001
+    # A picture that appears exactly where the slack ends is on display or not, as floats round.
+    assume(((Fraction(str(start)) + Fraction(1, 1000)) * per_second).denominator != 1)
     source = make_video(f"r{float(per_second):.0f}.{suffix}", FRAMES, "-g", "30", rate=rate)
     end = round(start + length, 3)
     wanted = expected(start, end, per_second)
