@@ -1,0 +1,88 @@
+"""Rooms import from those below them alone (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# From the lowest up. Those of one line may not import each other.
+ROOMS = (
+    ("pipeline.errors",),
+    ("pipeline.runtime.files",),
+    ("pipeline.method",),
+    ("pipeline.configuration",),
+    ("pipeline.runtime",),
+    ("pipeline.data.records",),
+    ("pipeline.data.synthetic",),
+    ("pipeline.data.manifest",),
+    ("pipeline.data.decode",),
+    ("pipeline.data.fetch",),
+    ("pipeline.data.shards",),
+    ("pipeline.data.load",),
+    ("pipeline.weights",),
+    ("pipeline.training", "pipeline.evaluation"),
+    ("pipeline.use", "pipeline.report"),
+    ("pipeline.planning",),
+    ("pipeline.cli",),
+    ("pipeline.__main__",),
+)
+METHOD = {"torch", "numpy", "annotated_types", "timm", "safetensors"}  # beside the standard library
+
+
+def height(module: str) -> tuple[int, str]:
+    """The place of the room that a module is in: that of the longest name."""
+    found = [
+        (len(room), number, room)
+        for number, rooms in enumerate(ROOMS)
+        for room in rooms
+        if f"{module}.".startswith(f"{room}.")
+    ]
+    assert found, f"{module} is in no room"
+    _, number, room = max(found)
+    return number, room
+
+
+def imports(project: Path) -> Iterator[tuple[str, str]]:
+    """Each module, and a module or name that it imports, anywhere in its text."""
+    for path in sorted((project / "pipeline").rglob("*.py")):
+        module = ".".join(path.relative_to(project).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                yield from ((module, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield from ((module, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_imports_point_down(project: Path) -> None:
+    """Catches a circle of rooms, and a layer that knows what is built upon it."""
+    wrong = []
+    for module, imported in imports(project):
+        if not imported.startswith("pipeline.") or module == "pipeline":
+            continue
+        (own, room), (other, theirs) = height(module), height(imported)
+        if other > own or (other == own and room != theirs):
+            wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_the_method_stands_alone(project: Path) -> None:
+    """Catches a method that needs data, training or the configuration to be understood."""
+    import sys
+
+    beyond = {
+        f"{module} imports {imported}"
+        for module, imported in imports(project)
+        if module.startswith("pipeline.method")
+        and not imported.startswith(("pipeline.method", "pipeline.errors"))
+        and imported.split(".")[0] not in METHOD | sys.stdlib_module_names
+    }
+    assert beyond == set()
+
+
+@pytest.mark.parametrize("module", ["pipeline.training.loop", "pipeline.data.fetch.web"])
+def test_every_module_has_a_room(module: str) -> None:
+    """Catches a table of rooms that names none."""
+    assert height(module)[1] in {"pipeline.training", "pipeline.data.fetch"}
