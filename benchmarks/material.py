@@ -11,13 +11,13 @@ import yaml
 
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Params, Shards
-from pipeline.data.decode import ffmpeg
 from pipeline.data.decode.transcode import Segment, transcode
 from pipeline.data.records import ClipRecord, Outcome
 from pipeline.data.shards import format, shard_stage
 from pipeline.data.shards.format import ClipEntry, ShardSummary
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import read_json, sha256_file
 
 SECONDS, RATE = 10, 30

@@ -23,11 +23,12 @@ from typing import Any
 from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import ffmpeg, transcode
+from pipeline.data.decode import transcode
 from pipeline.data.decode.timeline import Part
 from pipeline.data.decode.transcode import Segment
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
+from pipeline.runtime import ffmpeg
 
 MINUTES, LENGTH_S = 60, 10.0
 OURS, BARE = "exact segment", "ffmpeg's seek"

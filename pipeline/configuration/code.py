@@ -39,7 +39,7 @@ WITHOUT_EFFECT = (
     "pipeline.training.messages",
     "pipeline.training.profiling",
     "pipeline.training.record",
-    "pipeline.training.sets",
+    "pipeline.runtime.checkpoint_sets",
     "pipeline.training.tracking",
     "pipeline.runtime.claims",
     "pipeline.runtime.journal",

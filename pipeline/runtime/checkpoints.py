@@ -25,9 +25,9 @@ from typing import Any, Literal
 import torch
 
 from pipeline.errors import UserError
+from pipeline.runtime import checkpoint_sets as sets
+from pipeline.runtime.checkpoint_sets import Settings, fingerprint
 from pipeline.runtime.files import atomic_path, sha256_file, write_text
-from pipeline.training import sets
-from pipeline.training.sets import Settings, fingerprint
 
 FORMAT = 3
 FORMATS = {2, 3}  # that are read; 2 has no `code`

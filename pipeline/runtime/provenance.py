@@ -100,7 +100,7 @@ def codecs() -> dict[str, str | None]:
 
     What decodes clips in training is a package (decord, torchcodec) with its own libraries.
     """
-    from pipeline.data.decode import ffmpeg  # late: a result that needs no video needs no ffmpeg
+    from pipeline.runtime import ffmpeg  # late: a result that needs no video needs no ffmpeg
 
     try:
         command = [ffmpeg.executable(), "-version"]

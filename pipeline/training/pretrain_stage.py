@@ -20,6 +20,7 @@ from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.runtime import launch
+from pipeline.runtime.checkpoint_sets import FINISHED, Made, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, is_sound, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
 from pipeline.runtime.devices import choose_device
@@ -30,7 +31,6 @@ from pipeline.runtime.ranks import LINGER, Ranks, joined
 from pipeline.training.failures import explained
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
-from pipeline.training.sets import FINISHED, Made, fingerprint
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import Tracked
 from pipeline.weights import encoders, hub

@@ -16,11 +16,12 @@ from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
-from pipeline.data.decode import decode_stage, ffmpeg
+from pipeline.data.decode import decode_stage
 from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.data.shards import index_stage, shard_stage
+from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import sha256_file, write_json
 from pipeline.weights import hub
 

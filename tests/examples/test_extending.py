@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from pipeline.configuration import composition
-from pipeline.data.decode import decode_stage, ffmpeg
+from pipeline.data.decode import decode_stage
 from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.shards import index_stage, shard_stage
+from pipeline.runtime import ffmpeg
 
 from ..workflow.workspace import Workspace, checkout
 

@@ -16,7 +16,7 @@ import yaml
 
 from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
-from pipeline.data.decode import ffmpeg
+from pipeline.runtime import ffmpeg
 from pipeline.weights import hub
 
 COLOURS = {"red": "0xc03030", "green": "0x30a040", "blue": "0x4040d0"}

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
+from pipeline.runtime.checkpoint_sets import differences, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints
-from pipeline.training.sets import differences, fingerprint
 
 SETTINGS = {"trainer": {"epochs": 2, "seed": 0}, "data": {"shards": "ab"}}
 

@@ -11,7 +11,7 @@ from pipeline.configuration import composition, layout
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.training.sets import Aside, Made
+    from pipeline.runtime.checkpoint_sets import Aside, Made
 
 SUMMARY = "list the trainings of a run that were set aside, and bring one back"
 SHOWN = 6  # differences of one set
@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each set, with what it differs in from the present one."""
-    from pipeline.training import pretrain_stage, sets
+    from pipeline.runtime import checkpoint_sets as sets
+    from pipeline.training import pretrain_stage
 
     params = composition.load(Path(options.params))
     if options.name not in params.runs:
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _bring_back(of_run: layout.RunLayout, number: int) -> None:
-    from pipeline.training import pretrain_stage, sets
+    from pipeline.runtime import checkpoint_sets as sets
+    from pipeline.training import pretrain_stage
 
     found = sets.aside(of_run.checkpoints)
     chosen = next((each for each in found if each.number == number), None)
@@ -71,7 +73,7 @@ def _bring_back(of_run: layout.RunLayout, number: int) -> None:
 
 
 def _listed(present: Made | None, aside: list[Aside]) -> Iterator[str]:
-    from pipeline.training import sets
+    from pipeline.runtime import checkpoint_sets as sets
 
     if present is None:
         yield "present: no checkpoint"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Decode, Params
-from pipeline.data.decode import ffmpeg
 from pipeline.data.decode.transcode import Segment, Transcoded, transcode
 from pipeline.data.records import ClipRecord, Outcome
+from pipeline.runtime import ffmpeg
 
 STAGE = "decode"
 FRAMES, RATE, SIZE = 12, 12, "128x96"  # of what is tried

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.decode import ffmpeg
+from pipeline.runtime import ffmpeg
 
 Frame = npt.NDArray[np.uint8]
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import ffmpeg, mp4, probe, timeline, verdict
+from pipeline.data.decode import mp4, probe, timeline, verdict
 from pipeline.data.decode.probe import Facts
 from pipeline.data.decode.timeline import Part
 from pipeline.data.records import Outcome
+from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import disk_full
 
 VERSION = 2  # raised whenever the same source and settings give other clips

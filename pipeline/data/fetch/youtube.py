@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.schema import Download
-from pipeline.data.decode import ffmpeg
 from pipeline.data.fetch.download import Fetched, failed, inspect, present
 from pipeline.data.fetch.parallel import as_they_end
 from pipeline.data.fetch.request import Allowance, TooLarge
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
+from pipeline.runtime import ffmpeg
 from pipeline.runtime.claims import Claim
 from pipeline.runtime.files import read_json, write_json
 

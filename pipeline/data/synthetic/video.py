@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.configuration.schema import Synthetic
-from pipeline.data.decode import ffmpeg
 from pipeline.data.synthetic.dataset import parse, render
+from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import atomic_path
 
 QUALITY = 10  # x264's crf: nearly lossless, so that textures survive the second encoding too

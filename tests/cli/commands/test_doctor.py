@@ -30,7 +30,7 @@ from pipeline.cli.doctor.findings import Finding
 from pipeline.cli.main import main
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Params
-from pipeline.data.decode import ffmpeg
+from pipeline.runtime import ffmpeg
 
 PROJECT = Path(__file__).parents[3]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Decode, Params
-from pipeline.data.decode import ffmpeg
+from pipeline.runtime import ffmpeg
 
 BITS = 16  # of a frame's number, drawn as black and white squares
 SIDE = 4  # squares in a row

@@ -11,10 +11,11 @@ import pytest
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Decode, Params
-from pipeline.data.decode import decode_stage, ffmpeg
+from pipeline.data.decode import decode_stage
 from pipeline.data.decode.transcode import Segment, transcode
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
+from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import MakeVideo
 
 WHOLE = Segment()

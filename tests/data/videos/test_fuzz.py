@@ -22,10 +22,11 @@ import decord
 import pytest
 
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import ffmpeg, probe
+from pipeline.data.decode import probe
 from pipeline.data.decode.transcode import Segment, Transcoded, transcode
 from pipeline.data.decode.verdict import SHORTFALL_S
 from pipeline.data.records import Outcome
+from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import MakeVideo, number_of
 from tests.data.videos.damage import KINDS, damaged
 

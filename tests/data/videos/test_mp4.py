@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.decode import ffmpeg, mp4
+from pipeline.data.decode import mp4
+from pipeline.runtime import ffmpeg
 
 
 def written(path: Path, width: int, height: int, *more: str) -> Path:

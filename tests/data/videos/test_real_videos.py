@@ -11,11 +11,12 @@ import pytest
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Decode, Params
-from pipeline.data.decode import decode_stage, ffmpeg
+from pipeline.data.decode import decode_stage
 from pipeline.data.decode.transcode import Segment, transcode
 from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
+from pipeline.runtime import ffmpeg
 
 BAD = {
     "audio_only": (Outcome.NO_VIDEO_STREAM, "only audio"),

@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import ffmpeg
 from pipeline.data.decode.transcode import Segment, transcode
 from pipeline.data.records import Outcome
+from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import number_of, numbered
 
 X264 = ("-c:v", "libx264", "-preset", "veryfast")

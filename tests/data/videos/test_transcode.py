@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import ffmpeg
 from pipeline.data.decode.transcode import Segment, Transcoded, transcode
 from pipeline.data.records import Outcome
+from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import MakeVideo, number_of
 
 WHOLE = Segment()

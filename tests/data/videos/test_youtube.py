@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from pipeline.configuration.schema import Decode, Download
-from pipeline.data.decode import ffmpeg
 from pipeline.data.decode.transcode import Segment, transcode
 from pipeline.data.fetch import youtube
 from pipeline.data.fetch.download import Fetched
 from pipeline.data.fetch.youtube import Wanted
 from pipeline.data.records import Outcome
+from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import MakeVideo, number_of
 from tests.data.videos.server import SETTINGS, YOUTUBE, BadServer, Handler
 

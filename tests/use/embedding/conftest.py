@@ -14,7 +14,7 @@ import yaml
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Params
-from pipeline.data.decode import ffmpeg
+from pipeline.runtime import ffmpeg
 from pipeline.weights import hub
 
 FRAMES, HEIGHT, WIDTH, FPS = 20, 36, 48, 10

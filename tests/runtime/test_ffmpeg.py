@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.data.decode import ffmpeg
+from pipeline.runtime import ffmpeg
 
 
 def python(code: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_what_runs_is_gone_when_the_job_is_killed() -> None:
     kill whatever has got its number since.
     """
     code = (
-        "from pipeline.data.decode import ffmpeg\n"
+        "from pipeline.runtime import ffmpeg\n"
         "limits = {'time_limit_s': 60, 'memory_limit_mib': 4096}\n"
         # One that says nothing: a word on standard error, which nobody reads any more, ends it.
         "command = [ffmpeg.executable(), '-v', 'quiet', '-f', 'lavfi', '-i', 'testsrc']\n"
