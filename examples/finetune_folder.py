@@ -49,6 +49,7 @@ from pipeline.evaluation import finetune, views
 from pipeline.evaluation.finetune import Targets
 from pipeline.evaluation.rows import How
 from pipeline.runtime.files import atomic_path
+from pipeline.runtime.spreadsheets import cell
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
 
@@ -212,7 +213,8 @@ def write_predictions(path: Path, problem: Problem, scores: NDArray[np.float32])
         for entry, row in zip(problem.test, scores, strict=True):
             best = int(row.argmax())
             chosen = problem.classes[best]
-            writer.writerow([entry.id, entry.labels["label"], chosen, f"{np.exp(row[best]):.4f}"])
+            texts = (entry.id, entry.labels["label"], chosen, f"{np.exp(row[best]):.4f}")
+            writer.writerow([cell(text) for text in texts])
 
 
 def save(

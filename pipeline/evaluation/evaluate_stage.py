@@ -25,7 +25,7 @@ from pipeline.evaluation.rows import How
 from pipeline.evaluation.weights import verified_sha256
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
-from pipeline.runtime.files import sha256_file, write_json
+from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 from pipeline.runtime.interruption import GoOnLater, leave
 from pipeline.runtime.provenance import provenance
 from pipeline.weights import hub
@@ -42,6 +42,10 @@ def run(params: Params, run: str) -> None:
     """
     began = time.monotonic()
     data, layout = DataLayout(params.data.name), RunLayout(params.name, run)
+    remove_leftovers(layout.features, layout.predictions, layout.scores, layout.evaluated)
+    partial = f"{layout.features.stem}.partial-*"  # of each split
+    remove_leftovers(*(layout.folder / f"{partial}{end}" for end in (".npy", ".json")))
+    remove_leftovers(layout.probing)
     index = DatasetIndex.load(data.shards)
     inputs = {"index": sha256_file(data.index), "weights": verified_sha256(layout)}
     check_clip(layout, params.data.clip)

@@ -22,7 +22,7 @@ from pipeline.report.results import Results, RunResult
 from pipeline.report.seeds import seed_groups
 from pipeline.report.selection import within
 from pipeline.report.strips import strip_groups
-from pipeline.runtime.files import sha256_file, write_json, write_text
+from pipeline.runtime.files import remove_leftovers, sha256_file, write_json, write_text
 
 PICTURES = 8 * 10**6  # bytes of all pictures in the page: with plotly.js it stays below 15 MB
 NEIGHBOURS = 25 * 10**5  # of them: bytes of the neighbours
@@ -38,6 +38,8 @@ def run(params: Params) -> None:
         UserError: where a run has not been scored, or its scores are not of this data set.
     """
     found = results.read(params)
+    remove_leftovers(found.layout.report, found.layout.metrics, found.layout.evaluation)
+    remove_leftovers(found.layout.figures)
     _check_inputs(found)
     torch.set_num_threads(max(each.trainer.threads for each in params.runs.values()))
     rendered = page.render(found, _pictures(found))

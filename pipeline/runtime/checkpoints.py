@@ -27,7 +27,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.runtime import checkpoint_sets as sets
 from pipeline.runtime.checkpoint_sets import Settings, fingerprint
-from pipeline.runtime.files import atomic_path, sha256_file, write_text
+from pipeline.runtime.files import atomic_path, remove_leftovers, sha256_file, write_text
 
 FORMAT = 3
 FORMATS = {2, 3}  # that are read; 2 has no `code`
@@ -118,8 +118,7 @@ class Checkpoints:
             UserError: where only the code differs, half an hour of training depends on it, and
                 `on_code_change` is `stop`.
         """
-        for leftover in self.folder.glob(".*.tmp.*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder)
         state, made = self.newest()
         others = sets.aside(self.folder)
         here: list[sets.Aside | None] = [] if made is None else [None]

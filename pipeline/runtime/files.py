@@ -58,12 +58,15 @@ def reserve(file: int, size: int) -> None:
 
 
 def remove_leftovers(*paths: Path) -> None:
-    """Remove what killed writers of these files left: their temporary siblings.
+    """Remove the temporary files that killed writers of these files, or in these folders, left.
 
-    To be called by whoever alone writes them now.
+    Every stage calls it as it starts, with what its job alone writes: a temporary file of another
+    job, which may be at work, has another name or lies in another folder. The name of a path may be
+    a pattern.
     """
     for path in paths:
-        for leftover in path.parent.glob(f".{path.stem}.????????.tmp{path.suffix}"):
+        within = path.rglob(".*.tmp*") if path.is_dir() else ()
+        for leftover in (*path.parent.glob(f".{path.stem}.????????.tmp{path.suffix}"), *within):
             leftover.unlink(missing_ok=True)
 
 

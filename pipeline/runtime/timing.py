@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime.files import read_json, write_json
+from pipeline.runtime.files import read_json, remove_leftovers, write_json
 from pipeline.runtime.joblog import own_rank
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
@@ -49,6 +49,7 @@ def recorded(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
     if before and before[-1].get("finished"):
         before = []
     began, cpu = time.monotonic(), _cpu_seconds()
+    remove_leftovers(path)
     entry: dict[str, Any] = {
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished": False,

@@ -124,7 +124,7 @@ def claimed(layout: RunLayout, label: str, *, claims: bool = True) -> Iterator[C
         time.sleep(POLL_S)
     try:
         remove_leftovers(layout.weights, layout.pretrained, layout.metrics, layout.speed)
-        remove_leftovers(layout.curves)
+        remove_leftovers(layout.curves, layout.profile)
         yield claim.release
     finally:
         claim.release()

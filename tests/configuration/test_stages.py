@@ -181,3 +181,10 @@ def test_a_stage_gets_no_more_than_it_reads(demo: Params) -> None:
         with pytest.raises((AttributeError, KeyError)):
             read()
     assert demo.data.labels  # the original is as it was
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_removes_what_its_killed_predecessors_left(stage: str, project: Path) -> None:
+    """Catches a stage whose temporary files stay for ever."""
+    module = project / (STAGES[stage].module.replace(".", "/") + ".py")
+    assert "    remove_leftovers(" in module.read_text(encoding="utf-8")

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
+from pipeline.data.shards.format import ClipEntry
 from pipeline.runtime import ffmpeg
 from pipeline.weights import hub
 
@@ -104,6 +106,15 @@ def test_it_learns_what_the_folders_say(
         logits = model.classifier.head(model.embed(videos / "red" / "0.mp4"))
     assert model.labels[int(logits.argmax())] == "red"
     assert "broken" in (out / "data" / "finetuned" / "lost.csv").read_text(encoding="utf-8")
+
+
+def test_predictions_are_no_formulas(script: ModuleType, tmp_path: Path) -> None:
+    """Catches a folder's name that a spreadsheet computes."""
+    entry = ClipEntry("a", Path("x.tar"), 0, 1, 1, 1.0, 1, 1, "test", {"label": "-1+2"})
+    problem = script.Problem([], [entry], ["=1+1", "b"])
+    script.write_predictions(tmp_path / "p.csv", problem, np.log(np.array([[0.75, 0.25]])))
+    (row,) = csv.DictReader((tmp_path / "p.csv").open())
+    assert list(row.values()) == ["a", "'-1+2", "'=1+1", "0.7500"]
 
 
 def test_one_class_is_refused(

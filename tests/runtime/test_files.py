@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.runtime.files import atomic_path, write_text
+from pipeline.runtime.files import atomic_path, remove_leftovers, write_text
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
@@ -36,3 +39,23 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
         pass
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_of_others(tmp_path: Path) -> None:
+    """Catches temporary files that stay for ever, and those of another job that are removed."""
+    write = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from pipeline.runtime.files import atomic_path\n"
+        "for path in sys.argv[1:]:\n"
+        "    atomic_path(path).__enter__().touch()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    names = ("1.json", "pictures/a.png", "10.json", "1.csv")
+    paths = [tmp_path / name for name in names]
+    done = subprocess.run([sys.executable, "-c", write, *map(str, paths)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    write_text(paths[0], "whole")
+    left = [next(path.parent.glob(f".{path.stem}.*.tmp{path.suffix}")) for path in paths]
+    remove_leftovers(paths[0], paths[1].parent, tmp_path / "none" / "x.json")
+    assert [path.exists() for path in left] == [False, False, True, True]
+    assert paths[0].read_text() == "whole"

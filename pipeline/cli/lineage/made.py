@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
-from pipeline.runtime.files import read_json, sha256_file, write_json
+from pipeline.runtime.files import read_json, remove_leftovers, sha256_file, write_json
 from pipeline.runtime.provenance import provenance
 
 STAGES = ("manifest", "download", "decode", "shard", "index")
@@ -26,8 +26,10 @@ def record(params: Params, stage: str, chunk: int | str = "") -> None:
     The stages of a run say it in their own manifests.
     """
     output, inputs = files(params, stage, chunk)
+    place = DataLayout(params.data.name).made(stage, chunk)
+    remove_leftovers(place)
     write_json(
-        DataLayout(params.data.name).made(stage, chunk),
+        place,
         {
             "stage": stage,
             "file": output.as_posix(),

@@ -17,7 +17,7 @@ from pipeline.data.decode import transcode
 from pipeline.data.decode.transcode import Segment
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
-from pipeline.runtime.files import sha256_file
+from pipeline.runtime.files import remove_leftovers, sha256_file
 from pipeline.runtime.journal import Journal
 from pipeline.runtime.progress import Progress
 
@@ -43,6 +43,7 @@ def run(params: Params, chunk: int) -> None:
         )
     clips = ChunkManifest.read(downloaded).clips
     folder = layout.clips(chunk)
+    remove_leftovers(folder, layout.decoded(chunk))
     records, lost = [], 0
     with (
         Journal(folder / "journal.jsonl") as journal,
@@ -77,9 +78,8 @@ def _transcode(clip: ClipRecord, target: Path, settings: Decode) -> dict[str, An
     lost = {"stage": "decode", "file": "", "sha256": "", "bytes": 0}
     if not source.is_file():
         return lost | {"outcome": Outcome.MISSING, "reason": "the file was there, but is no longer"}
-    # A name that is the same every time, so that what a killed job left is written over. Without
-    # waiting for the disk as `runtime.files` does: that would take longer than a small clip, and on
-    # going on the journal's size and, in the shard stage, its hash tell whether it is whole.
+    # Without waiting for the disk as `runtime.files` does: that would take longer than a small clip,
+    # and on going on the journal's size and, in the shard stage, its hash tell whether it is whole.
     temporary = target.with_name(f".{clip.id}.tmp.mp4")
     try:
         made = transcode.transcode(source, temporary, segment_of(clip), settings)
@@ -130,10 +130,8 @@ def _typed(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remove_others(folder: Path, records: Iterable[ClipRecord]) -> None:
-    """Remove clips that the chunk no longer has, and what a killed job left."""
+    """Remove clips that the chunk no longer has."""
     kept = {Path(record.file).name for record in records if record.outcome is Outcome.OK}
     for path in folder.glob("*.mp4"):
         if path.name not in kept:
             path.unlink()
-    for path in folder.glob(".*.tmp.mp4"):
-        path.unlink()

@@ -25,7 +25,7 @@ from pipeline.data.manifest.members import parts as parts
 from pipeline.data.manifest.members import split as split
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
-from pipeline.runtime.files import disk_full, read_json, write_json
+from pipeline.runtime.files import disk_full, read_json, remove_leftovers, write_json
 
 SLACK = 2**28  # bytes that any archive may grow to, however small it is
 BLOCK = 2**20
@@ -134,8 +134,7 @@ def unpack(archive: Sequence[Path], folder: Path, stamp: list[Any], limits: Limi
         same = False
     files = folder / FILES
     if same:
-        for left in files.rglob(".*.tmp"):  # of a job that was killed
-            left.unlink(missing_ok=True)
+        remove_leftovers(files, begun, folder / INDEX)
     else:
         shutil.rmtree(files, ignore_errors=True)
         write_json(begun, stamp)

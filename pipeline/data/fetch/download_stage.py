@@ -20,6 +20,7 @@ from pipeline.data.manifest.source_list import Row
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
 from pipeline.runtime.claims import Claim
+from pipeline.runtime.files import remove_leftovers
 from pipeline.runtime.journal import Journal
 from pipeline.runtime.progress import Progress
 
@@ -47,8 +48,9 @@ def run(params: Params, chunk: int) -> None:
     claim = Claim(videos)
     claim.wait(lambda: print(f"waiting for the job that downloads chunk {chunk}", flush=True))
     try:
+        remove_leftovers(videos, layout.downloaded(chunk))
         if chunk == 0:  # one job does it for all: the folders may hold a million files
-            for kind in ("web", "youtube"):
+            for kind in ("web", "youtube", "archives"):
                 leftovers.sweep(layout.shared(kind))
         damaged = _damaged(layout.decoded(chunk))
         note = layout.local_files(chunk)

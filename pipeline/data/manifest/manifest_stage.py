@@ -17,7 +17,7 @@ from pipeline.data.manifest import source_list as manifest
 from pipeline.data.manifest.partition import Partition
 from pipeline.data.manifest.source_list import COLUMNS, Row
 from pipeline.errors import UserError
-from pipeline.runtime.files import sha256_file, write_json
+from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 
 CLASSES = 1000  # a column of more values (captions, numbers) is not counted by value
 
@@ -32,6 +32,7 @@ def run(params: Params) -> None:
     """
     data = params.data
     layout = DataLayout(data.name)
+    remove_leftovers(layout.manifest)
     extra: list[str] = []  # names of further columns, in the order of the list
     splits: Counter[str] = Counter()
     labels: dict[str, Counter[str]] = defaultdict(Counter)

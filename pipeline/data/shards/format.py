@@ -31,6 +31,9 @@ EXTENSIONS = {"h264": "mp4", "jpeg": "mjpeg", "raw": "npy"}  # codec -> that of 
 _SHARD_NAME = re.compile(r"(?P<split>[A-Za-z0-9_]+)-(?P<chunk>\d{5,})-(?P<part>\d{3,})\.tar")
 
 
+SUFFIXES = (".tar", ".jsonl", ".json")  # of a shard and of the two files beside it
+
+
 def shard_name(split: str, chunk: int, part: int) -> str:
     """Return `SPLIT-KKKKK-PPP.tar`."""
     return f"{split}-{chunk:05d}-{part:03d}.tar"

@@ -151,8 +151,7 @@ def _remove_unlisted(folder: Path, listed: set[str]) -> None:
 
     And what killed writers of shards left: none is at work on a data set that is indexed.
     """
-    for leftover in folder.glob(".*-*-*.????????.tmp*"):
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(*(folder / f"*-*-*{suffix}" for suffix in format.SUFFIXES))
     there = {
         path.name for path in folder.glob("*.tar") if format.chunk_of_shard(path.name) is not None
     }

@@ -17,6 +17,7 @@ from pipeline.data.shards.encode import encode
 from pipeline.data.shards.parts import Part
 from pipeline.data.shards.writer import open_shard
 from pipeline.errors import UserError
+from pipeline.runtime.files import remove_leftovers
 from pipeline.runtime.progress import Progress
 
 
@@ -24,6 +25,7 @@ def run(params: Params, chunk: int) -> None:
     """Read the chunk's decoded manifest, write its shards, then its sharded manifest."""
     layout = DataLayout(params.data.name)
     decoded = ChunkManifest.read(layout.decoded(chunk))
+    remove_leftovers(layout.sharded(chunk))
     layout.sharded(chunk).unlink(missing_ok=True)  # it describes the shards about to be replaced
     packed = pack(decoded.clips, layout.shards, chunk, params.data.shards, layout.decoded(chunk))
     ChunkManifest(stage="shard", chunk=chunk, clips=packed).write(layout.sharded(chunk))
@@ -39,8 +41,7 @@ def pack(
     errors point to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".*-{chunk:05d}-*.????????.tmp*"):  # of a job that was killed
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(*(folder / f"*-{chunk:05d}-*{suffix}" for suffix in format.SUFFIXES))
     packed: dict[str, ClipRecord] = {}
     present: set[str] = set()
     total = sum(clip.outcome is Outcome.OK for clip in clips)

@@ -13,7 +13,7 @@ from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.evaluation.segmentation.segmented import Segmented
 from pipeline.evaluation.weights import verified_sha256
-from pipeline.runtime.files import atomic_path, sha256_file, write_json
+from pipeline.runtime.files import atomic_path, remove_leftovers, sha256_file, write_json
 from pipeline.runtime.provenance import provenance
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(params: Params, run: str) -> None:
     """
     began = time.monotonic()
     layout = RunLayout(params.name, run)
+    remove_leftovers(layout.segmented, layout.segmented_clips, layout.segmentation_pictures)
     weights = verified_sha256(layout)
     found = _segmented(params, layout, weights)
     layout.segmentation_pictures.mkdir(exist_ok=True)  # DVC expects it, also where none was drawn

@@ -15,7 +15,7 @@ from pipeline.configuration.schema import Params
 from pipeline.evaluation.severe import columns
 from pipeline.evaluation.severe.answered import Answered
 from pipeline.evaluation.weights import verified_sha256
-from pipeline.runtime.files import atomic_path, sha256_file, write_json
+from pipeline.runtime.files import atomic_path, remove_leftovers, sha256_file, write_json
 from pipeline.runtime.provenance import provenance
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def run(params: Params, run: str) -> None:
     """
     began = time.monotonic()
     layout, settings = RunLayout(params.name, run), params.severe
+    remove_leftovers(layout.severe, layout.severe_clips, layout.severe_work)
     weights = verified_sha256(layout)
     found = _answered(params, layout, weights)
     rows = [each.score for each in found.done]

@@ -98,6 +98,11 @@ def test_a_killed_job_goes_on_and_ends_the_same(params: Params) -> None:
     kept = [line for line in lines if '"key": "b"' not in line]
     journal.write_text("".join(kept)[:-9])
     (layout.clips(0) / ".b.tmp.mp4").write_bytes(b"half")
+    (layout.clips(0) / ".gone.tmp.mp4").write_bytes(b"half")
+    left = layout.decoded(0).with_name(".0.0123abcd.tmp.json")
+    other = layout.decoded(0).with_name(".10.0123abcd.tmp.json")  # of a job that is at work
+    left.touch()
+    other.touch()
     (layout.clips(0) / "b.mp4").unlink()
     os.truncate(layout.clips(0) / "c_0.50.mp4", 100)
     layout.decoded(0).unlink()
@@ -105,6 +110,7 @@ def test_a_killed_job_goes_on_and_ends_the_same(params: Params) -> None:
     assert records(params) == expected
     assert stamps(params)["a.mp4"] == before["a.mp4"]
     assert not list(layout.clips(0).glob(".*"))
+    assert (left.exists(), other.exists()) == (False, True)
 
 
 def test_what_changes_is_decoded_again_and_nothing_else(params: Params) -> None:
