@@ -26,7 +26,7 @@ from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import video_list
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
 
@@ -136,7 +136,7 @@ def dry(folder: Path, clips: int) -> dict[str, Any]:
 def _pretend(layout: DataLayout, folder: Path, chunks: int) -> None:
     """Write the chunk manifests as the stages would, for clips that are not there."""
     for chunk in range(chunks):
-        rows = manifest.read(folder / layout.chunk_list(chunk), folder="")
+        rows = video_list.read(folder / layout.chunk_list(chunk), folder="")
         clips = [
             ClipRecord(
                 id=row.id, outcome=Outcome.OK, file=f"data/k400/clips/{chunk}/{row.id}.mp4",

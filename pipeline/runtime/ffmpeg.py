@@ -44,14 +44,14 @@ class TimedOut(Exception):  # noqa: N818 - it is the outcome of a video, not an 
 
 def run(
     command: Sequence[str],
-    hear: Callable[[str], None],
+    on_line: Callable[[str], None],
     *,
     time_limit_s: float,
     memory_limit_mib: int,
 ) -> int:
     """Run a command to its end and return its exit status (negative: the signal that ended it).
 
-    `hear` is called with each line of its standard error. Whatever happens here, the process and
+    `on_line` is called with each line of its standard error. Whatever happens here, the process and
     its children are gone afterwards, also where this process is killed.
 
     Args:
@@ -72,7 +72,7 @@ def run(
     ) as process:
         try:
             for line in _lines(process, deadline):
-                hear(line.decode(errors="replace"))
+                on_line(line.decode(errors="replace"))
             _await_end(process, deadline)
             return process.wait()
         except subprocess.TimeoutExpired:

@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.data.manifest.annotations import DataSet
-    from pipeline.data.manifest.annotations.clip import Clip
+    from pipeline.data.manifest.annotations.files import Clip
 
 LOOKED_AT = 1000  # clips whose files are looked for, to find out how the files are called
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the list and say what is in it."""
-    from pipeline.data.manifest import source_list as manifest
+    from pipeline.data.manifest import video_list
     from pipeline.data.manifest.annotations import DATA_SETS
     from pipeline.runtime.files import atomic_path
 
@@ -95,18 +95,18 @@ def run(options: argparse.Namespace) -> None:
                 counts[split] += 1
                 row = {"id": clip.id, "label": clip.label, "split": split, **clip.extra}
                 writer.writerow(row | sources.of(clip))
-        for _ in manifest.scan(temporary, output.parent):  # what the stage would refuse
+        for _ in video_list.scan(temporary, output.parent):  # what the stage would refuse
             pass
     _say(output, [clip.label for clip in kept], counts)
 
 
 def _copy(listed: Path, output: Path, splits: dict[str, str], hold_out: float) -> None:
     """Write a list of the user's own anew: checked, its paths relative to `output`."""
-    from pipeline.data.manifest import source_list as manifest
+    from pipeline.data.manifest import video_list
     from pipeline.runtime.files import write_text
 
     try:
-        rows = manifest.read(listed)
+        rows = video_list.read(listed)
     except UserError as error:
         if "there is no column 'id'" in str(error):
             error.remedy = (
@@ -127,7 +127,7 @@ def _copy(listed: Path, output: Path, splits: dict[str, str], hold_out: float) -
         kept.append(row._replace(split=split, path=path))
     if not kept:
         raise UserError("no clip is left", remedy="see --splits", place=str(listed))
-    write_text(output, manifest.to_csv(kept, list(kept[0].extra)))
+    write_text(output, video_list.to_csv(kept, list(kept[0].extra)))
     _say(output, [row.label for row in kept], Counter(row.split for row in kept))
 
 
@@ -231,7 +231,7 @@ def _share(group: str) -> float:
 
 
 def _summary(output: Path, given: list[str], counts: Counter[str]) -> str:
-    from pipeline.data.manifest.annotations.clip import MULTI
+    from pipeline.data.manifest.annotations.files import MULTI
 
     labels = Counter(label for text in given for label in text.split(MULTI) if label)
     unlabelled = given.count("")

@@ -78,8 +78,8 @@ def _transcode(clip: ClipRecord, target: Path, settings: Decode) -> dict[str, An
     lost = {"stage": "decode", "file": "", "sha256": "", "bytes": 0}
     if not source.is_file():
         return lost | {"outcome": Outcome.MISSING, "reason": "the file was there, but is no longer"}
-    # Without waiting for the disk as `runtime.files` does: that would take longer than a small clip,
-    # and on going on the journal's size and, in the shard stage, its hash tell whether it is whole.
+    # Without waiting for the disk as `runtime.files` does: that takes longer than a small clip, and
+    # on going on the journal's size and, in the shard stage, its hash tell whether it is whole.
     temporary = target.with_name(f".{clip.id}.tmp.mp4")
     try:
         made = transcode.transcode(source, temporary, segment_of(clip), settings)

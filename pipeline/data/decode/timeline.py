@@ -28,7 +28,7 @@ FIRST, BEFORE, STANDS_STILL = 40, 32, 24  # verbose, info, warning
 
 
 @dataclass(frozen=True)
-class Part:
+class TimeRange:
     """What is wanted of a source: seconds from its beginning."""
 
     start: float | None = None  # None: begin with the first picture, whenever it appears
@@ -45,12 +45,12 @@ class Part:
         return min(lengths, default=None)
 
 
-def reached(part: Part, lead: float, first: float | None) -> bool:
+def reached(part: TimeRange, lead: float, first: float | None) -> bool:
     """Whether the first picture (its time in seconds) is on display at the beginning, or before."""
     return first is not None and first <= (part.start or 0.0) + lead + SLACK_S + 1e-6
 
 
-def filters(part: Part, fps: float | None, *, midst: bool) -> list[str]:
+def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
     """Return the filters.
 
     They print the time (s) of the first picture (level `FIRST`), of each one up to `start`, and
@@ -84,7 +84,7 @@ def _whole() -> str:
     return "st(9,PTS-STARTPTS)"
 
 
-def _from(part: Part, rate: str) -> str:
+def _from(part: TimeRange, rate: str) -> str:
     """Return the expression of new times, in register 9: 0 for all pictures up to the one on
     display at `start`, of which the filter `fps` keeps the last; then since the grid's beginning.
 

@@ -1,7 +1,7 @@
 """One video or segment to one clip: constant rate, upright, square pixels, H.264, closed GOPs.
 
 A single ffmpeg process does it all, and decoding is the proof that the video can be decoded:
-what the header promises is only compared with what came out (`verdict`). Which pictures a clip
+what the header promises is only compared with what came out (`diagnosis`). Which pictures a clip
 shows is said in `timeline`.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import mp4, probe, timeline, verdict
-from pipeline.data.decode.probe import Facts
-from pipeline.data.decode.timeline import Part
+from pipeline.data.decode import diagnosis, file_type, mp4, timeline
+from pipeline.data.decode.ffmpeg_log import EndOfContents, FfmpegLog
+from pipeline.data.decode.timeline import TimeRange
 from pipeline.data.records import Outcome
 from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import disk_full
@@ -58,26 +58,26 @@ def transcode(source: Path, target: Path, segment: Segment, settings: Decode) ->
     Raises:
         UserError: the disk is full, or a quota is used up.
     """
-    part = replace(part_of(segment, settings), from_first=probe.delays_pictures(source))
+    part = replace(part_of(segment, settings), from_first=file_type.delays_pictures(source))
     runs = _Runs(source, target, part, settings)
     try:
-        status, facts = runs.decode()
-        if verdict.in_doubt(status, facts, part):
-            facts.others_end = runs.end_of_others()
+        status, log = runs.decode()
+        if diagnosis.in_doubt(status, log, part):
+            log.others_end = runs.end_of_others()
     except ffmpeg.TimedOut:
         reason = f"not done after {settings.time_limit_s:g} s (decode.time_limit_s)"
         return Transcoded(Outcome.TIMED_OUT, reason)
-    outcome, reason = verdict.judge(source, status, facts, part, settings)
+    outcome, reason = diagnosis.diagnose(source, status, log, part, settings)
     if outcome is not Outcome.OK:
         return Transcoded(outcome, reason)
     width, height = mp4.picture_size(target)
-    return Transcoded(outcome, reason, facts.written, float(facts.rate or 0), width, height)
+    return Transcoded(outcome, reason, log.written, float(log.rate or 0), width, height)
 
 
-def part_of(segment: Segment, settings: Decode) -> Part:
+def part_of(segment: Segment, settings: Decode) -> TimeRange:
     """Return what is wanted. All of a video begins with its first picture, whenever that comes."""
     start = segment.start or (None if segment.end is None else 0.0)
-    return Part(start, segment.end, settings.max_seconds)
+    return TimeRange(start, segment.end, settings.max_seconds)
 
 
 class _Enough(Exception):  # noqa: N818 - it is news, not an error
@@ -87,11 +87,11 @@ class _Enough(Exception):  # noqa: N818 - it is news, not an error
 class _Runs:
     """ffmpeg on one source, as often as it takes, within one time limit."""
 
-    def __init__(self, source: Path, target: Path, part: Part, settings: Decode) -> None:
+    def __init__(self, source: Path, target: Path, part: TimeRange, settings: Decode) -> None:
         self.source, self.target, self.part, self.settings = source, target, part, settings
         self._deadline = time.monotonic() + settings.time_limit_s
 
-    def decode(self) -> tuple[int, Facts]:
+    def decode(self) -> tuple[int, FfmpegLog]:
         """Write the clip; return ffmpeg's exit status and what it said.
 
         Where reading began in the midst of the file, only what comes out tells whether that was
@@ -99,67 +99,65 @@ class _Runs:
         before. And what refers to pictures before the first one read may look damaged.
         """
         start, lead = self.part.start or 0.0, 0.0
-        for back in BACK_S if start and probe.has_exact_index(self.source) else ():
+        for back in BACK_S if start and file_type.has_exact_index(self.source) else ():
             if back >= start:
                 break
-            status, facts = self._attempt(replace(self.part, lead=lead), start - back)
-            if facts.first is not None and facts.lead != lead:  # known only now
-                lead = facts.lead
-                status, facts = self._attempt(replace(self.part, lead=lead), start - back)
-            reached = timeline.reached(self.part, lead, facts.first) and not facts.damaged
-            if reached or facts.mapped is None or facts.cut_short:
-                return status, facts
-        status, facts = self._attempt(self.part, None)
-        if self.part.start is not None and facts.begins_later:
-            return self._attempt(replace(self.part, lead=-facts.begins_later), None)
-        return status, facts
+            status, log = self._attempt(replace(self.part, lead=lead), start - back)
+            if log.first is not None and log.lead != lead:  # known only now
+                lead = log.lead
+                status, log = self._attempt(replace(self.part, lead=lead), start - back)
+            reached = timeline.reached(self.part, lead, log.first) and not log.damaged
+            if reached or log.mapped is None or log.cut_short:
+                return status, log
+        status, log = self._attempt(self.part, None)
+        if self.part.start is not None and log.begins_later:
+            return self._attempt(replace(self.part, lead=-log.begins_later), None)
+        return status, log
 
     def end_of_others(self) -> float:
         """Return when the last of the streams without pictures ends, in seconds."""
-        reader = probe.EndOfContents()
+        reader = EndOfContents()
         chosen = ["-map", "0", "-map", "-0:v", "-map", "-0:t", "-ignore_unknown"]
         stream = _reading(self.source).output("-", c="copy", f="null")
-        self._run(_compiled(stream.global_args(*chosen)), reader.hear)
+        self._run(_compiled(stream.global_args(*chosen)), reader.read_line)
         return reader.seconds
 
-    def _attempt(self, part: Part, seek: float | None) -> tuple[int, Facts]:
+    def _attempt(self, part: TimeRange, seek: float | None) -> tuple[int, FfmpegLog]:
         """Run ffmpeg; where something else ended it, once more."""
         line = command(self.source, self.target, part, self.settings, seek)
 
-        def misses(facts: Facts) -> bool:
+        def misses(log: FfmpegLog) -> bool:
             if seek is not None:
-                return facts.lead != part.lead or not timeline.reached(
-                    part, facts.lead, facts.first
-                )
-            return part.start is not None and part.lead is None and facts.begins_later > 0
+                return log.lead != part.lead or not timeline.reached(part, log.lead, log.first)
+            return part.start is not None and part.lead is None and log.begins_later > 0
 
         for _ in range(2):
-            facts, status = Facts(), 0
+            log, status = FfmpegLog(), 0
 
-            def hear(text: str, facts: Facts = facts) -> None:
-                facts.hear(text)
-                if facts.stands_still or (facts.first is not None and misses(facts)):
+            def on_line(text: str, log: FfmpegLog = log) -> None:
+                log.read_line(text)
+                if log.stands_still or (log.first is not None and misses(log)):
                     raise _Enough
 
             with contextlib.suppress(_Enough):
-                status = self._run(line, hear)
-            if facts.disk_full and (error := disk_full(OSError(errno.ENOSPC, ""), self.target)):
+                status = self._run(line, on_line)
+            if log.disk_full and (error := disk_full(OSError(errno.ENOSPC, ""), self.target)):
                 raise error
-            if not verdict.ended_from_outside(status, facts):
+            if not diagnosis.ended_from_outside(status, log):
                 break
-        return status, facts
+        return status, log
 
-    def _run(self, line: Sequence[str], hear: Callable[[str], None]) -> int:
+    def _run(self, line: Sequence[str], on_line: Callable[[str], None]) -> int:
         return ffmpeg.run(
             line,
-            hear,
+            on_line,
             time_limit_s=max(0.0, self._deadline - time.monotonic()),
             memory_limit_mib=self.settings.memory_limit_mib,
         )
 
 
 def command(
-    source: Path, target: Path, part: Part, settings: Decode, seek: float | None = None
+    source: Path, target: Path, part: TimeRange, settings: Decode, seek: float | None = None
 ) -> list[str]:
     """Return the ffmpeg command line; `seek`: where to begin reading (s), None at the beginning."""
     tune = {"tune": settings.tune} if settings.tune else {}
@@ -208,7 +206,7 @@ def _compiled(stream: Any) -> list[str]:
     return line
 
 
-def _filters(part: Part, settings: Decode, *, midst: bool) -> str:
+def _filters(part: TimeRange, settings: Decode, *, midst: bool) -> str:
     """Return the filter chain. ffmpeg turns rotated frames upright in front of it.
 
     `sar` is the shape of a stored pixel.

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from pipeline.data.fetch import archive_formats
 from pipeline.data.fetch.archive_formats import Damaged, Member
-from pipeline.data.fetch.download import Fetched, described, local
+from pipeline.data.fetch.fetched import Fetched, describe_error, inspect_local
 from pipeline.data.manifest.members import MARK as MARK
 from pipeline.data.manifest.members import parts as parts
 from pipeline.data.manifest.members import split as split
@@ -72,7 +72,7 @@ class Unpacked:
 
     def fetched(self, member: str) -> Fetched:
         """Return what became of a member that is a video."""
-        return self.problem(member) or local(self.path(member))
+        return self.problem(member) or inspect_local(self.path(member))
 
 
 FILES, INDEX, BEGUN = "files", "unpacked.json", "begun.json"
@@ -204,7 +204,7 @@ def _write_one(member: Member, target: Path, limit: float, refused: dict[str, li
             raise
         refused[name] = refusal
     except Exception as error:  # noqa: BLE001 - after it, others may be whole
-        refused[name] = [Outcome.CORRUPT, described(error, "is damaged: ")[:150]]
+        refused[name] = [Outcome.CORRUPT, describe_error(error, "is damaged: ")[:150]]
     return 0
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
-from pipeline.data.fetch import download, leftovers
-from pipeline.data.fetch.download import Fetched
+from pipeline.data.fetch import leftovers
+from pipeline.data.fetch.fetched import Fetched, verify_sha256
 from pipeline.data.fetch.sources import Source, Sources, source_of
 from pipeline.data.manifest import chunk_list, local_files, redaction
-from pipeline.data.manifest.source_list import Row
+from pipeline.data.manifest.video_list import Row
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
 from pipeline.runtime.claims import Claim
@@ -59,12 +59,12 @@ def run(params: Params, chunk: int) -> None:
             Journal(videos / "journal.jsonl") as journal,
             Progress(f"download {chunk}", len(set(sources)), "videos") as progress,
         ):
-            fetching = Sources(params.data, videos, journal, progress, damaged)
-            got = fetching.fetch(rows)
+            fetcher = Sources(params.data, videos, journal, progress, damaged)
+            got = fetcher.fetch(rows)
     finally:
         claim.release()
     clips = [_record(row, source, got[source]) for row, source in zip(rows, sources, strict=True)]
-    local_files.write_note(note, state, sources, fetching.seen)
+    local_files.write_note(note, state, sources, fetcher.seen)
     ChunkManifest(stage="download", chunk=chunk, clips=clips).write(layout.downloaded(chunk))
 
 
@@ -85,7 +85,7 @@ def _record(row: Row, source: Source, fetched: Fetched) -> ClipRecord:
     Every column that this project does not know may be a label: which of them are is a setting
     of the evaluation, and changing it must not change what was downloaded.
     """
-    fetched = download.promised(fetched, row.sha256)
+    fetched = verify_sha256(fetched, row.sha256)
     kind, value = source
     # The shards keep this, and should be the same bytes on every machine.
     shown = Path(os.path.relpath(value)).as_posix() if kind == "path" else value

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def as_they_end(
+def map_as_completed(
     call: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[tuple[Item, Result]]:
     """Yield each item with what `call` made of it, in the order in which the calls end.

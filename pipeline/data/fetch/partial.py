@@ -11,19 +11,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
-from pipeline.data.fetch.download import Fetched, note_length
+from pipeline.data.fetch.fetched import Fetched, note_length
 from pipeline.data.records import Outcome
 from pipeline.runtime.files import read_json, write_json
 
 Version = dict[str, str]  # what tells one version of a file from another, by name
 
 
-def place(folder: Path, address: str, suffix: str = "") -> Path:
+def target_path(folder: Path, address: str, suffix: str = "") -> Path:
     """Return where in `folder` the file from `address` belongs: a name unlike any other's.
 
     It is known again by people, and one of 256 sub-folders keeps the folder small.
     """
-    name = PurePosixPath(end_of(address))
+    name = PurePosixPath(file_name_of(address))
     stem = re.sub(r"[^A-Za-z0-9-]+", "_", name.stem)[:60]
     if not suffix and re.fullmatch(r"\.[A-Za-z0-9]{1,5}", name.suffix):
         suffix = name.suffix.lower()
@@ -31,7 +31,7 @@ def place(folder: Path, address: str, suffix: str = "") -> Path:
     return folder / digest[:2] / f"{stem}-{digest[:16]}{suffix}"
 
 
-def end_of(address: str) -> str:
+def file_name_of(address: str) -> str:
     """Return how the file at an address is called there; several may be called the same."""
     try:
         path = urlsplit(address).path

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from pipeline.configuration.schema import Download
-from pipeline.data.fetch.download import Fetched, described, failed, present
-from pipeline.data.fetch.parallel import as_they_end
+from pipeline.data.fetch.fetched import Fetched, describe_error, failed, find_existing
+from pipeline.data.fetch.parallel import map_as_completed
 from pipeline.data.fetch.partial import Partial
 from pipeline.data.fetch.request import Allowance, Request, TooLarge
-from pipeline.data.fetch.watch import Watch, watched
+from pipeline.data.fetch.step_timeout import StepTimeout, call_with_step_timeout
 from pipeline.data.fetch.web import FIRST_WAIT_S
 from pipeline.data.manifest.addresses import scheme_of
 from pipeline.data.records import Outcome
@@ -35,7 +35,7 @@ def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple
         UserError: the package for a scheme that is an extra of this project is not installed, or
             the disk is full.
     """
-    yield from as_they_end(
+    yield from map_as_completed(
         functools.partial(_fetch, settings=settings), requests, settings.connections
     )
 
@@ -49,7 +49,7 @@ def _fetch(request: Request, settings: Download) -> Fetched:
         claim = Claim(request.target)
         claim.wait()
         try:
-            return present(
+            return find_existing(
                 request.target, request.sha256s, request.inspect, request.cut_short
             ) or _try(request, settings, store)
         finally:
@@ -90,11 +90,11 @@ def _attempt(request: Request, settings: Download, store: Any) -> Fetched:
     part = Partial(request.url, request.target, uuid.uuid4().hex[:12])
     transfer = _Transfer(request, settings, store, part)
     try:
-        watched(transfer.run, settings.timeout_s + START_S)
+        call_with_step_timeout(transfer.run, settings.timeout_s + START_S)
     except FileNotFoundError:
         return Fetched(Outcome.MISSING, "the store has no such file")
     except PermissionError as error:
-        return Fetched(Outcome.FORBIDDEN, described(error, "the store refuses: "))
+        return Fetched(Outcome.FORBIDDEN, describe_error(error, "the store refuses: "))
     except TooLarge as error:
         part.discard()
         return Fetched(Outcome.FAILED, str(error))
@@ -104,7 +104,7 @@ def _attempt(request: Request, settings: Download, store: Any) -> Fetched:
     except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
         if full := disk_full(error, request.target.parent):
             raise full from None
-        return Fetched(_outcome(error), described(error, "the store cannot be read: "))
+        return Fetched(_outcome(error), describe_error(error, "the store cannot be read: "))
     if transfer.problem:
         return transfer.problem
     known = transfer.length_known or bool(request.sha256s)
@@ -129,7 +129,7 @@ class _Transfer:
         self.problem: Fetched | None = None  # why the part is not the file
         self.length_known = False
 
-    def run(self, watch: Watch) -> None:
+    def run(self, watch: StepTimeout) -> None:
         """Make the part whole, or say what the problem is; `watch` limits each step."""
         system = self._system()
         if system is None:
@@ -166,7 +166,7 @@ class _Transfer:
             given = self.settings.storage.get(scheme, {})
             return self.store(**_limits(scheme, self.settings.timeout_s) | said | given)
         except (ValueError, TypeError) as error:
-            text = described(error, f"{scheme}:// addresses cannot be read: ")
+            text = describe_error(error, f"{scheme}:// addresses cannot be read: ")
             self.problem = Fetched(Outcome.FAILED, f"{text} (see data.download.storage.{scheme})")
             return None
 
@@ -183,7 +183,9 @@ def _limits(scheme: str, seconds: float) -> dict[str, Any]:
 class _Limited:
     """Writes to a part what may still come."""
 
-    def __init__(self, handle: IO[bytes], transfer: _Transfer, watch: Watch, size: int) -> None:
+    def __init__(
+        self, handle: IO[bytes], transfer: _Transfer, watch: StepTimeout, size: int
+    ) -> None:
         self.handle, self.transfer, self.watch, self.size = handle, transfer, watch, size
         self.block_s = transfer.settings.timeout_s + READ_AHEAD / SLOWEST
 

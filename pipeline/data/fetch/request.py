@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.fetch.download import Fetched, anything, inspect
+from pipeline.data.fetch.fetched import Fetched, accept_any, inspect
 
 
 class TooLarge(Exception):  # noqa: N818 - of the source, not of ours
@@ -41,4 +41,4 @@ class Request:
     @property
     def inspect(self) -> Callable[[Path], Fetched]:
         """Return what looks at the file that came."""
-        return anything if self.is_archive else inspect
+        return accept_any if self.is_archive else inspect

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data
-from pipeline.data.fetch import archives, download, fetching
+from pipeline.data.fetch import archives, dispatch
+from pipeline.data.fetch.archive_cache import ArchiveCache
 from pipeline.data.fetch.archive_rar import TakesUnrar
 from pipeline.data.fetch.archives import FETCHES, Unpacked
-from pipeline.data.fetch.download import Fetched
-from pipeline.data.fetch.partial import place
-from pipeline.data.fetch.unpacking import Archives
+from pipeline.data.fetch.fetched import Fetched, failed, fetches, inspect, inspect_local
+from pipeline.data.fetch.partial import target_path
 from pipeline.data.manifest import redaction
 from pipeline.data.manifest.local_files import Seen, stamp_of
-from pipeline.data.manifest.source_list import Row
+from pipeline.data.manifest.video_list import Row
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.runtime.journal import Journal
@@ -59,7 +59,7 @@ class Sources:
         self.got: dict[Source, Fetched] = {}
         self.seen: dict[str, Seen] = {}  # files of this machine that the list names, by path
         self.lost = 0
-        self.archives = Archives(self.layout.shared("archives"), data.download)
+        self.archives = ArchiveCache(self.layout.shared("archives"), data.download)
 
     def fetch(self, rows: Iterable[Row]) -> dict[Source, Fetched]:
         """Return what became of each source."""
@@ -91,13 +91,13 @@ class Sources:
         return stamp
 
     def _local(self, path: Path) -> Fetched:
-        return download.local(path, self.data.download.max_bytes)
+        return inspect_local(path, self.data.download.max_bytes)
 
     def _looked(self, look: Callable[[Path], Fetched], path: Path) -> Fetched:
         try:
             return look(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-            return download.failed(error)
+            return failed(error)
 
     def _synthetic(self, wanted: dict[Source, list[Row]]) -> None:
         if not wanted:
@@ -120,7 +120,7 @@ class Sources:
                 missing[rows[0].id] = source
         texts = [{"id": name, "synthetic": value} for name, (_, value) in missing.items()]
         for name, path in synthetic.write_videos(settings, texts, self.videos):
-            self._take(missing[name], download.inspect(path), stamp, new=True)
+            self._take(missing[name], inspect(path), stamp, new=True)
 
     def _addresses(self, wanted: dict[Source, list[Row]]) -> None:
         """Fetch what is on the web, or in a store, into the folder that all chunks share."""
@@ -137,14 +137,14 @@ class Sources:
             if known and not cut_short and (not hashes or known.sha256 in hashes):
                 self._take(source, known, "", new=False)
                 continue
-            target = place(self.layout.shared("web"), source[1])
+            target = target_path(self.layout.shared("web"), source[1])
             missing[target] = source
             requests.append(Request(rows[0].url, target, hashes, cut_short))
 
         def take(target: Path, fetched: Fetched) -> None:
             self._take(missing[target], fetched, "", new=True)
 
-        fetching.fetch(requests, self.data.download, take)
+        dispatch.fetch(requests, self.data.download, take)
 
     def _cut_short(self, known: Fetched | None, rows: Iterable[Row]) -> str:
         """Return the hash of a file that came without a length, and cannot be decoded to its end.
@@ -153,7 +153,7 @@ class Sources:
         """
         if known is None or not any(row.id in self.damaged for row in rows):
             return ""
-        return known.sha256 if 0 < download.fetches(Path(known.file)) < FETCHES else ""
+        return known.sha256 if 0 < fetches(Path(known.file)) < FETCHES else ""
 
     def _member(self, source: Source, row: Row) -> None:
         """Get a file in an archive, which is unpacked whole if it was not yet."""
@@ -163,7 +163,7 @@ class Sources:
         except TakesUnrar as error:  # of this archive alone
             unpacked, member = Fetched(Outcome.FAILED, f"{error.problem}: {error.remedy}"), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-            unpacked, member = download.failed(error), ""
+            unpacked, member = failed(error), ""
         if isinstance(unpacked, Fetched):
             self._take(source, unpacked, "", new=True)
         else:
@@ -186,9 +186,9 @@ class Sources:
                 continue
             row = rows[0]
             part = (row.start, row.end) if "@" in source[1] else (None, None)
-            target = place(self.layout.shared("youtube"), f"youtube:/{source[1]}", ".video")
+            target = target_path(self.layout.shared("youtube"), f"youtube:/{source[1]}", ".video")
             missing[target] = source
-            requests.append(youtube.Wanted(row.youtube_id, target, *part))
+            requests.append(youtube.YoutubeRequest(row.youtube_id, target, *part))
         rest = self.layout.shared("youtube") / "refused.json"
         for request, fetched in youtube.fetch_all(requests, settings, rest):
             source = missing[request.target]

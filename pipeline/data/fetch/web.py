@@ -14,8 +14,8 @@ from typing import IO
 import httpx
 
 from pipeline.configuration.schema import Download
-from pipeline.data.fetch.answers import Again, Lost, Part
-from pipeline.data.fetch.download import Fetched, failed, present
+from pipeline.data.fetch.fetched import Fetched, failed, find_existing
+from pipeline.data.fetch.http_response import GivenUp, HttpDownload, RetryLater
 from pipeline.data.fetch.redirects import HOPS, PrivateRedirect, refuse_private
 from pipeline.data.fetch.request import Allowance, Request, TooLarge
 from pipeline.data.records import Outcome
@@ -89,7 +89,7 @@ class _Fetcher:
                 if await asyncio.to_thread(claim.take):
                     try:
                         found = await asyncio.to_thread(
-                            present,
+                            find_existing,
                             request.target,
                             request.sha256s,
                             request.inspect,
@@ -107,43 +107,43 @@ class _Fetcher:
             try:
                 async with self.everywhere:
                     return await self._attempt(request, token)
-            except Lost as lost:
-                return Fetched(lost.outcome, lost.reason)
-            except Again as again:
-                wait = _wait(again, attempt)
+            except GivenUp as given_up:
+                return Fetched(given_up.outcome, given_up.reason)
+            except RetryLater as retry:
+                wait = _wait(retry, attempt)
                 if attempt == attempts or wait > LONGEST_WAIT_S:
                     tried = f"{attempt} attempt{'s' if attempt > 1 else ''}"
-                    return Fetched(again.outcome, f"{again.reason} ({tried})")
+                    return Fetched(retry.outcome, f"{retry.reason} ({tried})")
             await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
     async def _attempt(self, request: Request, token: str) -> Fetched:
         """Fetch the file, or the rest of it, once."""
-        part = Part(request, token, request.allowance or Allowance(self.settings.max_bytes))
+        part = HttpDownload(request, token, request.allowance or Allowance(self.settings.max_bytes))
         try:
             await self._receive(request, part)
         except (TimeoutError, httpx.TimeoutException):
             reason = f"no answer within {self.settings.timeout_s:g} s"
-            raise Again(Outcome.UNREACHABLE, reason) from None
+            raise RetryLater(Outcome.UNREACHABLE, reason) from None
         except (httpx.TooManyRedirects, httpx.UnsupportedProtocol) as error:
-            raise Lost(Outcome.FAILED, f"bad address: {error}") from None
+            raise GivenUp(Outcome.FAILED, f"bad address: {error}") from None
         except httpx.TransportError as error:
-            raise Again(Outcome.UNREACHABLE, _said(error)) from None
+            raise RetryLater(Outcome.UNREACHABLE, _said(error)) from None
         except (TooLarge, PrivateRedirect) as error:
             part.discard()
-            raise Lost(Outcome.FAILED, str(error)) from None
-        except Lost:
+            raise GivenUp(Outcome.FAILED, str(error)) from None
+        except GivenUp:
             part.discard()
             raise
         except OSError as error:
             if full := disk_full(error, request.target.parent):
                 raise full from None
-            raise Lost(Outcome.FAILED, f"cannot be written: {error.strerror}") from None
+            raise GivenUp(Outcome.FAILED, f"cannot be written: {error.strerror}") from None
         known = part.total is not None or bool(request.sha256s)
         finish = functools.partial(part.finish, request.inspect, length_known=known)
         return await asyncio.to_thread(finish)  # hashing would keep the others waiting
 
-    async def _receive(self, request: Request, part: Part) -> None:
+    async def _receive(self, request: Request, part: HttpDownload) -> None:
         """Ask, and write what the server sends; raise where that is not the file."""
         async with asyncio.timeout(self.settings.timeout_s):
             headers = await asyncio.to_thread(part.headers)  # copying would keep others waiting
@@ -159,7 +159,7 @@ class _Fetcher:
             await response.aclose()
         part.check_length()
 
-    async def _copy(self, response: httpx.Response, part: Part, handle: IO[bytes]) -> None:
+    async def _copy(self, response: httpx.Response, part: HttpDownload, handle: IO[bytes]) -> None:
         """Write the answer to the file while it comes; give up on a trickle."""
         began, count = time.monotonic(), 0
         async for block in response.aiter_raw():
@@ -170,14 +170,14 @@ class _Fetcher:
             if elapsed > self.settings.timeout_s:
                 if count < SLOWEST * elapsed:
                     reason = f"the server sends less than {SLOWEST} bytes/s"
-                    raise Again(Outcome.UNREACHABLE, reason)
+                    raise RetryLater(Outcome.UNREACHABLE, reason)
                 began, count = time.monotonic(), 0
 
 
-def _wait(again: Again, attempt: int) -> float:
+def _wait(retry: RetryLater, attempt: int) -> float:
     """Return the seconds until the next attempt, spread so that jobs do not come together."""
-    if again.wait_s is not None:
-        return again.wait_s
+    if retry.wait_s is not None:
+        return retry.wait_s
     longest = min(FIRST_WAIT_S * 2.0 ** (attempt - 1), LONGEST_WAIT_S)
     return longest * random.uniform(0.5, 1.0)
 

@@ -1,4 +1,4 @@
-"""Videos from YouTube through yt-dlp: the wanted part alone, and never against a closed door.
+"""Videos from YouTube through yt-dlp: the requested part alone, and not while YouTube blocks us.
 
 YouTube tells a guest who asks too often to go away, in many words, and answers nothing for a while;
 a video that is gone is gone for good. The two must not be confused: the one is asked for again
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.schema import Download
-from pipeline.data.fetch.download import Fetched, failed, inspect, present
-from pipeline.data.fetch.parallel import as_they_end
+from pipeline.data.fetch.fetched import Fetched, failed, find_existing, inspect
+from pipeline.data.fetch.parallel import map_as_completed
 from pipeline.data.fetch.request import Allowance, TooLarge
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
@@ -30,7 +30,7 @@ from pipeline.runtime.claims import Claim
 from pipeline.runtime.files import read_json, write_json
 
 FINAL = {Outcome.MISSING, Outcome.FORBIDDEN}  # not asked for again
-TAIL_S = 1.0  # more than is wanted at the end, since a copied stream ends at a packet
+TAIL_S = 1.0  # more than is asked for at the end, since a copied stream ends at a packet
 
 # What yt-dlp says, from its YouTube extractor and from what YouTube writes on the page; the first
 # that occurs counts. "This content isn't available, try again later" is the rate limit.
@@ -62,7 +62,7 @@ _SAID: tuple[tuple[Outcome, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class YoutubeRequest:
     """A video, or the part of it from `start` to `end` (seconds), and where to put it."""
 
     youtube_id: str
@@ -72,7 +72,7 @@ class Wanted:
 
     @property
     def is_part(self) -> bool:
-        """Whether not all of the video is wanted."""
+        """Whether only a part of the video is asked for."""
         return self.start is not None or self.end is not None
 
 
@@ -88,8 +88,8 @@ def classify(message: str) -> Outcome:
 
 
 def fetch_all(
-    wanted: Iterable[Wanted], settings: Download, rest: Path
-) -> Iterator[tuple[Wanted, Fetched]]:
+    requests: Iterable[YoutubeRequest], settings: Download, rest: Path
+) -> Iterator[tuple[YoutubeRequest, Fetched]]:
     """Yield each with what became of it, as they end.
 
     After `refusals` in a row none is asked for: the others end as throttled, here and in every job
@@ -105,20 +105,20 @@ def fetch_all(
             place=f"data.download.youtube.cookies: {cookies}",
             remedy="export one in Netscape's format, or set it to null",
         )
-    fetcher = _Fetcher(settings, _Patience(settings, rest))
-    yield from as_they_end(fetcher.fetch, wanted, settings.youtube.connections)
+    fetcher = _Fetcher(settings, RateLimitGuard(settings, rest))
+    yield from map_as_completed(fetcher.fetch, requests, settings.youtube.connections)
 
 
-class _Patience:
-    """Counts refusals in a row; closes the door for all jobs where there are too many."""
+class RateLimitGuard:
+    """Counts refusals in a row; too many of them block the requests of all jobs for a while."""
 
     def __init__(self, settings: Download, rest: Path) -> None:
         self.settings, self.rest = settings.youtube, rest
         self.lock = threading.Lock()
         self.refused = 0
 
-    def closed(self) -> str:
-        """Say that nothing is to be asked for now; empty where it may."""
+    def blocked_reason(self) -> str:
+        """Return why nothing may be asked for now; empty where it may."""
         try:
             until = float(read_json(self.rest)["until"])
         except (OSError, ValueError, LookupError, TypeError):
@@ -127,15 +127,15 @@ class _Patience:
             return ""
         return f"not asked: YouTube refused {self.settings.refusals} in a row"
 
-    def hear(self, outcome: Outcome) -> None:
-        """Take in how a request ended."""
+    def record(self, outcome: Outcome) -> None:
+        """Count how a request ended."""
         with self.lock:
             if outcome is Outcome.OK or outcome in FINAL:
                 self.refused = 0
             if outcome is not Outcome.THROTTLED:
                 return
             self.refused += 1
-            if self.refused < self.settings.refusals or self.closed():
+            if self.refused < self.settings.refusals or self.blocked_reason():
                 return
             write_json(self.rest, {"until": time.time() + self.settings.rest_s})
             minutes = self.settings.rest_s / 60
@@ -150,53 +150,53 @@ class _Patience:
 class _Fetcher:
     """Fetches one video at a time in each thread."""
 
-    def __init__(self, settings: Download, patience: _Patience) -> None:
-        self.settings, self.patience = settings, patience
+    def __init__(self, settings: Download, guard: RateLimitGuard) -> None:
+        self.settings, self.guard = settings, guard
 
-    def fetch(self, wanted: Wanted) -> Fetched:
+    def fetch(self, request: YoutubeRequest) -> Fetched:
         """Fetch the video, unless another job does; then wait for that one."""
         try:
-            return self._fetch(wanted)
+            return self._fetch(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             return failed(error)
 
-    def _fetch(self, wanted: Wanted) -> Fetched:
-        claim = Claim(wanted.target)
+    def _fetch(self, request: YoutubeRequest) -> Fetched:
+        claim = Claim(request.target)
         claim.wait()
         try:
-            if found := present(wanted.target, (), inspect):
-                return replace(found, cut=wanted.is_part)
+            if found := find_existing(request.target, (), inspect):
+                return replace(found, cut=request.is_part)
             for attempt in range(1, self.settings.retries + 2):
-                if reason := self.patience.closed():
+                if reason := self.guard.blocked_reason():
                     return Fetched(Outcome.THROTTLED, reason)
                 time.sleep(random.uniform(*self.settings.youtube.pause_s))
-                fetched = self._attempt(wanted, claim.token)
-                self.patience.hear(fetched.outcome)
+                fetched = self._attempt(request, claim.token)
+                self.guard.record(fetched.outcome)
                 if fetched.outcome is not Outcome.UNREACHABLE or attempt > self.settings.retries:
                     return fetched
             raise AssertionError("unreachable")
         finally:
             claim.release()
 
-    def _attempt(self, wanted: Wanted, token: str) -> Fetched:
+    def _attempt(self, request: YoutubeRequest, token: str) -> Fetched:
         """Ask once."""
         from yt_dlp.utils import YoutubeDLError
 
-        folder = wanted.target.parent
+        folder = request.target.parent
         folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{wanted.target.stem}.{token}"
+        stem = f"{request.target.stem}.{token}"
         allowance = Allowance(self.settings.max_bytes)
         try:
-            path = self._download(wanted, folder, stem, exact=False)
-            if wanted.is_part and path.suffix != ".mp4":
+            path = self._download(request, folder, stem, exact=False)
+            if request.is_part and path.suffix != ".mp4":
                 # Only mp4 says where in the copied stream the part begins: encode another anew.
-                path = self._download(wanted, folder, stem, exact=True)
-            allowance.check(wanted.target, path.stat().st_size)
+                path = self._download(request, folder, stem, exact=True)
+            allowance.check(request.target, path.stat().st_size)
             fetched = inspect(path)
             if fetched.outcome is not Outcome.OK:
                 return fetched
-            path.replace(wanted.target)
-            return replace(fetched, file=wanted.target.as_posix(), cut=wanted.is_part)
+            path.replace(request.target)
+            return replace(fetched, file=request.target.as_posix(), cut=request.is_part)
         except YoutubeDLError as error:
             message = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
             _check_space(folder, message)
@@ -209,22 +209,22 @@ class _Fetcher:
             for left in folder.glob(f"{stem}.*"):
                 left.unlink(missing_ok=True)
 
-    def _download(self, wanted: Wanted, folder: Path, stem: str, *, exact: bool) -> Path:
+    def _download(self, request: YoutubeRequest, folder: Path, stem: str, *, exact: bool) -> Path:
         import yt_dlp
 
-        options = self._options(wanted) | {
+        options = self._options(request) | {
             "outtmpl": {"default": f"{folder.absolute().as_posix()}/{stem}.%(ext)s"},
             "force_keyframes_at_cuts": exact,
             "overwrites": True,
             "progress_hooks": [functools.partial(_check_size, Allowance(self.settings.max_bytes))],
         }
         with yt_dlp.YoutubeDL(options) as ydl:
-            info = ydl.extract_info(self.settings.youtube.address + wanted.youtube_id)
+            info = ydl.extract_info(self.settings.youtube.address + request.youtube_id)
         if not info or not info.get("requested_downloads"):
             raise yt_dlp.utils.DownloadError("nothing was downloaded")
         return Path(info["requested_downloads"][0]["filepath"])
 
-    def _options(self, wanted: Wanted) -> dict[str, Any]:
+    def _options(self, request: YoutubeRequest) -> dict[str, Any]:
         """Return what yt-dlp is told for any video."""
         from yt_dlp.utils import download_range_func
 
@@ -253,9 +253,9 @@ class _Fetcher:
                 "ffmpeg_o": ["-fs", str(self.settings.max_bytes + 1)],
             },
         }
-        if wanted.is_part:
-            end = float("inf") if wanted.end is None else wanted.end + TAIL_S
-            options["download_ranges"] = download_range_func(None, [(wanted.start or 0.0, end)])
+        if request.is_part:
+            end = float("inf") if request.end is None else request.end + TAIL_S
+            options["download_ranges"] = download_range_func(None, [(request.start or 0.0, end)])
         return options
 
 

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.decode import pictures
-from pipeline.data.decode.pictures import DecodeError as DecodeError
+from pipeline.data.decode.raw_frames import DecodeError as DecodeError
+from pipeline.data.decode.raw_frames import decode_frames
 from pipeline.errors import UserError
 
 Frames = npt.NDArray[np.uint8]
@@ -108,7 +108,7 @@ def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> F
 
 def _by_ffmpeg(video: bytes, shape: tuple[int, int, int]) -> Frames:
     """Decode all frames with the ffmpeg program: tens of milliseconds, but any width."""
-    return np.stack(list(pictures.frames(video, shape)))
+    return np.stack(list(decode_frames(video, shape)))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.manifest import redaction
-from pipeline.data.manifest import source_list as manifest
-from pipeline.data.manifest.source_list import Row
+from pipeline.data.manifest import redaction, video_list
+from pipeline.data.manifest.video_list import Row
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_json
 
@@ -32,13 +31,13 @@ def read(listed: Path, census: Path) -> list[Row]:
     """
     if listed.read_bytes().count(b"\n") <= 1:
         return []
-    rows = manifest.read(listed, folder="")
+    rows = video_list.read(listed, folder="")
     partial = {row.id: row.url for row in rows if redaction.is_redacted(row.url)}
     if not partial:
         return rows
     source = read_json(census)["source"]["file"]
     try:
-        whole = manifest.urls(Path(source), partial)
+        whole = video_list.urls(Path(source), partial)
     except UserError as error:
         raise UserError(
             f"{len(partial):,} addresses of this chunk have a password or a signature, which the "

@@ -12,10 +12,9 @@ from typing import Any
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
-from pipeline.data.manifest import chunk_list
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import chunk_list, video_list
 from pipeline.data.manifest.partition import Partition
-from pipeline.data.manifest.source_list import COLUMNS, Row
+from pipeline.data.manifest.video_list import COLUMNS, Row
 from pipeline.errors import UserError
 from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 
@@ -41,13 +40,13 @@ def run(params: Params) -> None:
         for number, row in _rows(data):
             if line is None:
                 extra = list(row.extra)
-                line = manifest.line_writer(extra)
+                line = video_list.line_writer(extra)
             partition.add(number % data.chunks, line(chunk_list.redacted(row)))
             splits[row.split] += 1
             _count(labels["label"], row.label)
             for name, value in row.extra.items():
                 _count(labels[name], value)
-        partition.finish(manifest.header_line(extra))
+        partition.finish(video_list.header_line(extra))
     write_json(
         layout.manifest,
         {
@@ -69,21 +68,21 @@ def _count(found: Counter[str], value: str) -> None:
 
 
 def _rows(data: Data) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of the list, each after the hash of its id (`manifest.hash_of`).
+    """Yield the rows of the list, each after the hash of its id (`video_list.hash_of`).
 
     Paths are relative to the project's folder where they lie in it.
     """
     if data.synthetic is not None:
         from pipeline.data import synthetic
 
-        listed = manifest.from_mappings(synthetic.rows(data.synthetic), "data.synthetic")
-        yield from ((manifest.hash_of(row.id), row) for row in _at_least_one(listed))
+        listed = video_list.from_mappings(synthetic.rows(data.synthetic), "data.synthetic")
+        yield from ((video_list.hash_of(row.id), row) for row in _at_least_one(listed))
         return
     if data.manifest is None:
         raise UserError("there is no list of videos", place="data.manifest")
     project = str(Path.cwd())
     unsupported: Row | None = None
-    for number, row in manifest.scan_hashed(data.manifest):
+    for number, row in video_list.scan_hashed(data.manifest):
         if row.synthetic:
             unsupported = unsupported or row
         path = _within(project, row.path) if row.path else ""

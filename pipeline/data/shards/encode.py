@@ -22,7 +22,7 @@ import simplejpeg
 import xxhash
 
 from pipeline.configuration.schema import Shards
-from pipeline.data.decode import pictures
+from pipeline.data.decode.raw_frames import DecodeError, Frame, decode_frames
 from pipeline.data.records import ClipRecord
 from pipeline.errors import UserError
 
@@ -88,10 +88,10 @@ def _checks(digests: list[int]) -> bytes:
     return _npy(np.array(digests, dtype="<u8"))
 
 
-def _frames(video: bytes, record: ClipRecord) -> Iterator[pictures.Frame]:
+def _frames(video: bytes, record: ClipRecord) -> Iterator[Frame]:
     try:
-        yield from pictures.frames(video, (record.frames, record.height, record.width))
-    except pictures.DecodeError as error:
+        yield from decode_frames(video, (record.frames, record.height, record.width))
+    except DecodeError as error:
         raise UserError(
             f"the decoded file of clip {record.id!r} cannot be decoded: {error}",
             place=record.file,

@@ -41,9 +41,13 @@ def glyph(image: int) -> NDArray[np.float32]:
     pixels, _ = _load()
     ink = zoom(pixels[image] / 16.0, GLYPH / 8, order=3, mode="grid-constant", grid_mode=True)
     low, high = STROKE
-    edge = np.clip((ink - low) / (high - low), 0, 1)
-    opacity: NDArray[np.float32] = (edge * edge * (3 - 2 * edge)).astype(np.float32)
-    return opacity
+    return smoothstep((ink - low) / (high - low))
+
+
+def smoothstep(edge: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return an opacity in [0, 1] that rises smoothly where `edge` runs from 0 to 1."""
+    edge = np.clip(edge, 0, 1)
+    return (edge * edge * (3 - 2 * edge)).astype(np.float32)
 
 
 @cache

@@ -42,35 +42,34 @@ class Path:
     y: Array  # T
     scale: Array  # T: in [0, 1)
 
+    @classmethod
+    def of(cls, start: Start, **moved: Array) -> Path:
+        """Return the path on which all but what is `moved` stays as it is at the start."""
+        still = np.zeros_like(start.travelled)
+        at_start = {name: getattr(start, name) + still for name in ("x", "y", "scale")}
+        return cls(**at_start | moved)
+
+    def reversed(self) -> Path:
+        """Return the path from its end to its beginning."""
+        return Path(self.x[::-1], self.y[::-1], self.scale[::-1])
+
 
 def _right(start: Start) -> Path:
-    return _path(start, x=start.x + start.travelled)
+    return Path.of(start, x=start.x + start.travelled)
 
 
 def _down(start: Start) -> Path:
-    return _path(start, y=start.y + start.travelled)
+    return Path.of(start, y=start.y + start.travelled)
 
 
 def _clockwise(start: Start) -> Path:
     angle = start.angle + 2 * np.pi * start.turned  # y points down: growing angles are clockwise
     x = start.x + start.radius * np.cos(angle)
-    return _path(start, x=x, y=start.y + start.radius * np.sin(angle))
+    return Path.of(start, x=x, y=start.y + start.radius * np.sin(angle))
 
 
 def _growing(start: Start) -> Path:
-    return _path(start, scale=(start.scale + start.turned) % 1.0)
-
-
-def _path(
-    start: Start, *, x: Array | None = None, y: Array | None = None, scale: Array | None = None
-) -> Path:
-    """Fill in what stays as it was at the start."""
-    still = np.zeros_like(start.travelled)
-    return Path(
-        x=start.x + still if x is None else x,
-        y=start.y + still if y is None else y,
-        scale=start.scale + still if scale is None else scale,
-    )
+    return Path.of(start, scale=(start.scale + start.turned) % 1.0)
 
 
 @dataclass(frozen=True)

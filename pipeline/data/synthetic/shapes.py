@@ -8,32 +8,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.synthetic.digits import GLYPH
+from pipeline.data.synthetic.digits import GLYPH, smoothstep
 
 Array = NDArray[np.float64]
 SOFT = 2.0 / GLYPH  # half the width of an edge, as a share of the square's half side
 FILLED = 0.85  # of the square's half side: the outermost point of a shape
 LINE = 0.16  # half the thickness of a line
-
-
-def _disc(x: Array, y: Array) -> Array:
-    inside: Array = FILLED - np.hypot(x, y)
-    return inside
-
-
-def _ring(x: Array, y: Array) -> Array:
-    inside: Array = LINE - np.abs(np.hypot(x, y) - (FILLED - LINE))
-    return inside
-
-
-def _square(x: Array, y: Array) -> Array:
-    inside: Array = 0.7 * FILLED - np.maximum(np.abs(x), np.abs(y))
-    return inside
-
-
-def _frame(x: Array, y: Array) -> Array:
-    inside: Array = LINE - np.abs(np.maximum(np.abs(x), np.abs(y)) - (0.75 * FILLED - LINE))
-    return inside
 
 
 def _triangle(x: Array, y: Array) -> Array:
@@ -44,30 +24,23 @@ def _triangle(x: Array, y: Array) -> Array:
 
 def _plus(x: Array, y: Array) -> Array:
     arms = np.minimum(np.abs(x), np.abs(y))
-    inside: Array = np.minimum(1.3 * LINE - arms, FILLED - np.maximum(np.abs(x), np.abs(y)))
-    return inside
+    return np.minimum(1.3 * LINE - arms, FILLED - _larger(x, y))
 
 
-def _cross(x: Array, y: Array) -> Array:
-    return _plus((x + y) / np.sqrt(2), (x - y) / np.sqrt(2))
-
-
-def _bars(x: Array, y: Array) -> Array:
-    two = LINE - np.abs(np.abs(x) - 0.45 * FILLED)
-    inside: Array = np.minimum(two, FILLED - np.abs(y))
-    return inside
+def _larger(x: Array, y: Array) -> Array:
+    return np.maximum(np.abs(x), np.abs(y))
 
 
 # Signed distances (about) to the edge, positive inside, on the square from -1 to 1; y grows down.
 SHAPES: dict[str, Callable[[Array, Array], Array]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "frame": _frame,
+    "disc": lambda x, y: FILLED - np.hypot(x, y),
+    "ring": lambda x, y: LINE - np.abs(np.hypot(x, y) - (FILLED - LINE)),
+    "square": lambda x, y: 0.7 * FILLED - _larger(x, y),
+    "frame": lambda x, y: LINE - np.abs(_larger(x, y) - (0.75 * FILLED - LINE)),
     "triangle": _triangle,
     "plus": _plus,
-    "cross": _cross,
-    "bars": _bars,
+    "cross": lambda x, y: _plus((x + y) / np.sqrt(2), (x - y) / np.sqrt(2)),
+    "bars": lambda x, y: np.minimum(LINE - np.abs(np.abs(x) - 0.45 * FILLED), FILLED - np.abs(y)),
 }
 
 
@@ -76,6 +49,4 @@ def glyph(name: str) -> NDArray[np.float32]:
     """Return the opacity in [0, 1] of a shape on GLYPH x GLYPH pixels."""
     middles = (np.arange(GLYPH) + 0.5) * 2 / GLYPH - 1
     inside = SHAPES[name](middles[None, :], middles[:, None])
-    edge = np.clip(0.5 + inside / (2 * SOFT), 0, 1)
-    opacity: NDArray[np.float32] = (edge * edge * (3 - 2 * edge)).astype(np.float32)
-    return opacity
+    return smoothstep(0.5 + inside / (2 * SOFT))

@@ -4,12 +4,12 @@ Each variant is the embedded data set with one thing changed: other backgrounds,
 classes that differ by a little in speed or direction, oscillations to be counted, or several
 objects at once. The first data set's own clips are drawn elsewhere (`dataset`), and are as before.
 
-Letters: T frames, H height, W width.
+Shapes: T frames, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -20,7 +20,7 @@ from pipeline.data.synthetic import digits, scene, shapes
 from pipeline.data.synthetic.dataset import SPLITS, Rendered
 from pipeline.data.synthetic.motions import MOTIONS, Array, Path
 from pipeline.data.synthetic.randomness import Stream, Uniform
-from pipeline.data.synthetic.scene import Scene
+from pipeline.data.synthetic.scene import Frames, Scene
 
 VERSION = 1  # raised whenever the frames of the same settings change
 SPEEDS = (1.0, 1.5, 2.0, 2.5)  # pixels per frame
@@ -54,15 +54,33 @@ class View:
         return (self.frames - 1) * self.stride + 1
 
 
-Draw = Callable[[Synthetic, View, int, str, Uniform], tuple[Rendered, str]]
+@dataclass(frozen=True)
+class Request:
+    """What one clip is drawn from: the number of its kind (`cell`), and its random numbers."""
+
+    settings: Synthetic
+    view: View
+    cell: int
+    split: str
+    uniform: Uniform
+
+    def scene(self, digit: int | None = None, changed: Mapping[str, object] | None = None) -> Scene:
+        """Draw a scene around one of the split's images of a digit (any digit where None)."""
+        number = self.uniform.integer(10) if digit is None else digit
+        images = digits.images_of(self.split)[number]
+        settings = self.settings.model_copy(update=changed)
+        return scene.draw(settings, int(images[self.uniform.integer(len(images))]), self.uniform)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A task's clips: `cells` kinds that occur equally often, and how one of a kind is drawn."""
+    """A task's clips: `cells` kinds that occur equally often, and how one of a kind is drawn.
+
+    `draw` returns frames, masks and the label.
+    """
 
     cells: int
-    draw: Draw
+    draw: Callable[[Request], tuple[Frames, Frames, str]]
 
 
 def render(variant: str, settings: Synthetic, view: View, split: str, index: int) -> Rendered:
@@ -77,96 +95,63 @@ def render(variant: str, settings: Synthetic, view: View, split: str, index: int
     order = Uniform(settings.seed, Stream.TASK_LABELS, number, place, block)
     cell = int(order.permutation(kind.cells)[within])
     uniform = Uniform(settings.seed, Stream.TASKS, number, place, index)
-    clip, label = kind.draw(settings, view, cell, split, uniform)
-    return clip._replace(labels={"label": label})
+    frames, masks, label = kind.draw(Request(settings, view, cell, split, uniform))
+    return Rendered(frames, masks, {"label": label})
 
 
-def _backgrounds(
-    settings: Synthetic, _view: View, cell: int, split: str, uniform: Uniform
-) -> tuple[Rendered, str]:
-    motion = settings.motions[cell % len(settings.motions)]
-    return _moving(settings.model_copy(update=UNSEEN), motion, split, uniform), motion
+def _backgrounds(request: Request) -> tuple[Frames, Frames, str]:
+    motions = request.settings.motions
+    motion = motions[request.cell % len(motions)]
+    return *scene.picture(request.scene(changed=UNSEEN), motion), motion
 
 
-def _objects(
-    settings: Synthetic, _view: View, cell: int, split: str, uniform: Uniform
-) -> tuple[Rendered, str]:
-    name = list(shapes.SHAPES)[cell]
-    motion = settings.motions[uniform.integer(len(settings.motions))]
-    drawn = replace(_scene(settings, split, uniform), opacity=shapes.glyph(name))
-    frames, masks = scene.picture(drawn, motion)
-    return Rendered(frames, masks, {}), name
+def _objects(request: Request) -> tuple[Frames, Frames, str]:
+    name, motions = list(shapes.SHAPES)[request.cell], request.settings.motions
+    motion = motions[request.uniform.integer(len(motions))]
+    drawn = replace(request.scene(), opacity=shapes.glyph(name))
+    return *scene.picture(drawn, motion), name
 
 
-def _speeds(
-    settings: Synthetic, _view: View, cell: int, split: str, uniform: Uniform
-) -> tuple[Rendered, str]:
-    heading = np.pi / 2 * uniform.integer(4)
-    drawn = _scene(settings, split, uniform)
-    travelled = np.arange(settings.frames) * np.float64(SPEEDS[cell])
-    return _along(drawn, heading, travelled), f"{SPEEDS[cell]} pixels per frame"
+def _speeds(request: Request) -> tuple[Frames, Frames, str]:
+    speed = SPEEDS[request.cell]
+    heading = np.pi / 2 * request.uniform.integer(4)
+    travelled = np.arange(request.settings.frames) * np.float64(speed)
+    return *_along(request.scene(), heading, travelled), f"{speed} pixels per frame"
 
 
-def _directions(
-    settings: Synthetic, _view: View, cell: int, split: str, uniform: Uniform
-) -> tuple[Rendered, str]:
-    drawn = _scene(settings, split, uniform)
-    return _along(drawn, np.radians(HEADINGS[cell]), drawn.start.travelled), f"{HEADINGS[cell]} deg"
+def _directions(request: Request) -> tuple[Frames, Frames, str]:
+    degrees, drawn = HEADINGS[request.cell], request.scene()
+    return *_along(drawn, np.radians(degrees), drawn.start.travelled), f"{degrees} deg"
 
 
-def _counts(
-    settings: Synthetic, view: View, cell: int, split: str, uniform: Uniform
-) -> tuple[Rendered, str]:
-    """Exactly the frames that the model sees, so that every view has the whole count in it."""
+def _counts(request: Request) -> tuple[Frames, Frames, str]:
+    """Draw exactly the frames that the model sees, so that every view has the whole count in it."""
+    view, count, uniform = request.view, COUNTS[request.cell], request.uniform
     heading, sign = 2 * np.pi * uniform.between(0, 1), 1 - 2 * uniform.integer(2)
-    drawn = _scene(settings.model_copy(update={"frames": view.span}), split, uniform)
-    turns = COUNTS[cell] * np.arange(view.span) / (view.frames * view.stride)
+    drawn = request.scene(changed={"frames": view.span})
+    turns = count * np.arange(view.span) / (view.frames * view.stride)
     # From one end of the swing: so that also the fastest one is seen to move.
-    swing = sign * SWING * settings.size * np.cos(2 * np.pi * turns)
-    return _along(drawn, heading, swing), str(COUNTS[cell])
+    swing = sign * SWING * request.settings.size * np.cos(2 * np.pi * turns)
+    return *_along(drawn, heading, swing), str(count)
 
 
-def _several(
-    settings: Synthetic, _view: View, cell: int, split: str, uniform: Uniform
-) -> tuple[Rendered, str]:
-    """One to three digits, all different, each with a motion of its own."""
-    chosen = GROUPS[cell]
-    crowd = settings.model_copy(update=SMALL)
+def _several(request: Request) -> tuple[Frames, Frames, str]:
+    """Draw one to three digits, all different, each with a motion of its own."""
+    chosen, motions = GROUPS[request.cell], request.settings.motions
     objects = []
     for digit in chosen:
-        drawn = _scene(crowd, split, uniform, digit)
-        kind = MOTIONS[settings.motions[uniform.integer(len(settings.motions))]]
+        drawn = request.scene(digit, SMALL)
+        kind = MOTIONS[motions[request.uniform.integer(len(motions))]]
         path = kind.path(drawn.start)
-        objects.append((drawn, _reversed(path) if kind.backwards else path))
-    frames, masks = scene.painted(objects[0][0], objects)
-    return Rendered(frames, masks, {}), SEPARATOR.join(str(digit) for digit in chosen)
+        objects.append((drawn, path.reversed() if kind.backwards else path))
+    return *scene.painted(objects[0][0], objects), SEPARATOR.join(map(str, chosen))
 
 
-def _moving(settings: Synthetic, motion: str, split: str, uniform: Uniform) -> Rendered:
-    frames, masks = scene.picture(_scene(settings, split, uniform), motion)
-    return Rendered(frames, masks, {})
-
-
-def _along(drawn: Scene, heading: float, travelled: Array) -> Rendered:
+def _along(drawn: Scene, heading: float, travelled: Array) -> tuple[Frames, Frames]:
     """Move the digit along a straight line: `travelled` pixels from its start in each frame."""
-    still = np.zeros_like(travelled)
-    path = Path(
-        x=drawn.start.x + np.cos(heading) * travelled,
-        y=drawn.start.y + np.sin(heading) * travelled,
-        scale=drawn.start.scale + still,
-    )
-    frames, masks = scene.painted(drawn, [(drawn, path)])
-    return Rendered(frames, masks, {})
-
-
-def _scene(settings: Synthetic, split: str, uniform: Uniform, digit: int | None = None) -> Scene:
-    """Draw a scene around one of the split's images of a digit (any digit where None)."""
-    images = digits.images_of(split)[uniform.integer(10) if digit is None else digit]
-    return scene.draw(settings, int(images[uniform.integer(len(images))]), uniform)
-
-
-def _reversed(path: Path) -> Path:
-    return Path(x=path.x[::-1], y=path.y[::-1], scale=path.scale[::-1])
+    x = drawn.start.x + np.cos(heading) * travelled
+    y = drawn.start.y + np.sin(heading) * travelled
+    return scene.painted(drawn, [(drawn, Path.of(drawn.start, x=x, y=y))])
 
 
 # The digits of a clip with several: each alone, all pairs, and ten of the threes, so that every

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.decode.transcode import Segment
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import video_list
 from pipeline.data.manifest.folders import videos_in
 from pipeline.errors import UserError
 from pipeline.weights.video_clips import WHOLE
@@ -72,7 +72,7 @@ def _of_folder(folder: Path) -> Iterator[Wanted]:
 
 
 def _of_list(path: Path) -> Iterator[Wanted]:
-    rows = manifest.read(path)
+    rows = video_list.read(path)
     elsewhere = [row.id for row in rows if not row.path]
     if elsewhere:
         raise UserError(

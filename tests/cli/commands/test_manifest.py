@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main as cli
-from pipeline.data.manifest import source_list as manifest
-from pipeline.data.manifest.source_list import Row
+from pipeline.data.manifest import video_list
+from pipeline.data.manifest.video_list import Row
 from tests.data.videos.annotations.test_annotations import FILES, write
 
 
 def command(*arguments: str) -> dict[str, Row]:
     """Run the command; return the rows of the list it wrote, by id."""
     assert cli.main(["manifest", *arguments, "-o", "out/list.csv"]) == 0
-    return {row.id: row for row in manifest.read("out/list.csv")}
+    return {row.id: row for row in video_list.read("out/list.csv")}
 
 
 @pytest.fixture(autouse=True)

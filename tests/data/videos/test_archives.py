@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.fetch import archive_formats, archive_rar, archives
-from pipeline.data.fetch.unpacking import Archives
+from pipeline.data.fetch.archive_cache import ArchiveCache
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from tests.data.videos.server import SETTINGS
@@ -78,7 +78,7 @@ def cut(path: Path, pieces: int) -> str:
 
 def opened(folder: Path, address: str) -> dict[str, bytes]:
     """Unpack an archive and return its files."""
-    found, _ = Archives(folder / "unpacked", SETTINGS).find(f"{address}!/x")
+    found, _ = ArchiveCache(folder / "unpacked", SETTINGS).find(f"{address}!/x")
     assert isinstance(found, archives.Unpacked), found
     assert (found.outcome, found.refused) == (Outcome.OK, {})
     base = found.folder / archives.FILES
@@ -128,7 +128,7 @@ def test_rar_and_rar_in_rar(tmp_path: Path) -> None:
     files = {name: body for name, body in FILES.items() if name.isascii()}
     assert opened(tmp_path, rar(tmp_path / "a.rar", files).as_posix()) == files
     outer = rar(tmp_path / "o.rar", {"wave.rar": (tmp_path / "a.rar").read_bytes()})
-    store = Archives(tmp_path / "unpacked", SETTINGS)
+    store = ArchiveCache(tmp_path / "unpacked", SETTINGS)
     found, member = store.find(f"{outer.as_posix()}!/wave.rar!/v/a.mp4")
     assert isinstance(found, archives.Unpacked)
     assert found.fetched(member).outcome is Outcome.OK
@@ -141,11 +141,11 @@ def test_bsdtar_s_zeros_are_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(archive_rar, "_unrar", lambda: None)
     path = rar(tmp_path / "a.rar", {"a.mp4": VIDEO, "b.mp4": VIDEO * 500})
     path.write_bytes(path.read_bytes()[:-4000])
-    found, _ = Archives(tmp_path / "unpacked", SETTINGS).find(f"{path}!/x")
+    found, _ = ArchiveCache(tmp_path / "unpacked", SETTINGS).find(f"{path}!/x")
     assert found.fetched("b.mp4").outcome is Outcome.CORRUPT
     volume = rar(tmp_path / "v.part1.rar", {"a.mp4": VIDEO}, volume=True)
     with pytest.raises(UserError, match="in volumes takes unrar"):
-        Archives(tmp_path / "unpacked", SETTINGS).find(f"{volume}!/a.mp4")
+        ArchiveCache(tmp_path / "unpacked", SETTINGS).find(f"{volume}!/a.mp4")
 
 
 def test_without_a_program_for_rar_it_says_what_to_install(
@@ -155,7 +155,7 @@ def test_without_a_program_for_rar_it_says_what_to_install(
     path = rar(tmp_path / "a.rar", {"a.mp4": VIDEO})
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Exception, match="neither unrar nor bsdtar") as caught:
-        Archives(tmp_path / "unpacked", SETTINGS).find(f"{path}!/a.mp4")
+        ArchiveCache(tmp_path / "unpacked", SETTINGS).find(f"{path}!/a.mp4")
     assert "install unrar, or bsdtar" in str(caught.value)
 
 
@@ -204,7 +204,7 @@ def test_members_that_lead_elsewhere_are_refused_and_the_rest_is_there(tmp_path:
     path.parent.mkdir()
     refused = hostile(path, outside)
     before = {file for file in tmp_path.rglob("*") if "unpacked" not in file.parts}
-    found, _ = Archives(tmp_path / "unpacked" / "here", SETTINGS).find(f"{path}!/x")
+    found, _ = ArchiveCache(tmp_path / "unpacked" / "here", SETTINGS).find(f"{path}!/x")
     assert isinstance(found, archives.Unpacked)
     for name, said in refused.items():
         fetched = found.fetched(name)
@@ -240,7 +240,7 @@ def test_a_bomb_is_refused_and_leaves_nothing(
     monkeypatch.setattr(archives, "SLACK", 10_000)
     files = {"first.mp4": VIDEO, "zeros.mp4": bytes(5_000_000)}
     path = (zipped if kind == "zip" else tar)(tmp_path / f"bomb.{kind}", files)
-    found, _ = Archives(tmp_path / "unpacked", SETTINGS).find(f"{path}!/first.mp4")
+    found, _ = ArchiveCache(tmp_path / "unpacked", SETTINGS).find(f"{path}!/first.mp4")
     assert isinstance(found, archives.Unpacked)
     assert found.fetched("first.mp4").outcome is Outcome.FAILED
     assert "more than 10 times its size" in found.fetched("zeros.mp4").reason
@@ -259,7 +259,7 @@ def test_a_damaged_archive_gives_what_comes_before_the_damage(tmp_path: Path) ->
         "page.zip": b"<html>404</html>",
         "cut.zip": zipped(tmp_path / "c.zip", noise).read_bytes()[:-200],
     }
-    store = Archives(tmp_path / "unpacked", SETTINGS)
+    store = ArchiveCache(tmp_path / "unpacked", SETTINGS)
     for name, body in broken.items():
         (tmp_path / name).write_bytes(body)
         found, _ = store.find(f"{tmp_path / name}!/x")
@@ -294,16 +294,16 @@ def test_what_a_killed_job_has_unpacked_is_kept(
 
     monkeypatch.setattr(archives, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
-        Archives(tmp_path / "u", SETTINGS).find(f"{path}!/x")
+        ArchiveCache(tmp_path / "u", SETTINGS).find(f"{path}!/x")
     monkeypatch.setattr(archives, "_write", write)
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "u").rglob("*.mp4")}
     assert len(times) == 2
-    found, _ = Archives(tmp_path / "u", SETTINGS).find(f"{path}!/x")
+    found, _ = ArchiveCache(tmp_path / "u", SETTINGS).find(f"{path}!/x")
     assert isinstance(found, archives.Unpacked)
     assert {file: file.stat().st_mtime_ns for file in times} == times
     assert sum(1 for _ in archives.files_in(found)) == len(FILES)
     tar(path, {"new.mp4": VIDEO})
-    found, _ = Archives(tmp_path / "u", SETTINGS).find(f"{path}!/x")
+    found, _ = ArchiveCache(tmp_path / "u", SETTINGS).find(f"{path}!/x")
     assert [file.name for file in archives.files_in(found)] == ["new.mp4"]
 
 

@@ -86,9 +86,10 @@ def test_a_full_disk_ends_the_job_and_is_noted_of_no_clip(
     ChunkManifest(stage="download", chunk=0, clips=[clip]).write(layout.downloaded(0))
     layout.clips(0).mkdir(parents=True)
     (layout.clips(0) / ".a.tmp.mp4").symlink_to("/dev/full")
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="the disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(decode_stage, "remove_leftovers", lambda *_: None)
-        decode_stage.run(composed, 0)
+        with pytest.raises(UserError, match="the disk is full"):
+            decode_stage.run(composed, 0)
     assert not layout.decoded(0).exists()
     assert not (layout.clips(0) / "journal.jsonl").read_text().strip()
     decode_stage.run(composed, 0)

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from pipeline.data.fetch import remote, web, youtube
-from pipeline.data.fetch.youtube import Wanted
+from pipeline.data.fetch.youtube import YoutubeRequest
 from pipeline.data.manifest import addresses
 from pipeline.errors import UserError
 from tests.data.videos.server import SETTINGS, YOUTUBE, BadServer
@@ -51,7 +51,11 @@ def test_a_full_disk_ends_the_job_and_loses_nothing(
     given = SETTINGS.model_copy(update={"youtube": asked, "retries": 0})
     monkeypatch.setattr("yt_dlp.downloader.http.HttpFD.real_download", full)
     with pytest.raises(UserError, match="the disk is full, or a quota is used up"):
-        list(youtube.fetch_all([Wanted("a", tmp_path / "a.video")], given, tmp_path / "r.json"))
+        list(
+            youtube.fetch_all(
+                [YoutubeRequest("a", tmp_path / "a.video")], given, tmp_path / "r.json"
+            )
+        )
     assert not [path for path in tmp_path.rglob("*") if "claim" in path.name]
 
 
@@ -61,13 +65,13 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.runtime.files import disk_full
 from pipeline.runtime.journal import Journal
-from pipeline.data.fetch.unpacking import Archives
+from pipeline.data.fetch.archive_cache import ArchiveCache
 from tests.data.videos.server import SETTINGS
 
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", "small"], check=True)
 for name in ("a.tar", "a.zip"):
     try:
-        Archives(Path("small"), SETTINGS).find(f"{name}!/v.mp4")
+        ArchiveCache(Path("small"), SETTINGS).find(f"{name}!/v.mp4")
     except UserError as error:
         print(error.problem)
 with open("small/fill", "wb") as file:
@@ -87,7 +91,7 @@ with Journal(Path("small/journal.jsonl")) as journal:
 assert Journal(Path("small/journal.jsonl")).get("b") == {"file": "y"}
 subprocess.run(["mount", "-o", "remount,size=4m", "small"], check=True)
 for name in ("a.tar", "a.zip"):
-    found, member = Archives(Path("small"), SETTINGS).find(f"{name}!/v.mp4")
+    found, member = ArchiveCache(Path("small"), SETTINGS).find(f"{name}!/v.mp4")
     print(found.fetched(member).outcome.value)
 left = [path.name for path in Path("small").rglob("*.tmp") if path.is_file()]
 print(left)

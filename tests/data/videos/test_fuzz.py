@@ -22,9 +22,9 @@ import decord
 import pytest
 
 from pipeline.configuration.schema import Decode
-from pipeline.data.decode import probe
+from pipeline.data.decode import ffmpeg_log
+from pipeline.data.decode.diagnosis import SHORTFALL_S
 from pipeline.data.decode.transcode import Segment, Transcoded, transcode
-from pipeline.data.decode.verdict import SHORTFALL_S
 from pipeline.data.records import Outcome
 from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import MakeVideo, number_of
@@ -182,6 +182,6 @@ def test_a_full_disk_is_no_damage_of_the_video() -> None:
         "[vost#0:0/libx264 @ 0x1] [error] Error submitting a packet to the muxer",
         "[error] av_interleaved_write_frame(): No space left on device",
     ):
-        facts = probe.Facts(opened=True)
-        facts.hear(line)
-        assert not facts.damaged, line
+        log = ffmpeg_log.FfmpegLog(opened=True)
+        log.read_line(line)
+        assert not log.damaged, line

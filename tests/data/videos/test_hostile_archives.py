@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.fetch import archive_formats, archive_rar, archives
+from pipeline.data.fetch.archive_cache import ArchiveCache
 from pipeline.data.fetch.archives import Limits, Unpacked
-from pipeline.data.fetch.unpacking import Archives
 from pipeline.data.records import Outcome
 from tests.data.videos.server import SETTINGS
 from tests.data.videos.test_archives import VIDEO, tar, zipped
@@ -27,7 +27,7 @@ FEW = SETTINGS.model_copy(update={"max_bytes": 1_000_000})
 
 def find(path: Path, member: str = "good.mp4", given: object = SETTINGS) -> tuple[Outcome, str]:
     """Unpack an archive; return what became of a member, and why."""
-    found, name = Archives(path.parent / "unpacked", given).find(f"{path}!/{member}")  # type: ignore[arg-type]
+    found, name = ArchiveCache(path.parent / "unpacked", given).find(f"{path}!/{member}")  # type: ignore[arg-type]
     fetched = found.fetched(name) if isinstance(found, Unpacked) else found
     return fetched.outcome, fetched.reason
 
@@ -111,7 +111,7 @@ def test_a_small_sparse_file_is_unpacked(tmp_path: Path) -> None:
         info.pax_headers = {"GNU.sparse.map": f"0,{len(VIDEO)}", "GNU.sparse.size": "5000"}
         info.size = len(VIDEO)
         archive.addfile(info, io.BytesIO(VIDEO))
-    found, _ = Archives(tmp_path / "u", SETTINGS).find(f"{path}!/s.mp4")
+    found, _ = ArchiveCache(tmp_path / "u", SETTINGS).find(f"{path}!/s.mp4")
     assert isinstance(found, Unpacked)
     assert found.path("s.mp4").read_bytes() == VIDEO.ljust(5000, b"\0")
 

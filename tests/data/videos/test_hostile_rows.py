@@ -10,8 +10,7 @@ from braceexpand import braceexpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.manifest import addresses, braces, members, redaction
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import addresses, braces, members, redaction, video_list
 from pipeline.errors import UserError
 from tests.data.videos import hostile_rows
 
@@ -26,7 +25,7 @@ def test_no_row_ends_in_a_traceback(
     path = hostile_rows.write(tmp_path_factory.getbasetemp() / "hostile.csv", rows)
     began = time.process_time()
     try:
-        read = manifest.read(path)
+        read = video_list.read(path)
     except UserError as error:
         said, read = str(error), []
     else:
@@ -112,10 +111,10 @@ def test_addresses_are_judged_when_the_list_is_read(url: str, tmp_path: Path) ->
     path = hostile_rows.write(tmp_path / "list.csv", [{"id": "good", "path": "a.mp4"},
                                                       {"id": "row", "url": url}])  # fmt: skip
     if url in GOOD:
-        assert manifest.read(path)[1].url == url
+        assert video_list.read(path)[1].url == url
         return
     with pytest.raises(UserError) as caught:
-        manifest.read(path)
+        video_list.read(path)
     assert BAD[url] in str(caught.value)
     assert "line 3: url" in str(caught.value)
 
@@ -137,7 +136,7 @@ def test_paths_are_judged_when_the_list_is_read(path: str, said: str, tmp_path: 
     because it stands in the wrong column."""
     listed = hostile_rows.write(tmp_path / "list.csv", [{"id": "row", "path": path}])
     with pytest.raises(UserError, match=said) as caught:
-        manifest.read(listed)
+        video_list.read(listed)
     assert "hush" not in str(caught.value)
 
 
@@ -146,4 +145,4 @@ def test_what_is_no_youtube_id_is_refused(name: str, tmp_path: Path) -> None:
     """Catches a value that would make yt-dlp ask for something else than a video."""
     listed = hostile_rows.write(tmp_path / "list.csv", [{"id": "row", "youtube_id": name}])
     with pytest.raises(UserError, match=r"line 2: youtube_id .* is not 11 of"):
-        manifest.read(listed)
+        video_list.read(listed)

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.data.fetch import leftovers, redirects, remote, web, youtube
 from pipeline.data.fetch.request import Request
-from pipeline.data.fetch.youtube import Wanted
+from pipeline.data.fetch.youtube import YoutubeRequest
 from pipeline.data.manifest import addresses
 from pipeline.data.records import Outcome
 from tests.data.videos.server import SETTINGS, YOUTUBE, BadServer, Handler
@@ -220,7 +220,7 @@ def test_youtube_is_limited_too(server: BadServer, tmp_path: Path) -> None:
     server.answers["/long"] = lambda handler, n: handler.file(BODY)
     asked = YOUTUBE.model_copy(update={"address": server.url("/")})
     given = SETTINGS.model_copy(update={"youtube": asked, "max_bytes": 100_000, "retries": 0})
-    wanted = Wanted("long", tmp_path / "a.video")
+    wanted = YoutubeRequest("long", tmp_path / "a.video")
     ((_, lost),) = youtube.fetch_all([wanted], given, tmp_path / "refused.json")
     assert lost.outcome is Outcome.FAILED
     assert "max_bytes" in lost.reason

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.manifest import source_list as manifest
-from pipeline.data.manifest.source_list import Row
+from pipeline.data.manifest import video_list
+from pipeline.data.manifest.video_list import Row
 from pipeline.errors import UserError
 
 ids = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,20}", fullmatch=True)
@@ -34,7 +34,7 @@ def good_rows(draw: st.DrawFn) -> Row:
         start=start,
         end=None if length is None else (start or 0.0) + length,
         label=draw(texts),
-        split=draw(st.sampled_from(manifest.SPLITS)),
+        split=draw(st.sampled_from(video_list.SPLITS)),
         sha256=draw(
             st.just("") | st.binary(max_size=4).map(lambda b: hashlib.sha256(b).hexdigest())
         ),
@@ -49,8 +49,8 @@ def test_every_row_comes_back_from_its_own_csv(
 ) -> None:
     """Would catch a column that is dropped or swapped, lossy numbers, and bad quoting."""
     path = tmp_path_factory.getbasetemp() / "round_trip.csv"
-    path.write_text(manifest.to_csv(rows, ["caption", "Größe"]), encoding="utf-8")
-    assert manifest.read(path) == rows
+    path.write_text(video_list.to_csv(rows, ["caption", "Größe"]), encoding="utf-8")
+    assert video_list.read(path) == rows
 
 
 BAD = {  # what is wrong -> the fields of `id,path,url,start,end,split,sha256`, and what is said
@@ -88,10 +88,10 @@ def test_every_error_is_reported_with_its_own_line(
     path.write_text("\n".join(lines) + "\n")
     expected = {number + 2: BAD[kind][1] for number, kind in enumerate(chosen) if kind}
     if not expected:
-        assert len(manifest.read(path)) == len(chosen)
+        assert len(video_list.read(path)) == len(chosen)
         return
     with pytest.raises(UserError) as caught:
-        manifest.read(path)
+        video_list.read(path)
     said = {
         int(match[1]): match[2]
         for match in re.finditer(r"^  line (\d+): (.*)$", caught.value.problem, re.MULTILINE)
@@ -105,7 +105,7 @@ def test_duplicate_ids_name_both_lines(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text('id,path,note\na,x.mp4,"two\nlines"\n\nb,x.mp4,\na,y.mp4,\n')
     with pytest.raises(UserError, match=r"line 6: id 'a' is already on line 2"):
-        manifest.read(path)
+        video_list.read(path)
 
 
 def test_a_long_list_of_errors_fits_on_one_screen(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_long_list_of_errors_fits_on_one_screen(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("id,path\n" + "\n".join(f"c{n}," for n in range(1000)) + "\n")
     with pytest.raises(UserError) as caught:
-        manifest.read(path)
+        video_list.read(path)
     text = str(caught.value)
     assert "1,000 errors" in text
     assert "and 985 more" in text
@@ -141,7 +141,7 @@ def test_a_file_that_is_no_list_is_refused(content: bytes, said: str, tmp_path: 
     path = tmp_path / "list.csv"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        manifest.read(path)
+        video_list.read(path)
     assert said in str(caught.value)
     assert str(path) in caught.value.place
 
@@ -149,14 +149,14 @@ def test_a_file_that_is_no_list_is_refused(content: bytes, said: str, tmp_path: 
 def test_a_list_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """Would catch a traceback for the most ordinary mistake."""
     with pytest.raises(UserError, match="no such list"):
-        manifest.read(tmp_path / "nowhere" / "list.csv")
+        video_list.read(tmp_path / "nowhere" / "list.csv")
 
 
 def test_the_mark_of_spreadsheets_is_not_part_of_the_first_name(tmp_path: Path) -> None:
     """Would catch a column that is called `\\ufeffid`; and defaults, and paths' folder."""
     path = tmp_path / "list.csv"
     path.write_text("\ufeffid, path\r\nclip_00.25 , sub/../a b.mp4\r\n", encoding="utf-8")
-    (row,) = manifest.read(path)
+    (row,) = video_list.read(path)
     assert row.id == "clip_00.25"
     assert row.path == str(tmp_path / "a b.mp4")
     assert row.split == "train"
@@ -167,12 +167,12 @@ def test_the_mark_of_spreadsheets_is_not_part_of_the_first_name(tmp_path: Path) 
 def test_a_clip_s_chunk_is_a_plain_hash_of_its_id(clip: str, chunks: int) -> None:
     """Would catch Python's own hash, which differs from process to process."""
     digest = hashlib.sha256(clip.encode()).hexdigest()
-    assert manifest.chunk_of(clip, chunks) == int(digest[:16], 16) % chunks
+    assert video_list.chunk_of(clip, chunks) == int(digest[:16], 16) % chunks
 
 
 def test_chunks_are_about_equal() -> None:
     """Would catch a hash that favours some chunks: those jobs would take longest."""
-    counts = Counter(manifest.chunk_of(f"clip_{n:06d}", 20) for n in range(20_000))
+    counts = Counter(video_list.chunk_of(f"clip_{n:06d}", 20) for n in range(20_000))
     assert set(counts) == set(range(20))
     # 1,000 each, with a standard deviation of 31.
     assert 850 < min(counts.values()) <= max(counts.values()) < 1150

@@ -10,8 +10,7 @@ import pytest
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
 from pipeline.configuration.stages import restrict
-from pipeline.data.manifest import manifest_stage
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import manifest_stage, video_list
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_json, sha256_file
 
@@ -44,13 +43,13 @@ def test_every_clip_is_in_the_chunk_of_its_id_and_nowhere_else(params: Params) -
     left.touch()
     manifest_stage.run(params)
     assert not left.exists()
-    listed = {row.id: row for row in manifest.read("list.csv", folder="")}
+    listed = {row.id: row for row in video_list.read("list.csv", folder="")}
     found = {}
     census = read_json(layout.manifest)
     for chunk in range(CHUNKS):
-        rows = manifest.read(layout.chunk_list(chunk), folder="")
+        rows = video_list.read(layout.chunk_list(chunk), folder="")
         assert len(rows) == census["chunks"][chunk]
-        assert all(manifest.chunk_of(row.id, CHUNKS) == chunk for row in rows)
+        assert all(video_list.chunk_of(row.id, CHUNKS) == chunk for row in rows)
         found |= {row.id: row for row in rows}
     assert found == listed
     assert census["rows"] == 200
@@ -93,7 +92,7 @@ def test_one_more_clip_changes_one_chunk(params: Params) -> None:
     write(201)
     manifest_stage.run(params)
     changed = {path.stem for path in folder.iterdir() if path.stat().st_mtime_ns != 1}
-    assert changed == {str(manifest.chunk_of("clip200", CHUNKS))}
+    assert changed == {str(video_list.chunk_of("clip200", CHUNKS))}
 
 
 def test_empty_chunks_are_there_and_old_ones_are_not(params: Params) -> None:
@@ -116,7 +115,7 @@ def test_paths_start_from_the_list_and_end_up_relative_to_the_project(
         f"id,path\na,x/1.mp4\nb,../2.mp4\nc,../../elsewhere.mp4\nd,{outside}\ne,{tmp_path}/5.mp4\n"
     )
     manifest_stage.run(with_data(params, manifest="lists/list.csv", chunks=1))
-    rows = manifest.read(DataLayout(params.data.name).chunk_list(0), folder="")
+    rows = video_list.read(DataLayout(params.data.name).chunk_list(0), folder="")
     assert [row.path for row in rows] == [
         "lists/x/1.mp4", "2.mp4", str(outside), str(outside), "5.mp4",
     ]  # fmt: skip

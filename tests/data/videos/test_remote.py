@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from pipeline.data.fetch import remote
-from pipeline.data.fetch.download import Fetched
+from pipeline.data.fetch.fetched import Fetched
 from pipeline.data.fetch.web import Request
 from pipeline.data.manifest import addresses
 from pipeline.data.records import Outcome

@@ -13,8 +13,7 @@ import pytest
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.fetch import download_stage
-from pipeline.data.manifest import manifest_stage
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import manifest_stage, video_list
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
 from pipeline.runtime import claims
@@ -137,7 +136,7 @@ def test_the_list_of_a_chunk_is_a_list(params: Params) -> None:
     manifest_stage.run(params)
     layout = DataLayout(params.data.name)
     rows = [row for chunk in (0, 1) if layout.chunk_list(chunk).read_text().count("\n") > 1
-            for row in manifest.read(layout.chunk_list(chunk), folder="")]  # fmt: skip
+            for row in video_list.read(layout.chunk_list(chunk), folder="")]  # fmt: skip
     assert rows[0].url.startswith("http://h/a-{0..1}.tar?redacted=")
     assert rows[0].url.endswith("!/m.mp4")
     assert "hush" not in str(read_json(layout.manifest))

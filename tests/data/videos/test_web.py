@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.fetch import web
-from pipeline.data.fetch.download import Fetched
+from pipeline.data.fetch.fetched import Fetched
 from pipeline.data.records import Outcome
 from tests.data.videos.server import SETTINGS, BadServer, Handler, trickle
 

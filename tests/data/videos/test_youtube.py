@@ -14,8 +14,8 @@ import pytest
 from pipeline.configuration.schema import Decode, Download
 from pipeline.data.decode.transcode import Segment, transcode
 from pipeline.data.fetch import youtube
-from pipeline.data.fetch.download import Fetched
-from pipeline.data.fetch.youtube import Wanted
+from pipeline.data.fetch.fetched import Fetched
+from pipeline.data.fetch.youtube import YoutubeRequest
 from pipeline.data.records import Outcome
 from pipeline.runtime import ffmpeg
 from tests.data.videos.conftest import MakeVideo, number_of
@@ -36,7 +36,7 @@ def settings(server: BadServer, **changes: object) -> Download:
     return SETTINGS.model_copy(update={"youtube": asked, "retries": 0, "timeout_s": 5})
 
 
-def fetch(given: Download, folder: Path, *wanted: Wanted) -> dict[str, Fetched]:
+def fetch(given: Download, folder: Path, *wanted: YoutubeRequest) -> dict[str, Fetched]:
     ended = youtube.fetch_all(wanted, given, folder / "refused.json")
     return {each.target.stem: fetched for each, fetched in ended}
 
@@ -73,8 +73,8 @@ def test_a_part_begins_and_ends_where_it_is_asked_for(
         handler.file(body, kind=kind)
 
     server.answers["/abc"] = answer
-    part = Wanted("abc", tmp_path / "part.video", 5.0, 7.0)
-    whole = Wanted("abc", tmp_path / "whole.video")
+    part = YoutubeRequest("abc", tmp_path / "part.video", 5.0, 7.0)
+    whole = YoutubeRequest("abc", tmp_path / "whole.video")
     got = fetch(given, tmp_path, part, whole)
     assert {fetched.outcome for fetched in got.values()} == {Outcome.OK}, got
     assert (got["part"].cut, got["whole"].cut) == (True, False)
@@ -98,7 +98,7 @@ def test_refusals_and_absence_are_told_apart_and_asking_ends(
         server.answers[f"/{name}"] = lambda handler, n: handler.reply(429)
     server.answers["/b"] = lambda handler, n: handler.reply(404)
     given = settings(server)
-    got = fetch(given, tmp_path, *(Wanted(n, tmp_path / f"{n}.video") for n in "abcdefgh"))
+    got = fetch(given, tmp_path, *(YoutubeRequest(n, tmp_path / f"{n}.video") for n in "abcdefgh"))
     assert got["b"].outcome is Outcome.MISSING
     assert {got[n].outcome for n in "acdefgh"} == {Outcome.THROTTLED}
     # a is refused, b is gone, and c, d, e are three refusals in a row.
@@ -110,10 +110,13 @@ def test_refusals_and_absence_are_told_apart_and_asking_ends(
     assert "asked for when the download stage runs again" in said
     # Another job asks nothing in the meantime; when the rest is over, it does.
     requests = server.requests.total()
-    assert fetch(given, tmp_path, Wanted("a", tmp_path / "a.video"))["a"].outcome == "throttled"
+    assert (
+        fetch(given, tmp_path, YoutubeRequest("a", tmp_path / "a.video"))["a"].outcome
+        == "throttled"
+    )
     assert server.requests.total() == requests
     (tmp_path / "refused.json").write_text('{"until": 5}')
-    fetch(given, tmp_path, Wanted("a", tmp_path / "a.video"))
+    fetch(given, tmp_path, YoutubeRequest("a", tmp_path / "a.video"))
     assert server.requests.total() > requests
     assert not list(tmp_path.glob(".*claim"))
 
@@ -123,7 +126,7 @@ def test_no_server_is_not_a_missing_video(server: BadServer, tmp_path: Path) -> 
     given = settings(server)
     server.shutdown()
     server.server_close()
-    got = fetch(given, tmp_path, Wanted("a", tmp_path / "a.video"))["a"]
+    got = fetch(given, tmp_path, YoutubeRequest("a", tmp_path / "a.video"))["a"]
     assert got.outcome is Outcome.UNREACHABLE
 
 
@@ -199,4 +202,6 @@ def test_the_messages_of_refusal_are_still_yt_dlp_s() -> None:
 def test_the_cookies_have_to_be_there(server: BadServer, tmp_path: Path) -> None:
     """Would catch asking as a guest where the user believes to be logged in."""
     with pytest.raises(Exception, match="no such file of cookies"):
-        fetch(settings(server, cookies="no.txt"), tmp_path, Wanted("a", tmp_path / "a.video"))
+        fetch(
+            settings(server, cookies="no.txt"), tmp_path, YoutubeRequest("a", tmp_path / "a.video")
+        )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
-from pipeline.data.fetch import download_stage, fetching
-from pipeline.data.fetch.download import Fetched
+from pipeline.data.fetch import dispatch, download_stage
+from pipeline.data.fetch.fetched import Fetched
 from pipeline.data.fetch.request import Request
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord
@@ -19,7 +19,7 @@ def fetch(folder: Path, *urls: str, **changes: object) -> list[Fetched]:
     got: dict[Path, Fetched] = {}
     requests = [Request(url, folder / f"{number}.mp4") for number, url in enumerate(urls)]
     settings = SETTINGS.model_copy(update={"retries": 1, **changes})
-    fetching.fetch(requests, settings, got.__setitem__)
+    dispatch.fetch(requests, settings, got.__setitem__)
     return [got[request.target] for request in requests]
 
 

@@ -21,7 +21,7 @@ from pipeline.data.manifest.annotations import (
     subfolders,
     ucf101,
 )
-from pipeline.data.manifest.annotations.clip import Clip
+from pipeline.data.manifest.annotations.files import Clip
 
 
 @dataclass(frozen=True)

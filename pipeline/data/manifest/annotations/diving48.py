@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.manifest.annotations.clip import Clip, Problems, find, find_one, from_json, id_of
+from pipeline.data.manifest.annotations.files import (
+    Clip,
+    Problems,
+    find,
+    find_one,
+    from_json,
+    id_of,
+)
 
 
 def read(folder: Path, fold: int) -> Iterator[Clip]:  # noqa: ARG001 - there is one

@@ -19,12 +19,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.data.manifest.annotations.clip import Clip, Problems, find, find_one, from_json, lines
+from pipeline.data.manifest.annotations.files import (
+    Clip,
+    Problems,
+    find,
+    find_one,
+    from_json,
+    matches,
+)
 
 COLUMNS = ("event", "set")
 SUBSETS = {"fx-s1": range(6, 17), "ub-s1": range(74, 89)}
-_ELEMENT = re.compile(r"([\w-]{11})_(E_\d{6}_\d{6})_(A_\d{4}_\d{4})(?:\.\w+)?[ ,]+(\d+)")
-_CATEGORY = re.compile(r"Clabel: *(\d+); *set: *(\d+); *Glabel: *\d+; *\((\w+)\) *(.*)")
+_ELEMENT = r"([\w-]{11})_(E_\d{6}_\d{6})_(A_\d{4}_\d{4})(?:\.\w+)?[ ,]+(\d+)"
+_CATEGORY = r"Clabel: *(\d+); *set: *(\d+); *Glabel: *\d+; *\((\w+)\) *(.*)"
 
 
 class _Category(NamedTuple):
@@ -43,11 +50,7 @@ def read(name: str, folder: Path, fold: int) -> Iterator[Clip]:  # noqa: ARG001 
         for split in ("train", "val"):
             patterns = (f"{base}_{split}_element*.txt", f"{base}_{split}*.txt")
             (path,) = find(folder, *patterns)[-1:]
-            for number, line in lines(path):
-                match = _ELEMENT.fullmatch(line)
-                if match is None:
-                    problems.add(path, number, f"{line[:60]!r} is not `ELEMENT CLASS`")
-                    continue
+            for number, match in matches(path, _ELEMENT, "`ELEMENT CLASS`", problems):
                 youtube_id, event, action, label = match.groups()
                 if name in SUBSETS and int(label) not in SUBSETS[name]:
                     continue
@@ -59,17 +62,10 @@ def read(name: str, folder: Path, fold: int) -> Iterator[Clip]:  # noqa: ARG001 
                 if times and start is None:
                     problems.add(path, number, "the annotation info has no such action")
                     continue
-                yield Clip(
-                    id=f"{youtube_id}_{event}_{action}",
-                    name=f"{youtube_id}_{event}_{action}",
-                    split=split,
-                    label=category.name if category else label,
-                    youtube_id=youtube_id,
-                    start=start,
-                    end=end,
-                    group=youtube_id,
-                    extra={"event": category.event, "set": category.set} if category else {},
-                )
+                clip = f"{youtube_id}_{event}_{action}"
+                named = category.name if category else label
+                extra = {"event": category.event, "set": category.set} if category else {}
+                yield Clip(clip, clip, split, named, youtube_id, start, end, youtube_id, extra)
 
 
 def _times(
@@ -87,13 +83,10 @@ def _times(
 
 def _categories(folder: Path, base: str, problems: Problems) -> dict[str, _Category]:
     path = find_one(folder, f"{base}_categories.txt")
+    form = "`Clabel: 0; set: 1; Glabel: 1; (VT) name`"
     categories = {}
-    for number, line in lines(path) if path else ():
-        match = _CATEGORY.fullmatch(re.sub(" +", " ", line))
-        if match:
-            label, group, event, name = match.groups()
-            categories[label] = _Category(f"{label} ({event}) {name}", event, group)
-        elif path:
-            wanted = "`Clabel: 0; set: 1; Glabel: 1; (VT) name`"
-            problems.add(path, number, f"{line[:60]!r} is not {wanted}")
+    for _, match in matches(path, _CATEGORY, form, problems) if path else ():
+        label, group, event, name = match.groups()
+        name = re.sub(" +", " ", name)
+        categories[label] = _Category(f"{label} ({event}) {name}", event, group)
     return categories

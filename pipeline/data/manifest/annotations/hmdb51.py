@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.manifest.annotations.clip import Clip, Problems, find, id_of, lines
+from pipeline.data.manifest.annotations.files import Clip, Problems, find, id_of, matches
 
 USES = {"1": "train", "2": "test"}
 
@@ -20,11 +19,9 @@ def read(folder: Path, fold: int) -> Iterator[Clip]:
     with Problems() as problems:
         for path in find(folder, f"*{ending}"):
             label = path.name.removesuffix(ending)
-            for number, line in lines(path):
-                match = re.fullmatch(r"(\S.*\.avi)\s+([012])", line)
-                if match is None:
-                    problems.add(path, number, f"{line[:60]!r} is not `NAME.avi 0`, 1 or 2")
-                elif match[2] in USES:
+            form = "`NAME.avi 0`, 1 or 2"
+            for _, match in matches(path, r"(\S.*\.avi)\s+([012])", form, problems):
+                if match[2] in USES:
                     name = match[1]
                     clip_id = id_of(f"{label}-{name.removesuffix('.avi')}")
                     # NAME is the film's, the class, and six properties with the clip's number.

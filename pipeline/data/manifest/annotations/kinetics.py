@@ -7,13 +7,11 @@ of test clips have no labels, and older ones no column `split`: then the file's 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.manifest.annotations.clip import SPLITS, Clip, Problems, find, text
+from pipeline.data.manifest.annotations.files import SPLITS, Clip, Problems, find, table
 
 NEEDED = ("youtube_id", "time_start", "time_end")
 
@@ -32,21 +30,8 @@ def read(folder: Path, fold: int) -> Iterator[Clip]:  # noqa: ARG001 - there is 
 
 
 def _clips(path: Path, problems: Problems) -> Iterator[tuple[int, Clip]]:
-    table = csv.reader(io.StringIO(text(path)))
-    names = [name.strip() for name in next(table, [])]
-    if missing := [name for name in NEEDED if name not in names]:
-        problems.add(path, 1, f"the header has no {', '.join(missing)}: {','.join(names)[:80]}")
-        return
     named = re.search("train|valid|val|test", path.stem.lower())
-    for fields in table:
-        line = table.line_num
-        if not fields:
-            continue
-        if len(fields) != len(names):
-            has = f"has {len(fields)} fields where the header has {len(names)}"
-            problems.add(path, line, has)
-            continue
-        row = dict(zip(names, map(str.strip, fields), strict=True))
+    for line, row in table(path, NEEDED, problems):
         given = row.get("split") or (named[0] if named else "")
         split = SPLITS.get("val" if given == "valid" else given.lower())
         try:

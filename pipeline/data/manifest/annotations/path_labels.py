@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from pipeline.data.manifest.annotations.clip import SPLITS, Clip, Problems, find_one, id_of, lines
+from pipeline.data.manifest.annotations.files import SPLITS, Clip, Problems, find_one, id_of, lines
 from pipeline.data.manifest.folders import SUFFIXES
 from pipeline.errors import UserError
 

@@ -13,7 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.manifest.annotations.clip import Clip, Problems, find, find_one, from_json, lines
+from pipeline.data.manifest.annotations.files import (
+    Clip,
+    Problems,
+    find,
+    find_one,
+    from_json,
+    matches,
+)
 
 PREFIX = "something-something-v2-"
 FILES = {"train": "train", "validation": "val", "test": "test"}
@@ -57,10 +64,5 @@ def _labels(folder: Path) -> set[str]:
 
 def _answers(folder: Path, problems: Problems) -> dict[str, str]:
     path = find_one(folder, "*test-answers.csv")
-    answers = {}
-    for number, line in lines(path) if path else ():
-        video, mark, template = line.partition(";")
-        if path and not (mark and video.isdecimal()):
-            problems.add(path, number, f"{line[:40]!r} is not `id;label`")
-        answers[video] = template.strip()
-    return answers
+    answers = matches(path, r"(\d+);\s*(.*)", "`id;label`", problems) if path else ()
+    return {match[1]: match[2] for _, match in answers}

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import video_list
 from pipeline.data.manifest.annotations import path_labels
-from pipeline.data.manifest.annotations.clip import SPLITS, Clip, id_of
+from pipeline.data.manifest.annotations.files import SPLITS, Clip, id_of
 from pipeline.data.manifest.folders import SUFFIXES, videos_in
 from pipeline.data.manifest.rows import SOURCES
 from pipeline.errors import UserError
@@ -113,6 +113,6 @@ def _kind_of_list(path: Path) -> str:
 def _says_the_same(folder: Path, path: Path, clips: list[Clip]) -> bool:
     labels = {folder / clip.name: clip.label for clip in clips}
     try:
-        return all(labels.get(Path(row.path)) == row.label for row in manifest.read(path))
+        return all(labels.get(Path(row.path)) == row.label for row in video_list.read(path))
     except UserError:
         return False

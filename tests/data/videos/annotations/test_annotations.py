@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.manifest import source_list as manifest
+from pipeline.data.manifest import video_list
 from pipeline.data.manifest.annotations import DATA_SETS
-from pipeline.data.manifest.annotations.clip import Clip, id_of
+from pipeline.data.manifest.annotations.files import Clip, id_of
 from pipeline.errors import UserError
 
 GYM99 = {
@@ -229,7 +229,7 @@ def test_splits_labels_and_times_come_out_right(name: str, tmp_path: Path) -> No
     clips = list(DATA_SETS[name].read(write(tmp_path, FILES[name]), 1))
     assert seen(clips) == EXPECTED[name]
     rows = [{"id": clip.id, "path": "x", "label": clip.label} for clip in clips]
-    assert len(list(manifest.from_mappings(rows, "test"))) == len(clips)
+    assert len(list(video_list.from_mappings(rows, "test"))) == len(clips)
     assert all(set(clip.extra) <= set(DATA_SETS[name].columns) for clip in clips)
 
 

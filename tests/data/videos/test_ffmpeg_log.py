@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.decode.probe import Facts, not_a_video
+from pipeline.data.decode.ffmpeg_log import FfmpegLog
+from pipeline.data.decode.file_type import not_a_video
 
 
 @pytest.mark.parametrize(
@@ -75,16 +76,16 @@ pieces = st.sampled_from(
 @given(lines=st.lists(st.lists(pieces | st.text(max_size=8), max_size=6).map("".join)))
 def test_no_log_makes_the_listener_fail(lines: list[str]) -> None:
     """Would catch a crash on a log that is unlike the usual: file names and tags are in it."""
-    facts = Facts()
+    log = FfmpegLog()
     for line in lines:
-        facts.hear(line)
-    assert facts.kinds is not None
-    assert facts.source_rate is None or facts.source_rate >= 0
+        log.read_line(line)
+    assert log.kinds is not None
+    assert log.source_rate is None or log.source_rate >= 0
 
 
 def test_names_and_tags_in_the_log_are_not_taken_for_facts() -> None:
     """Would catch a file that is called corrupt because of its name or its title."""
-    facts = Facts()
+    log = FfmpegLog()
     for line in (
         "[info] Input #0, mov, from 'file:partial file/corrupt decoded frame':",
         "[info]     title           : [error] offset 0x1: partial file",
@@ -92,7 +93,7 @@ def test_names_and_tags_in_the_log_are_not_taken_for_facts() -> None:
         "9 frames decoded; 9 decode errors; ",
         "[in#0 @ 0x1] [verbose] Input file #0 (file:[warning] corrupt decoded frame):",
     ):
-        facts.hear(line)
-    assert facts.opened
-    assert not facts.cut_short
-    assert facts.damaged == facts.decoded == 0
+        log.read_line(line)
+    assert log.opened
+    assert not log.cut_short
+    assert log.damaged == log.decoded == 0

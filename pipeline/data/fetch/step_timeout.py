@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class Watch:
+class StepTimeout:
     """How long the next step of a call may take; the call itself says when it begins one."""
 
     def __init__(self, seconds: float) -> None:
@@ -25,7 +25,7 @@ class Watch:
         self.deadline = time.monotonic() + seconds
 
 
-def watched(call: Callable[[Watch], None], seconds: float) -> None:
+def call_with_step_timeout(call: Callable[[StepTimeout], None], seconds: float) -> None:
     """Call `call(watch)`, whose first step may take so many seconds.
 
     No thread can be stopped from outside. One that is given up ends when it begins another step, or
@@ -35,7 +35,7 @@ def watched(call: Callable[[Watch], None], seconds: float) -> None:
         TimeoutError: a step took too long.
         BaseException: what the call raised.
     """
-    watch, done = Watch(seconds), threading.Event()
+    watch, done = StepTimeout(seconds), threading.Event()
     raised: list[BaseException] = []
 
     def work() -> None:

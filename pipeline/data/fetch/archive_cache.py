@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.schema import Download
-from pipeline.data.fetch import archive_formats, archives, fetching
+from pipeline.data.fetch import archive_formats, archives, dispatch
 from pipeline.data.fetch.archives import MARK, Limits, Unpacked
-from pipeline.data.fetch.download import Fetched, failed
-from pipeline.data.fetch.partial import end_of, place
+from pipeline.data.fetch.fetched import Fetched, failed
+from pipeline.data.fetch.partial import file_name_of, target_path
 from pipeline.data.manifest import redaction
 from pipeline.data.records import Outcome
 from pipeline.runtime.claims import Claim
@@ -23,7 +23,7 @@ from pipeline.runtime.claims import Claim
 DEPTH = 4  # archives in archives in archives: further down is nobody's data set
 
 
-class Archives:
+class ArchiveCache:
     """The archives of a data set, unpacked in folders below `folder`.
 
     Where an archive cannot be had, its place is taken by the `Fetched` that says why.
@@ -67,7 +67,7 @@ class Archives:
         if "://" not in address:
             return self._local(address, [Path(name) for name in names])
         # The folder's name is in records that are passed on.
-        folder = place(self.folder, redaction.redact(address))
+        folder = target_path(self.folder, redaction.redact(address))
         stamp = [_hash(address), self.settings.unpack_ratio]
         most = self.settings.max_bytes
         done = archives.unpacked(folder, stamp, most)
@@ -102,7 +102,7 @@ class Archives:
         allowance = Allowance(self.settings.max_bytes)
         targets = [folder / name for name in _names(urls)]
         got: dict[Path, Fetched] = {}
-        fetching.fetch(
+        dispatch.fetch(
             [
                 Request(url, target, is_archive=True, allowance=allowance)
                 for url, target in zip(urls, targets, strict=True)
@@ -131,7 +131,7 @@ class Archives:
             return Fetched(Outcome.FAILED, "its archive is no file")
         changes = [[file.st_size, file.st_mtime_ns] for file in status]
         stamp = [address, self.settings.unpack_ratio, changes]
-        folder = place(self.folder, address)
+        folder = target_path(self.folder, address)
         most = self.settings.max_bytes
         if done := archives.unpacked(folder, stamp, most):
             return done
@@ -168,7 +168,7 @@ def _names(urls: Sequence[str]) -> list[str]:
 
     Unless two have the same, as where all addresses end with `/content`.
     """
-    names = [end_of(url) for url in urls]
+    names = [file_name_of(url) for url in urls]
     plain = all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name) for name in names)
     if plain and len({name.lower() for name in names}) == len(names):
         return names

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.configuration.schema import Download
-from pipeline.data.fetch.download import Fetched
+from pipeline.data.fetch.fetched import Fetched
 from pipeline.data.manifest import addresses
 from pipeline.data.manifest.addresses import WEB, scheme_of
 from pipeline.data.records import Outcome

@@ -22,7 +22,7 @@ class DecodeError(Exception):
     """The bytes do not hold the frames that they should."""
 
 
-def frames(video: bytes, shape: tuple[int, int, int]) -> Iterator[Frame]:
+def decode_frames(video: bytes, shape: tuple[int, int, int]) -> Iterator[Frame]:
     """Yield the frames of a video in order: uint8 (H,W,3), RGB.
 
     `shape` is what the video must hold: (frames, height, width). The pixels are those that decord

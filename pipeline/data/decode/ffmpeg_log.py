@@ -1,7 +1,6 @@
-"""What a file is: from its first bytes, and from what ffmpeg says while it decodes it.
+"""What ffmpeg's log says of a video: what its header promises, what was decoded, what was written.
 
-ffprobe is not needed. One ffmpeg process at log level `verbose` says what the header promises,
-what was really decoded, and what was written; `Facts` listens to it.
+ffprobe is not needed: one ffmpeg process at log level `verbose` says it all while it decodes.
 """
 
 from __future__ import annotations
@@ -10,87 +9,8 @@ import math
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 from pipeline.data.decode.timeline import LEAD_S
-
-# Files that are often found in the place of a video, by how they begin.
-_SIGNATURES = {
-    b"PK\x03\x04": "a zip archive",
-    b"Rar!": "a rar archive",
-    b"\x1f\x8b": "a gzip archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"%PDF": "a PDF document",
-    b"\x89PNG": "a picture (PNG)",
-    b"\xff\xd8\xff": "a picture (JPEG)",
-}
-_PAGE = re.compile(rb"\s*<(!--|(!doctype|html|head|body|\?xml)\b)", re.IGNORECASE)
-_PRINTABLE = bytes({*range(32, 256), *b"\t\n\r\f"})
-
-
-def not_a_video(path: Path) -> str:
-    """Say what a file is that its first bytes show not to be a video; empty for all others."""
-    with path.open("rb") as handle:
-        start = handle.read(1024)
-    if not start:
-        return "an empty file"
-    for signature, name in _SIGNATURES.items():
-        if start.startswith(signature):
-            return f"{name}, not a video"
-    if is_page(start):
-        return "a web page, not a video"
-    if is_text(start) and not start.startswith(b"YUV4MPEG2"):
-        return "a text file, not a video"
-    return ""
-
-
-def is_page(start: bytes) -> bool:
-    """Whether a file that begins so is a web page."""
-    return _PAGE.match(start.removeprefix(b"\xef\xbb\xbf")) is not None
-
-
-def riff_cut_short(path: Path) -> bool:
-    """Whether an AVI ends before its first RIFF list does.
-
-    ffmpeg says nothing of it: it takes the share of the file that is there for the whole.
-    """
-    with path.open("rb") as handle:
-        start = handle.read(8)
-    size = int.from_bytes(start[4:8], "little")
-    unknown = size in (0, 0xFFFFFFFF)  # written as a stream
-    return start[:4] == b"RIFF" and not unknown and size + 8 > path.stat().st_size
-
-
-def has_exact_index(path: Path) -> bool:
-    """Whether a file can be read from its midst and its pictures' times are right all the same.
-
-    So it is with MP4 and its like and with Matroska and WebM, which say the time of each picture
-    and which are keyframes.
-    """
-    with path.open("rb") as handle:
-        start = handle.read(8)
-    boxes = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-    return start[4:] in boxes or start.startswith(b"\x1aE\xdf\xa3")
-
-
-def delays_pictures(path: Path) -> bool:
-    """Whether a file is an AVI, where pictures with B-frames come later than their time by as many
-    as the decoder holds back; its sound does not."""
-    with path.open("rb") as handle:
-        return handle.read(4) == b"RIFF"
-
-
-def is_text(start: bytes) -> bool:
-    """Whether a file that begins so can be a text, as far as that shows."""
-    start = start.removeprefix(b"\xef\xbb\xbf")
-    if start.translate(None, _PRINTABLE):
-        return False
-    try:
-        start[: max(1, len(start) - 3)].decode()  # the last character may be cut in two
-    except UnicodeDecodeError:
-        return False
-    return True
-
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"^  Duration: (\d+):(\d+):{_NUMBER}(?:, start: {_NUMBER})?")
@@ -139,7 +59,7 @@ _LEVEL = re.compile(r"\[(error|fatal|panic)\] (.*)")
 
 
 @dataclass
-class Facts:
+class FfmpegLog:
     """What one ffmpeg process said of its input and its output; give it to `ffmpeg.run`."""
 
     opened: bool = False  # a container was recognised and its header read
@@ -166,10 +86,10 @@ class Facts:
     _begins: float = 0.0
     _output: bool = False
 
-    def hear(self, line: str) -> None:
-        """Take in one line of the log."""
+    def read_line(self, line: str) -> None:
+        """Read one line of the log."""
         if line.startswith("  ") or line.startswith("[info]   "):
-            self._hear_header(line.removeprefix("[info] "))
+            self._read_header(line.removeprefix("[info] "))
         elif _CUT_SHORT.search(line):
             self.cut_short = True
         elif _DAMAGED.match(line):
@@ -193,7 +113,7 @@ class Facts:
         elif line.startswith("[info] Output #0"):
             self._output = True
         elif match := _TOLD.match(line):
-            self._hear_time(match[1], float(match[2]))
+            self._read_time(match[1], float(match[2]))
         elif match := _RECEIVED.search(line):
             self.received = int(match[1])
         elif match := _CORRECTED.search(line):
@@ -202,7 +122,7 @@ class Facts:
             self._keep(match[2])
             self.disk_full |= bool(_DISK_FULL.search(line))
 
-    def _hear_header(self, line: str) -> None:
+    def _read_header(self, line: str) -> None:
         if match := _MAPPED.match(line):
             self.mapped = int(match[1])
         elif match := _STREAM.match(line):
@@ -215,8 +135,8 @@ class Facts:
             if self.container.startswith("mov") and 0 < start < self.seconds:
                 self.seconds -= start
 
-    def _hear_time(self, level: str, seconds: float) -> None:
-        """Take in what the filters of `timeline` print."""
+    def _read_time(self, level: str, seconds: float) -> None:
+        """Read what the filters of `timeline` print."""
         if level == "warning":
             self.stands_still = True
         elif level == "verbose":
@@ -229,7 +149,7 @@ class Facts:
         if len(self.errors) > 40:
             del self.errors[20]
 
-    def said(self, text: str) -> bool:
+    def reports(self, text: str) -> bool:
         """Whether an error message holds this text."""
         return any(text in message for message in self.errors)
 
@@ -263,11 +183,11 @@ class Facts:
 
 @dataclass
 class EndOfContents:
-    """When what one ffmpeg process copied ended, in seconds; give `hear` to `ffmpeg.run`."""
+    """When what one ffmpeg process copied ended, in seconds; give `read_line` to `ffmpeg.run`."""
 
     seconds: float = 0.0
 
-    def hear(self, line: str) -> None:
-        """Take in one line of the log."""
+    def read_line(self, line: str) -> None:
+        """Read one line of the log."""
         if match := _TIME.search(line):
             self.seconds = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pipeline.errors import UserError
@@ -52,12 +53,7 @@ class Problems:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None or not self.count:
             return
         more = [f"and {self.count - SHOWN:,} more"] if self.count > SHOWN else []
@@ -117,6 +113,37 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
+
+
+def matches(
+    path: Path, pattern: str, form: str, problems: Problems
+) -> Iterator[tuple[int, re.Match[str]]]:
+    """Yield number and match of the lines; those that `pattern` does not match are problems.
+
+    `form` says how a line is to look.
+    """
+    for number, line in lines(path):
+        if match := re.fullmatch(pattern, line):
+            yield number, match
+        else:
+            problems.add(path, number, f"{line[:60]!r} is not {form}")
+
+
+def table(
+    path: Path, columns: Iterable[str], problems: Problems
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield number and fields, by column, of the rows of a CSV that needs to have these columns."""
+    rows = csv.reader(io.StringIO(text(path)))
+    names = [name.strip() for name in next(rows, [])]
+    if missing := [name for name in columns if name not in names]:
+        problems.add(path, 1, f"the header has no {', '.join(missing)}: {','.join(names)[:80]}")
+        return
+    for fields in filter(None, rows):
+        if len(fields) == len(names):
+            yield rows.line_num, dict(zip(names, map(str.strip, fields), strict=True))
+        else:
+            has = f"has {len(fields)} fields where the header has {len(names)}"
+            problems.add(path, rows.line_num, has)
 
 
 def text(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.data.decode import probe
+from pipeline.data.decode import file_type
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.runtime.files import disk_full, sha256_file, write_text
@@ -26,7 +26,7 @@ class Fetched:
     length_known: bool = True  # false: nobody said how long it is, so it may have ended early
 
 
-def local(path: Path, max_bytes: int | None = None) -> Fetched:
+def inspect_local(path: Path, max_bytes: int | None = None) -> Fetched:
     """Look at a file that is on this machine already; it stays where it is."""
     try:
         status = path.stat()
@@ -64,10 +64,10 @@ def failed(error: Exception) -> Fetched:
         raise error
     if full := disk_full(error):
         raise full from error
-    return Fetched(Outcome.FAILED, described(error))
+    return Fetched(Outcome.FAILED, describe_error(error))
 
 
-def described(error: BaseException, what: str = "") -> str:
+def describe_error(error: BaseException, what: str = "") -> str:
     """Return the kind and the words of an error on one line."""
     words = " ".join(str(error).split())
     return f"{what}{type(error).__name__}{': ' if words else ''}{words}"[:200]
@@ -79,26 +79,29 @@ def inspect(path: Path) -> Fetched:
     Raises:
         OSError: it cannot be read.
     """
-    if reason := probe.not_a_video(path):
+    if reason := file_type.not_a_video(path):
         return Fetched(Outcome.NOT_A_VIDEO, reason)
     return Fetched(
         Outcome.OK, file=path.as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size
     )
 
 
-def anything(path: Path) -> Fetched:
+def accept_any(path: Path) -> Fetched:
     """Accept any file, such as an archive, unless it is empty or a page; it is not hashed."""
     size = path.stat().st_size
     if not size:
         return Fetched(Outcome.CORRUPT, "an empty file")
     with path.open("rb") as handle:
-        if probe.is_page(handle.read(1024)):
+        if file_type.is_page(handle.read(1024)):
             return Fetched(Outcome.NOT_A_VIDEO, "a web page, not an archive")
     return Fetched(Outcome.OK, file=path.as_posix(), bytes=size)
 
 
-def present(
-    path: Path, sha256s: Collection[str], look: Callable[[Path], Fetched], cut_short: str = ""
+def find_existing(
+    path: Path,
+    sha256s: Collection[str],
+    inspect_file: Callable[[Path], Fetched],
+    cut_short: str = "",
 ) -> Fetched | None:
     """Return the file that another job, or an earlier one, has put there; None to fetch it.
 
@@ -106,7 +109,7 @@ def present(
     the one whose hash is `cut_short`.
     """
     try:
-        fetched = look(path)
+        fetched = inspect_file(path)
     except FileNotFoundError:
         return None
     good = fetched.outcome is Outcome.OK and (not sha256s or fetched.sha256 in sha256s)
@@ -137,7 +140,7 @@ def _fetches(path: Path) -> Path:
     return path.with_name(f".{path.name}.fetches")
 
 
-def promised(fetched: Fetched, sha256: str) -> Fetched:
+def verify_sha256(fetched: Fetched, sha256: str) -> Fetched:
     """Refuse a file whose hash is not the one that the list promises (if it promises any)."""
     if fetched.outcome is not Outcome.OK or not sha256 or fetched.sha256 == sha256:
         return fetched

@@ -9,7 +9,7 @@ from typing import IO
 
 import httpx
 
-from pipeline.data.decode import probe
+from pipeline.data.decode import file_type
 from pipeline.data.fetch.partial import Partial, Version
 from pipeline.data.fetch.request import Allowance, Request
 from pipeline.data.records import Outcome
@@ -24,7 +24,7 @@ GONE = {404: Outcome.MISSING, 410: Outcome.MISSING}
 PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
 
 
-class Again(Exception):  # noqa: N818 - not an error: another attempt may succeed
+class RetryLater(Exception):  # noqa: N818 - not an error: another attempt may succeed
     """This attempt failed in a way that may pass; `wait_s` is what the server asked for."""
 
     def __init__(self, outcome: Outcome, reason: str, wait_s: float | None = None) -> None:
@@ -32,7 +32,7 @@ class Again(Exception):  # noqa: N818 - not an error: another attempt may succee
         self.outcome, self.reason, self.wait_s = outcome, reason, wait_s
 
 
-class Lost(Exception):  # noqa: N818 - not an error of ours
+class GivenUp(Exception):  # noqa: N818 - not an error of ours
     """No further attempt would help."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
@@ -40,7 +40,7 @@ class Lost(Exception):  # noqa: N818 - not an error of ours
         self.outcome, self.reason = outcome, reason
 
 
-class Part(Partial):
+class HttpDownload(Partial):
     """The part of a file that is here already, and what a server's answer adds to it."""
 
     def __init__(self, request: Request, token: str, allowance: Allowance) -> None:
@@ -65,24 +65,24 @@ class Part(Partial):
         """Raise unless the answer is the file, or the rest of it."""
         status = response.status_code
         if status in REFUSALS:
-            raise Lost(REFUSALS[status], f"the server refuses (HTTP {status})")
+            raise GivenUp(REFUSALS[status], f"the server refuses (HTTP {status})")
         if status in GONE:
-            raise Lost(GONE[status], f"the server has no such file (HTTP {status})")
+            raise GivenUp(GONE[status], f"the server has no such file (HTTP {status})")
         if status == 416:  # the part is longer than the file: it is of another one
             self.discard()
-            raise Again(Outcome.FAILED, "the server refuses to send the rest (HTTP 416)", 0.0)
+            raise RetryLater(Outcome.FAILED, "the server refuses to send the rest (HTTP 416)", 0.0)
         if status in PASSING:
             throttled = status == 429 or "retry-after" in response.headers
             outcome = Outcome.THROTTLED if throttled else Outcome.UNREACHABLE
-            raise Again(outcome, f"the server answers HTTP {status}", _retry_after(response))
+            raise RetryLater(outcome, f"the server answers HTTP {status}", _retry_after(response))
         if status not in (200, 206):
-            raise Lost(Outcome.FAILED, f"the server answers HTTP {status}")
+            raise GivenUp(Outcome.FAILED, f"the server answers HTTP {status}")
         self.kind = response.headers.get("content-type", "").lower().strip()
         coding = response.headers.get("content-encoding", "").lower()
         known = CODINGS.intersection(re.split(r"[\s,]+", coding))
         # What an archive is compressed with is found out when it is unpacked.
         if known and not (self.request.is_archive and known <= {"gzip", "x-gzip"}):
-            raise Lost(Outcome.FAILED, "the server sends it compressed, though asked not to")
+            raise GivenUp(Outcome.FAILED, "the server sends it compressed, though asked not to")
 
     def open(self, response: httpx.Response) -> IO[bytes]:
         """Open the part for the answer: at its end for the rest, else from the beginning."""
@@ -92,7 +92,7 @@ class Part(Partial):
             first, total = _content_range(response)
             if first != self.size:
                 self.discard()
-                raise Again(Outcome.FAILED, "the server sends another range than asked", 0.0)
+                raise RetryLater(Outcome.FAILED, "the server sends another range than asked", 0.0)
         else:
             self.size, first, total = 0, 0, _decimal(response.headers.get("content-length", ""))
         version["total"] = "" if total is None else str(total)
@@ -108,7 +108,7 @@ class Part(Partial):
         """Raise where the rest is of another version of the file than what is here."""
         if any(version.get(name, value) != value for name, value in self.version.items()):
             self.discard()
-            raise Again(Outcome.FAILED, "the file on the server changed meanwhile", 0.0)
+            raise RetryLater(Outcome.FAILED, "the file on the server changed meanwhile", 0.0)
 
     def take(self, block: bytes) -> None:
         """Look at what is to be written next: it may be too much, or a page."""
@@ -121,10 +121,10 @@ class Part(Partial):
 
     def _refuse_page(self) -> None:
         start = self.start[:LOOK]
-        called_page = self.kind.startswith(PAGES) and probe.is_text(start)
-        if start and (called_page or probe.is_page(start)):
+        called_page = self.kind.startswith(PAGES) and file_type.is_text(start)
+        if start and (called_page or file_type.is_page(start)):
             kind = self.kind.partition(";")[0] or "of no type"
-            raise Lost(Outcome.NOT_A_VIDEO, f"the server sends a page, not a video ({kind})")
+            raise GivenUp(Outcome.NOT_A_VIDEO, f"the server sends a page, not a video ({kind})")
 
     def check_length(self) -> None:
         """Raise unless the part is the whole file, as far as the server said its length."""
@@ -135,7 +135,7 @@ class Part(Partial):
             if size > self.total:
                 self.discard()
             reason = f"the server promised {self.total:,} bytes and sent {size:,}"
-            raise Again(Outcome.UNREACHABLE, reason)
+            raise RetryLater(Outcome.UNREACHABLE, reason)
 
 
 def _content_range(response: httpx.Response) -> tuple[int, int | None]:
