@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.use.embedding import arguments
 
 if TYPE_CHECKING:
-    from pipeline.use.embedding.extraction import Result
+    from pipeline.use.embedding.extraction import Extraction
 
 SUMMARY = "write the features of videos, by any checkpoint"
 TOO_MANY_LOST = 3  # exit status
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.max_lost_share <= 1:
         raise UserError("--max-lost-share is a share: from 0 to 1")
     features_file.check_suffix(options.output)
-    wanted = videos.wanted(options.videos)
+    sources = videos.video_sources(options.videos)
     device = arguments.device_of(options.device)
     model = arguments.model_of(options, options.checkpoint)
     decode = decoding(
@@ -77,16 +77,16 @@ def run(options: argparse.Namespace) -> int:
         workers = arguments.cores() if device.type != "cpu" else max(1, arguments.cores() // 2)
     result = extraction.extract(
         model,
-        wanted,
+        sources,
         Look(model.clip, decode, options.clips),
         options.output,
-        extraction.How(device, min(workers, len(wanted)), options.batch_size),
+        extraction.ExecutionOptions(device, min(workers, len(sources)), options.batch_size),
         per_tube=options.per_tube,
     )
-    return _said(result, options)
+    return _report(result, options)
 
 
-def _said(result: Result, options: argparse.Namespace) -> int:
+def _report(result: Extraction, options: argparse.Namespace) -> int:
     for lost in result.lost[:SHOWN]:
         print(f"lost: {lost['id']} ({lost['outcome']}): {lost['reason']}", file=sys.stderr)
     if len(result.lost) > SHOWN:

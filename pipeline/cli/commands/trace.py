@@ -47,14 +47,13 @@ def run(options: argparse.Namespace) -> int:
         if step.path is not None and step.path.parent.name == "downloaded":
             downloaded.append(step.path)
     for what, counts in _by_kind(bulk).items():
-        said = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
-        print(f"{'':10}{'':14}{what}s: {said}")
+        numbers = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
+        print(f"{'':10}{'':14}{what}s: {numbers}")
     for line in _sources(downloaded, every=options.sources):
         print(line)
-    found = walk.counts
-    said = ", ".join(f"{found[verdict]:,} {verdict}" for verdict in Verdict if found[verdict])
-    print(f"compared with what was noted: {said or 'nothing'}")
-    return 1 if found[Verdict.DIFFERS] or found[Verdict.UNKNOWN] else 0
+    counts = ", ".join(f"{walk.counts[v]:,} {v}" for v in Verdict if walk.counts[v])
+    print(f"compared with what was noted: {counts or 'nothing'}")
+    return 1 if walk.counts[Verdict.DIFFERS] or walk.counts[Verdict.UNKNOWN] else 0
 
 
 def _print(step: Step, last: Mapping[str, Any]) -> None:
@@ -74,17 +73,17 @@ def _print(step: Step, last: Mapping[str, Any]) -> None:
         print(f"{'':24}settings: {reading.settings}")
 
 
-def _made_with(found: Mapping[str, Any]) -> str:
+def _made_with(provenance: Mapping[str, Any]) -> str:
     """Return one line on code, main packages and hardware; the files hold all of it."""
-    code, packages = found.get("code") or {}, found.get("packages") or {}
+    code, packages = provenance.get("code") or {}, provenance.get("packages") or {}
     revision = code.get("revision")
     words = [f"revision {revision[:12]}" if revision else "code outside git"]
     if code.get("dirty"):
         words[0] += " and changes"
     words[0] += f" (sources {code.get('source_sha256', '')[:12]})"
     words += [f"{name} {packages[name]}" for name in ("python", "torch") if name in packages]
-    words += [f"{name} {version}" for name, version in (found.get("codecs") or {}).items()]
-    hardware = found.get("hardware") or {}
+    words += [f"{name} {version}" for name, version in (provenance.get("codecs") or {}).items()]
+    hardware = provenance.get("hardware") or {}
     accelerators = Counter(hardware.get("accelerators") or ())
     words += [f"{count} x {name}" for name, count in accelerators.items()]
     if hardware and not accelerators:

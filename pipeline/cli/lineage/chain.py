@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.cli.lineage.reading import Link, Reading, is_ours, read
+from pipeline.cli.lineage.reading import Link, Reading, read
 from pipeline.errors import UserError
 from pipeline.runtime.files import sha256_file
 
@@ -33,7 +33,7 @@ class Step:
     sha256: str  # of the present bytes; empty where they were not read
     verdict: Verdict
     link: Link
-    reading: Reading | None  # None where it was told before, or leads no further
+    reading: Reading | None  # None where it was read before, or leads no further
 
 
 class Chain:
@@ -53,31 +53,31 @@ class Chain:
         """
         if not start.is_file():
             raise UserError("there is no such file", place=str(start))
-        if not is_ours(start):
+        if read(start) is None:
             raise UserError(
                 "nothing is known of where this file is from",
                 place=str(start),
                 remedy="name a result: evaluation.json, model.safetensors, features.npz, a "
                 "checkpoint, a shard's index.json, a chunk's manifest ...",
             )
-        waiting = deque([Link(start, None, "")])
-        told: set[Path] = set()
+        queue = deque([Link(start, None, "")])
+        visited: set[Path] = set()
         compared: set[tuple[Path, str | None]] = set()
-        while waiting:
-            link = waiting.popleft()
+        while queue:
+            link = queue.popleft()
             path = link.path
             if path is not None and (path, link.sha256) in compared:
                 continue
-            step = self._step(link, is_first=not told, is_new=path not in told)
+            step = self._step(link, is_first=not visited, is_new=path not in visited)
             self.counts[step.verdict] += step.verdict is not Verdict.START
             if path is not None:
                 compared.add((path, link.sha256))
-                if path in told and step.verdict in (Verdict.FITS, Verdict.NO_HASH):
+                if path in visited and step.verdict in (Verdict.FITS, Verdict.NO_HASH):
                     continue
-                told.add(path)
+                visited.add(path)
             yield step
             if step.reading:
-                waiting.extend(step.reading.links)
+                queue.extend(step.reading.links)
 
     def _step(self, link: Link, *, is_first: bool, is_new: bool) -> Step:
         path = link.path
@@ -91,7 +91,7 @@ class Chain:
         verdict = Verdict.START if is_first else Verdict.NO_HASH
         if link.sha256 is not None:
             verdict = Verdict.FITS if digest == link.sha256 else Verdict.DIFFERS
-        reading = read(path) if is_new and not link.bulk and is_ours(path) else None
+        reading = read(path) if is_new and not link.bulk else None
         return Step(path, digest, verdict, link, reading)
 
     def _sha256(self, path: Path) -> str:
@@ -106,11 +106,11 @@ def problems(start: Path) -> list[str]:
     Shards and videos are not read. What is not here, or is drawn anew, is no problem; a data set
     that is here with another content is one.
     """
-    found = []
+    lines = []
     for step in Chain(with_bulk=False).steps(start):
         link, was = step.link, (step.link.sha256 or "")[:12]
         if step.verdict is Verdict.DIFFERS:
-            found.append(f"{step.path} ({link.what}): is {step.sha256[:12]}, was {was}")
+            lines.append(f"{step.path} ({link.what}): is {step.sha256[:12]}, was {was}")
         elif step.verdict is Verdict.UNKNOWN:
-            found.append(f"no data set is here with the {link.what} {was}")
-    return found
+            lines.append(f"no data set is here with the {link.what} {was}")
+    return lines

@@ -1,18 +1,48 @@
-"""What one file of the pipeline says of how it was made: its inputs, with hashes, and on what."""
+"""What one file of the pipeline says of how it was made: its inputs, with hashes, and on what.
+
+Every stage writes a JSON file with the hashes of what it read (`inputs`, or keys `NAME_sha256`) and
+wrote (`outputs`), its settings and its `provenance`; features and checkpoints hold the same. So
+this knows no stage by name: a hash is of a file beside (BESIDE), of a run's file, or else of a data
+set that has it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli.lineage import made
+from pipeline.data.shards import by_hash
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_json, sha256_file
+
+# Where a file lies, by the name under which its hash is noted in a file of the same folder.
+BESIDE = {
+    "weights": "model.safetensors",
+    "model": "model.safetensors",
+    "metrics": "metrics.jsonl",
+    "features": "features.npz",
+    "predictions": "predictions.csv",
+    "clips": "{stem}.parquet",
+}
+# Files that note nothing themselves, and the one that tells of them.
+WRITTEN_WITH = {
+    "metrics.json": "evaluation.json",
+    "report.html": "evaluation.json",
+    "predictions.csv": "evaluation.json",
+    "predictions.parquet": "evaluation.json",
+    "model.safetensors": "pretrain.json",
+    "metrics.jsonl": "pretrain.json",
+    "metrics.csv": "pretrain.json",
+    "lost.csv": "shards/index.json",
+}
+SHA256 = 64  # characters
+SETTINGS = ("settings", "configuration", "clip", "key")  # keys under which settings stand
 
 
 @dataclass(frozen=True)
@@ -37,259 +67,209 @@ class Reading:
     notes: tuple[str, ...] = ()
 
 
-def read(path: Path) -> Reading:
-    """Read one file.
+def read(path: Path) -> Reading | None:
+    """Read one file; None where it is not one of the pipeline's.
 
     Raises:
-        UserError: where it is not one of the pipeline's, or damaged.
+        UserError: where it is damaged.
     """
+    if manifest := _manifest_of(path):
+        return Reading(f"written with {manifest.name}", (Link(manifest, None, manifest.stem),))
     try:
-        reader = _reader(path)
-        return reader(path) if reader else Reading("not written by the pipeline")
+        body = _content(path)
+        title = _title(path, body)
+        if not title:
+            return None
+        links, notes = [*_links(path, body)], [*_notes(body)]
+        made_with = body.get("provenance") or {key: body[key] for key in ("code",) if key in body}
+        settings = ", ".join(key for key in SETTINGS if key in body)
+        if "provenance" not in body and _has_record(path):  # a stage of the data
+            made_with, settings = {}, ""
+            if record := made.read(path):
+                made_with, settings = record["provenance"], made.place(path).as_posix()
+                links.append(Link(path, record["sha256"], "these bytes"))
+                links += [Link(Path(n), digest, "read") for n, digest in record["inputs"].items()]
+            else:
+                notes.append("no record of what it was made of")
+        return Reading(title, tuple(links), made_with, settings, tuple(notes))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"what is known of this file cannot be read: {error!r}"
         raise UserError(problem, place=str(path), remedy="make it again") from None
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file is one of those whose origin can be told."""
-    return _reader(path) is not None
+def _manifest_of(path: Path) -> Path | None:
+    """Return the file that tells of one which notes nothing itself."""
+    if path.parent.name == "shards" and path.suffix in (".tar", ".jsonl"):
+        return path.with_name("index.json")
+    if path.name in WRITTEN_WITH:
+        return path.parent / WRITTEN_WITH[path.name]
+    return path.with_suffix(".json") if path.suffix == ".parquet" else None
 
 
-def _reader(path: Path) -> Callable[[Path], Reading] | None:
-    folder, name = path.parent.name, path.name
-    by_folder = {"downloaded": _chunk, "decoded": _chunk, "sharded": _chunk}
-    if path.suffix == ".json" and folder in by_folder:
-        return by_folder[folder]
-    if path.suffix == ".pt" and {"checkpoints", "set-aside"} & {folder, path.parent.parent.name}:
-        return _checkpoint
-    if path.suffix == ".npz" and name.startswith("features"):
-        return _features
-    if folder == "shards" and path.suffix in (".tar", ".jsonl"):
-        return lambda path: Reading("shard", (Link(path.with_name("index.json"), None, "index"),))
-    if name == "index.json":
-        return _index
-    if name == "pictures.json":
-        return _pictures
-    if name == "evaluation.json" and path.parent.parent.name != "runs":
-        return _experiment
-    beside = {
-        "metrics.json": ("scores, for DVC", "evaluation.json", "scores"),
-        "report.html": ("report", "evaluation.json", "scores"),
-        "model.safetensors": ("weights", "pretrain.json", "pretraining"),
-        "metrics.jsonl": ("loss curve", "pretrain.json", "pretraining"),
-        "metrics.csv": ("loss curve", "pretrain.json", "pretraining"),
-        "predictions.csv": ("answers", "evaluation.json", "scores"),
-        "predictions.parquet": ("answers", "evaluation.json", "scores"),
-        "segmentation.parquet": ("segmentation by clip", "segmentation.json", "segmentation"),
-        "severe.parquet": ("SEVERE by clip", "severe.json", "SEVERE"),
-        "lost.csv": ("lost clips", "shards/index.json", "index"),
-    }
-    if name in beside:
-        what, other, its = beside[name]
-        return lambda path: Reading(what, (Link(path.parent / other, None, its),))
-    names: dict[str, Callable[[Path], Reading]] = {
-        "evaluation.json": _run,
-        "segmentation.json": _run,
-        "severe.json": _run,
-        "pretrain.json": _pretrained,
-        "manifest.json": _manifest,
-    }
-    return names.get(name)
+def _content(path: Path) -> Mapping[str, Any]:
+    """Return what a file notes; nothing where it is of another kind."""
+    if path.suffix == ".json":
+        body = read_json(path)
+        return body if isinstance(body, dict) else {}
+    if path.suffix == ".npz" and path.name.startswith("features"):
+        import numpy as np
+
+        with np.load(path, allow_pickle=False) as file:
+            key = json.loads(str(file["key"]))
+            made_with = json.loads(str(file["provenance"])) if "provenance" in file.files else {}
+        inputs = {name: key[name] for name in ("weights", "index", "code") if name in key}
+        return {"key": key, "inputs": inputs, "provenance": made_with}
+    if path.suffix == ".pt" and {"checkpoints", "set-aside"} & set(path.parts[-3:-1]):
+        import torch
+
+        body = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        data = json.loads(body["settings"])["data"]
+        kept = {name: body[name] for name in ("step", *SETTINGS) if name in body}
+        return {**kept, "inputs": data, "provenance": (body["sessions"] or [{}])[-1]}
+    return {}
 
 
-def _experiment(path: Path) -> Reading:
-    body = read_json(path)
-    inputs, runs = body["inputs"], path.parent / "runs"
-    scored = inputs.get("runs", {})
-    links = [
-        Link(runs / run / name, scored.get(run, {}).get(name), f"{title} of {run}")
-        for run in inputs["weights"]
-        for name, title in (
-            ("evaluation.json", "recognition"),
-            ("segmentation.json", "segmentation"),
-            ("severe.json", "SEVERE"),
-        )
-        if (runs / run / name).is_file()
-    ]
-    for run, digest in inputs["weights"].items():
-        links.append(Link(runs / run / "model.safetensors", digest, f"weights of {run}"))
-    links.append(_index_of(inputs["index"]))
-    made_with = body.get("provenance") or {"code": body.get("code")}
-    return Reading(
-        f"scores of experiment {body['experiment']}", tuple(links), made_with, "settings"
-    )
+def _title(path: Path, body: Mapping[str, Any]) -> str:
+    """Say what a file is; empty where it is not one of the pipeline's."""
+    match body:
+        case {"step": step, "inputs": _}:
+            return f"checkpoint of step {step:,}"
+        case {"key": _, "inputs": _}:
+            return "features"
+        case {"run": run}:
+            return f"{path.stem} of run {run}"
+        case {"experiment": experiment, "inputs": _}:
+            return f"scores of experiment {experiment}"
+        case {"stage": stage, "chunk": chunk, "counts": counts}:
+            return f"{stage}, chunk {chunk}: {_counted(counts)}"
+        case {"name": name, "shards": _}:
+            return f"index of data set {name}: {_counted(body.get('census', {}))}"
+        case {"rows": rows, "source": _}:
+            return f"{rows:,} rows of the list"
+        case {"clips": clips, "splits": splits, "sha256": _}:
+            return f"{clips:,} clips of {', '.join(splits)}, no label"
+    return ""
 
 
-def _run(path: Path) -> Reading:
-    body = read_json(path)
-    titles = {"evaluation": "recognition", "segmentation": "segmentation", "severe": "SEVERE"}
-    links = [Link(path.with_name("model.safetensors"), body["inputs"]["weights"], "weights")]
-    drawn = _drawn_tasks(body)
-    links += [
-        _index_of(digest, f"index for {name}" if name != "index" else name, drawn=name in drawn)
-        for name, digest in body["inputs"].items()
-        if name != "weights" and not _is_folder_of_masks(body, name)
-    ]
-    beside = {"features": "features.npz", "predictions": "predictions.csv", "clips": "*.parquet"}
-    for name, digest in body.get("outputs", {}).items():
-        file = path.with_suffix(".parquet").name if name == "clips" else beside[name]
-        links.append(Link(path.with_name(file), digest, "written with it"))
-    notes = tuple(
-        f"{name}: masks of other origin, hash {digest[:12]}"
-        for name, digest in body["inputs"].items()
-        if _is_folder_of_masks(body, name)
-    )
-    what = f"{titles[path.stem]} of run {body['run']}"
-    return Reading(what, tuple(links), body.get("provenance", {}), "settings, clip", notes)
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
 
 
-def _is_folder_of_masks(body: Mapping[str, Any], name: str) -> bool:
-    """DAVIS or YouTube-VOS: a folder of the user's, hashed by the names and sizes in it."""
-    data = body["settings"].get("data", ()) if "tasks" not in body["settings"] else ()
-    return any(each["name"] == name and each["kind"] != "embedded" for each in data)
-
-
-def _drawn_tasks(body: Mapping[str, Any]) -> set[str]:
-    """The tasks of SEVERE whose clips are drawn, not taken from a data set."""
-    tasks = body["settings"].get("tasks", ())
-    return {task["name"] for task in tasks if task["clips"]["kind"] == "drawn"}
-
-
-def _pretrained(path: Path) -> Reading:
-    body = read_json(path)
-    links = [
-        Link(path.with_name("model.safetensors"), body["model_sha256"], "weights"),
-        Link(path.with_name("metrics.jsonl"), body["metrics_sha256"], "loss curve"),
-        _index_of(body["index_sha256"])
-        if "index_sha256" in body  # made before labels were told from pictures
-        else _pictures_of(body["pictures_sha256"]),
-    ]
+def _links(path: Path, body: Mapping[str, Any]) -> Iterator[Link]:
+    """Yield every file whose hash is noted in `body`."""
+    sources = _sources(body)
+    for names, digest in _hashes(body):
+        source = sources.get(names[-1], {})
+        drawn = source.get("kind") == "drawn"
+        if "root" not in source and (link := _link(path, names, digest, drawn=drawn)):
+            yield link
+    for shard in body.get("shards", ()):
+        yield Link(path.parent / shard["name"], shard["sha256"], "shard", bulk=True)
+    if body.get("stage") == "download":
+        for clip in body["clips"]:
+            if clip.get("file") and clip.get("sha256"):
+                yield Link(Path(clip["file"]), clip["sha256"], "video", bulk=True)
+    source = body.get("source") or {}
+    if "file" in source:
+        yield Link(Path(source["file"]), source["sha256"], "list")
     if origin := body.get("weights"):  # a file, or a folder with these files
         place = Path(origin["path"])
         for name, digest in origin["sha256"].items():
             file = place / name if place.is_dir() else place
-            links.append(Link(file, digest, f"{origin['kind']}, from elsewhere"))
-    notes = [f"{len(body['sessions'])} session(s), {body['steps']:,} steps"]
-    if body.get("teacher_sha256"):
-        notes.append(f"frozen network, digest of its weights {body['teacher_sha256'][:12]}")
-    what = f"pretraining of run {body['run']}"
-    return Reading(what, tuple(links), body["provenance"], "configuration, clip", tuple(notes))
-
-
-def _checkpoint(path: Path) -> Reading:
-    import torch
-
-    body = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    settings = json.loads(body["settings"])
-    sessions = body["sessions"]
-    data = settings["data"]
-    links = [
-        _index_with_shards(data["shards"]) if "shards" in data else _pictures_of(data["pictures"])
-    ]
+            yield Link(file, digest, f"{origin['kind']}, from elsewhere")
+    if path.name == "pictures.json":
+        yield _index_of_pictures(path, body)
     noted = path.with_name(f"{path.name}.sha256")
     if noted.is_file():
-        links.append(Link(path, noted.read_text(encoding="utf-8").split()[0], "these bytes"))
-    return Reading(
-        f"checkpoint of step {body['step']:,}",
-        tuple(links),
-        sessions[-1] if sessions else {},
-        "settings, configuration",
-        (links[0].what,),
+        yield Link(path, noted.read_text(encoding="utf-8").split()[0], "these bytes")
+
+
+def _hashes(body: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the hashes in `body`, each with its name; in inputs of an experiment, of each run."""
+    pending: list[tuple[tuple[str, ...], Any]] = [
+        ((name,), value)
+        for part in ("inputs", "outputs")
+        for name, value in body.get(part, {}).items()
+    ]
+    pending += [((k.removesuffix("_sha256"),), v) for k, v in body.items() if k.endswith("_sha256")]
+    for names, value in pending:
+        if isinstance(value, str) and len(value) == SHA256:
+            yield names, value
+        elif isinstance(value, dict):
+            pending += [((*names, name), each) for name, each in value.items()]
+
+
+def _link(path: Path, names: tuple[str, ...], digest: str, *, drawn: bool) -> Link | None:
+    """Return the file that a hash is of; None where it is of no file."""
+    match names:
+        case ("weights", run):
+            file = path.parent / "runs" / run / BESIDE["weights"]
+            return Link(file, digest, f"weights of {run}")
+        case ("runs", run, name):
+            return Link(path.parent / "runs" / run / name, digest, f"{Path(name).stem} of {run}")
+        case ("teacher" | "code",):
+            return None
+        case ("shards",):
+            return _index_with_shards(digest)
+        case ("pictures",):
+            pictures = by_hash.with_pictures(digest)
+            return Link(pictures, sha256_file(pictures) if pictures else digest, "pictures")
+        case (name,) if name in BESIDE:
+            return Link(path.with_name(BESIDE[name].format(stem=path.stem)), digest, name)
+    what = names[-1] if names == ("index",) else f"index for {names[-1]}"
+    return Link(by_hash.with_index(digest), digest, what, drawn=drawn)
+
+
+def _sources(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what a benchmark's settings say of each of its data sets or tasks, by name."""
+    settings = body.get("settings")
+    lists = settings.values() if isinstance(settings, dict) else ()
+    entries = [e for each in lists if isinstance(each, list) for e in each if isinstance(e, dict)]
+    return {
+        entry["name"]: clips if isinstance(clips := entry.get("clips"), dict) else entry
+        for entry in entries
+        if "name" in entry
+    }
+
+
+def _notes(body: Mapping[str, Any]) -> Iterator[str]:
+    """Say what else is noted."""
+    sources = _sources(body)
+    for names, digest in _hashes(body):
+        if "root" in sources.get(names[-1], {}):  # the user's folder, hashed by names and sizes
+            yield f"{names[-1]}: masks of other origin, hash {digest[:12]}"
+        if names == ("teacher",):
+            yield f"frozen network, digest of its weights {digest[:12]}"
+        if names == ("code",):
+            yield f"code of extraction {digest[:12]}"
+    if "sessions" in body:
+        yield f"{len(body['sessions'])} session(s), {body['steps']:,} steps"
+    if "synthetic" in (source := body.get("source") or {}):
+        yield f"drawn by version {source['synthetic']['version']}"
+
+
+def _has_record(path: Path) -> bool:
+    """Whether a stage of the data writes this file."""
+    return path.name == "manifest.json" or path.parent.name in (
+        *("downloaded", "decoded", "sharded"),
+        *(["shards"] if path.name == "index.json" else []),
     )
 
 
-def _features(path: Path) -> Reading:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as file:
-        key = json.loads(str(file["key"]))
-        made_with = json.loads(str(file["provenance"])) if "provenance" in file.files else {}
-    links = [Link(path.with_name("model.safetensors"), key["weights"], "weights")]
-    if "index" in key:
-        links.append(_index_of(key["index"]))
-    notes = (f"code of extraction {key['code'][:12]}",)
-    return Reading("features", tuple(links), made_with, "key", notes)
-
-
-def _index(path: Path) -> Reading:
-    body = read_json(path)
-    links = [
-        Link(path.parent / shard["name"], shard["sha256"], "shard", bulk=True)
-        for shard in body["shards"]
-    ]
-    if path.parent.name != "shards":
-        return Reading(f"clips drawn for SEVERE: {body['name']}", tuple(links))
-    census = ", ".join(f"{count:,} {outcome}" for outcome, count in body["census"].items())
-    return _with_record(path, f"index of data set {body['name']}: {census}", links)
-
-
-def _pictures(path: Path) -> Reading:
+def _index_of_pictures(path: Path, body: Mapping[str, Any]) -> Link:
     from pipeline.data.shards.index import DatasetIndex
 
-    body, file = read_json(path), path.with_name("index.json")
-    index = Link(file, None, "index")
-    if file.is_file():  # labels may have changed since, and the file's hash with them
-        holds = DatasetIndex.load(path.parent).pictures(body["splits"]).sha256 == body["sha256"]
-        digest = sha256_file(file) if holds else body["sha256"]
-        index = Link(file, digest, "index of these pictures")
-    return Reading(f"{body['clips']:,} clips of {', '.join(body['splits'])}, no label", (index,))
-
-
-def _manifest(path: Path) -> Reading:
-    body = read_json(path)
-    source = body["source"]
-    links = [Link(Path(source["file"]), source["sha256"], "list")] if "file" in source else []
-    if "synthetic" in source:
-        notes: tuple[str, ...] = (f"drawn by version {source['synthetic']['version']}",)
-    else:
-        notes = ()
-    return _with_record(path, f"{body['rows']:,} rows of the list", links, notes)
-
-
-def _chunk(path: Path) -> Reading:
-    body = read_json(path)
-    links = []
-    if body["stage"] == "download":
-        links = [
-            Link(Path(clip["file"]), clip["sha256"], "video", bulk=True)
-            for clip in body["clips"]
-            if clip.get("file") and clip.get("sha256")
-        ]
-    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in body["counts"].items())
-    return _with_record(path, f"{body['stage']}, chunk {body['chunk']}: {counts}", links)
-
-
-def _with_record(path: Path, what: str, links: list[Link], notes: tuple[str, ...] = ()) -> Reading:
-    """Add what stands of this file in the folder `made`, where that is there and of these bytes."""
-    found = made.read(path)
-    if found is None:
-        return Reading(what, tuple(links), notes=(*notes, "no record of what it was made of"))
-    own = Link(path, found["sha256"], "these bytes")
-    inputs = [Link(Path(name), digest, "read") for name, digest in found["inputs"].items()]
-    where = made.place(path).as_posix()
-    return Reading(what, (own, *links, *inputs), found["provenance"], where, notes)
-
-
-def _index_of(digest: str, what: str = "index", *, drawn: bool = False) -> Link:
-    """Find the data set whose index has this hash."""
-    for path in _indexes():
-        if sha256_file(path) == digest:
-            return Link(path, digest, what, drawn=drawn)
-    return Link(None, digest, what, drawn=drawn)
-
-
-def _pictures_of(digest: str) -> Link:
-    """Find the data set of whose pictures this is the hash."""
-    for path in sorted(Path("data").glob("*/shards/pictures.json")):
-        if read_json(path)["sha256"] == digest:
-            return Link(path, sha256_file(path), "pictures")
-    return Link(None, digest, "pictures")
+    file = path.with_name("index.json")
+    if not file.is_file():
+        return Link(file, None, "index")
+    # Labels may have changed since, and the file's hash with them.
+    holds = DatasetIndex.load(path.parent).pictures(body["splits"]).sha256 == body["sha256"]
+    return Link(file, sha256_file(file) if holds else body["sha256"], "index of these pictures")
 
 
 def _index_with_shards(digest: str) -> Link:
     """Find the data set of which some splits have just the shards that a checkpoint was made of."""
-    for path in _indexes():
+    for path in by_hash.index_files():
         shards = read_json(path)["shards"]
         splits = sorted({shard["split"] for shard in shards})
         for chosen in chain(*(combinations(splits, n) for n in range(1, len(splits) + 1))):
@@ -297,9 +277,3 @@ def _index_with_shards(digest: str) -> Link:
             if hashlib.sha256("\n".join(hashes).encode()).hexdigest() == digest:
                 return Link(path, sha256_file(path), f"index: its splits {', '.join(chosen)}")
     return Link(None, digest, "shards")
-
-
-def _indexes() -> Iterator[Path]:
-    """Yield the index of every data set in the project, those that were drawn for SEVERE last."""
-    yield from sorted(Path("data").glob("*/shards/index.json"))
-    yield from sorted(Path("data").glob("*/severe/*/*/index.json"))

@@ -1,6 +1,6 @@
 """Features of many videos: read by processes beside the encoder, kept as soon as they are there.
 
-Letters: C clips of a video, N tubes of a clip, D width of the encoder.
+Shapes: C clips of a video, N tubes of a clip, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pipeline.runtime.files import reserve, sha256_file
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.provenance import provenance
 from pipeline.use.embedding import features_file
+from pipeline.use.embedding.feature_cache import FeatureCache
 from pipeline.use.embedding.features_file import About, Features
-from pipeline.use.embedding.videos import Wanted
-from pipeline.use.embedding.work import Work
+from pipeline.use.embedding.videos import VideoSource
 from pipeline.weights import video_clips
 from pipeline.weights.video_clips import Look, Looked
 from pipeline.weights.video_model import VideoModel
@@ -43,8 +43,8 @@ SEEN = ("frames", "size", "stride", "sampling")  # of a clip; the rest is for tr
 
 
 @dataclass(frozen=True)
-class How:
-    """Where and how fast; none of it changes a feature."""
+class ExecutionOptions:
+    """Affects speed, never features."""
 
     device: torch.device
     workers: int  # processes that read videos
@@ -52,8 +52,8 @@ class How:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What came of it: the file, and the videos that are lost."""
+class Extraction:
+    """The features, and the videos that are lost."""
 
     features: Features
     lost: tuple[dict[str, str], ...]
@@ -65,61 +65,56 @@ class Result:
 
 
 @dataclass
-class Item:
+class DecodedVideo:
     """One video as a worker hands it over."""
 
     sha256: str
-    looked: Looked | None  # None: its features are known already
+    clips: Looked | None  # None: its features are there already
 
 
 @dataclass
-class Reading(Dataset["Item | UserError"]):
+class VideoClips(Dataset["DecodedVideo | UserError"]):
     """Place of a video -> its clips."""
 
-    videos: Sequence[Wanted]
+    videos: Sequence[VideoSource]
     look: Look
     known: Mapping[str, str]  # id -> digest of the video whose features are there
     scratch: Path
 
-    def __getitem__(self, place: int) -> Item:
+    def __getitem__(self, place: int) -> DecodedVideo:
         video = self.videos[place]
         try:
             sha256 = sha256_file(video.path) if video.path.is_file() else ""
         except OSError as error:  # a disk's error, no permission
             reason = error.strerror or type(error).__name__
-            return Item("", Looked(Outcome.FORBIDDEN, reason))
+            return DecodedVideo("", Looked(Outcome.FORBIDDEN, reason))
         if sha256 and self.known.get(video.id) == sha256:
-            return Item(sha256, None)
-        return Item(sha256, video_clips.look(video.path, self.look, video.segment, self.scratch))
+            return DecodedVideo(sha256, None)
+        return DecodedVideo(
+            sha256, video_clips.look(video.path, self.look, video.segment, self.scratch)
+        )
 
 
-class Tokens(nn.Module):
-    """Videos (b, 3, T, H, W) to (b, N, D)."""
+class Network(nn.Module):
+    """Videos (b, 3, T, H, W) to features (b, D), or (b, N, D) of each tube."""
 
-    def __init__(self, model: VideoModel) -> None:
+    def __init__(self, model: VideoModel, *, per_tube: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.per_tube = model, per_tube
 
     def forward(self, videos: Tensor) -> Tensor:
-        return self.model.tokens(videos)
-
-
-class Pooled(Tokens):
-    """Videos (b, 3, T, H, W) to (b, D)."""
-
-    def forward(self, videos: Tensor) -> Tensor:
-        return self.model.pooled(videos)
+        return self.model.tokens(videos) if self.per_tube else self.model.pooled(videos)
 
 
 def extract(
     model: VideoModel,
-    videos: Sequence[Wanted],
+    videos: Sequence[VideoSource],
     look: Look,
     output: Path,
-    how: How,
+    options: ExecutionOptions,
     *,
     per_tube: bool = False,
-) -> Result:
+) -> Extraction:
     """Write the features of these videos to `output`; go on where an earlier call stopped.
 
     Videos that are in `output` already, made by the same checkpoint, settings and code, are taken
@@ -132,15 +127,15 @@ def extract(
     shape = (grid, model.encoder.width) if per_tube else (model.encoder.width,)
     about = About(_checkpoint(model), _settings(look, per_tube), shape)
     key = {"checkpoint": about.checkpoint["sha256"], "settings": about.settings}
-    with Work(_beside(output), key, (look.clips, *shape)) as work:
-        if work.is_new:
-            _take_over(output, about, work, look.clips)
-        network = (Tokens if per_tube else Pooled)(model).to(how.device).eval()
-        _compute(network, videos, look, work, how, grid)
-        features = _gathered(videos, about, work)
+    with FeatureCache(_beside(output), key, (look.clips, *shape)) as cache:
+        if cache.is_new:
+            _take_over(output, about, cache, look.clips)
+        network = Network(model, per_tube=per_tube).to(options.device).eval()
+        _compute(network, videos, look, cache, options, grid)
+        features = _gathered(videos, about, cache)
         features_file.write(output, features)
-    work.remove()
-    return Result(features, features.about.lost, len(videos))
+    cache.remove()
+    return Extraction(features, features.about.lost, len(videos))
 
 
 def _checkpoint(model: VideoModel) -> dict[str, Any]:
@@ -162,7 +157,7 @@ def _beside(output: Path) -> Path:
     return output.with_name(f".{output.name}.partial")
 
 
-def _take_over(output: Path, about: About, work: Work, clips: int) -> None:
+def _take_over(output: Path, about: About, cache: FeatureCache, clips: int) -> None:
     """Take up the features of a finished file that depend on the same."""
     try:
         old = features_file.read(output)
@@ -174,7 +169,7 @@ def _take_over(output: Path, about: About, work: Work, clips: int) -> None:
     columns = old.columns
     for first in range(0, len(old), clips):
         part = slice(first, first + clips)
-        work.add(
+        cache.add(
             columns["id"][first],
             old.values[part],
             outcome=Outcome.OK,
@@ -187,36 +182,36 @@ def _take_over(output: Path, about: About, work: Work, clips: int) -> None:
 
 def _compute(
     network: nn.Module,
-    videos: Sequence[Wanted],
+    videos: Sequence[VideoSource],
     look: Look,
-    work: Work,
-    how: How,
+    cache: FeatureCache,
+    options: ExecutionOptions,
     tokens: int,
 ) -> None:
     known = {}
     for video in videos:
-        entry = work.get(video.id)
+        entry = cache.get(video.id)
         if entry.get("segment") == _segment(video) and entry["outcome"] not in TRANSIENT:
             known[video.id] = entry["sha256"]
-    reading = Reading(videos, look, known, work.scratch)
-    waiting = _Waiting(network, work, how)
+    clips = VideoClips(videos, look, known, cache.scratch)
+    batches = _Batches(network, cache, options)
     with (
-        rows.inference(how.device, tokens),
+        rows.inference(options.device, tokens),
         Progress("embed", len(videos), "videos") as progress,
     ):
-        for video, item in zip(videos, _read(reading, how.workers), strict=True):
-            if item.looked is not None:
-                waiting.add(video, item.sha256, item.looked)
-                progress.advance(1, **waiting.said)
+        for video, item in zip(videos, _read(clips, options.workers), strict=True):
+            if item.clips is not None:
+                batches.add(video, item.sha256, item.clips)
+                progress.advance(1, lost=batches.lost)
             else:
-                waiting.known(work.get(video.id)["outcome"])
-                progress.skip(1, **waiting.said)
-        waiting.finish()
+                batches.lost += cache.get(video.id)["outcome"] != Outcome.OK
+                progress.skip(1, lost=batches.lost)
+        batches.finish()
 
 
-def _read(reading: Reading, workers: int) -> Iterator[Item]:
+def _read(videos: VideoClips, workers: int) -> Iterator[DecodedVideo]:
     try:
-        yield from in_order(reading, range(len(reading.videos)), workers)
+        yield from in_order(videos, range(len(videos.videos)), workers)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -227,93 +222,98 @@ def _read(reading: Reading, workers: int) -> Iterator[Item]:
 
 
 @dataclass
-class _Waiting:
+class _Batches:
     """Videos whose clips are read, until there are enough of them for the encoder."""
 
     network: nn.Module
-    work: Work
-    how: How
-    videos: list[tuple[Wanted, str, Looked]] = field(default_factory=list)
+    cache: FeatureCache
+    options: ExecutionOptions
+    videos: list[tuple[VideoSource, str, Looked]] = field(default_factory=list)
     lost: int = 0
 
-    @property
-    def said(self) -> dict[str, object]:
-        return {"lost": self.lost}
-
-    def known(self, outcome: str) -> None:
-        """Count a video that an earlier call has done."""
-        self.lost += outcome != Outcome.OK
-
-    def add(self, video: Wanted, sha256: str, looked: Looked) -> None:
+    def add(self, video: VideoSource, sha256: str, clips: Looked) -> None:
         """Take a video; keep the reason where there is nothing to embed."""
-        if looked.outcome is not Outcome.OK:
+        if clips.outcome is not Outcome.OK:
             self.lost += 1
-            said = {"outcome": looked.outcome, "reason": looked.reason, "sha256": sha256}
-            self.work.add(video.id, None, segment=_segment(video), **said)
+            self._keep(video, sha256, clips, None)
             return
-        self.videos.append((video, sha256, looked))
-        if sum(len(looked.videos) for _, _, looked in self.videos) >= self.how.batch_size:
+        self.videos.append((video, sha256, clips))
+        if sum(len(clips.videos) for _, _, clips in self.videos) >= self.options.batch_size:
             self.finish()
 
     def finish(self) -> None:
         """Embed all that waits."""
         if not self.videos:
             return
-        clips = torch.from_numpy(np.concatenate([looked.videos for _, _, looked in self.videos]))
-        found = rows.answers(
-            self.network, clips.unsqueeze(1), self.how.batch_size, self.how.device
+        stacked = np.concatenate([clips.videos for _, _, clips in self.videos])
+        features = rows.answers(
+            self.network,
+            torch.from_numpy(stacked).unsqueeze(1),
+            self.options.batch_size,
+            self.options.device,
         )[:, 0]
-        values: NDArray[np.float32] = found.cpu().numpy()
+        values: NDArray[np.float32] = features.cpu().numpy()
         done = 0
-        for video, sha256, looked in self.videos:
-            count = len(looked.videos)
-            said = {"outcome": looked.outcome, "reason": looked.reason, "sha256": sha256}
-            part = values[done : done + count]
-            spans = looked.spans.tolist()
-            self.work.add(video.id, part, spans=spans, segment=_segment(video), **said)
+        for video, sha256, clips in self.videos:
+            count = len(clips.videos)
+            self._keep(video, sha256, clips, values[done : done + count])
             done += count
         self.videos.clear()
 
+    def _keep(
+        self, video: VideoSource, sha256: str, clips: Looked, values: NDArray[np.float32] | None
+    ) -> None:
+        record: dict[str, Any] = {
+            "outcome": clips.outcome,
+            "reason": clips.reason,
+            "sha256": sha256,
+        }
+        if values is not None:
+            record["spans"] = clips.spans.tolist()
+        self.cache.add(video.id, values, segment=_segment(video), **record)
 
-def _segment(video: Wanted) -> list[float | None]:
+
+def _segment(video: VideoSource) -> list[float | None]:
     return [video.segment.start, video.segment.end]
 
 
-def _gathered(videos: Sequence[Wanted], about: About, work: Work) -> Features:
+def _gathered(videos: Sequence[VideoSource], about: About, cache: FeatureCache) -> Features:
     """Put the rows in the order of the videos."""
     columns = features_file.empty_columns()
-    lost, found = [], []
+    lost, ids = [], []
     census: dict[str, int] = {}
     for video in videos:
-        entry = work.get(video.id)
+        entry = cache.get(video.id)
         outcome = str(entry["outcome"])
         census[outcome] = census.get(outcome, 0) + 1
         if outcome != Outcome.OK:
-            said = {"outcome": outcome, "reason": str(entry["reason"])}
-            lost.append({"id": video.id, **said, "video_sha256": str(entry["sha256"])})
+            reason, sha256 = str(entry["reason"]), str(entry["sha256"])
+            lost.append(
+                {"id": video.id, "outcome": outcome, "reason": reason, "video_sha256": sha256}
+            )
             continue
-        found.append(video.id)
+        ids.append(video.id)
         for clip, (start, end) in enumerate(entry["spans"]):
             times = (start, end, *_segment(video))
             texts = (os.fspath(video.path), entry["sha256"], video.label, video.split)
             features_file.add_row(columns, (video.id, clip, *times, *texts))
     shape = (len(columns["id"]), *about.shape)
-    values = _mapped(work, found, shape)
+    values = _mapped(cache, ids, shape)
     finished = About(
         about.checkpoint, about.settings, about.shape, census, tuple(lost), provenance()
     )
     return Features(finished, columns, values)
 
 
-def _mapped(work: Work, ids: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _mapped(cache: FeatureCache, ids: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return all features in order; in a file that is mapped, for they may exceed memory."""
     if not ids:
         return np.empty(shape, np.float32)
-    path = work.scratch / "ordered.bin"
+    path = cache.scratch / "ordered.bin"
     with path.open("wb") as file:
         reserve(file.fileno(), math.prod(shape) * np.dtype(np.float32).itemsize)
     values = np.memmap(path, np.float32, "r+", shape=shape)
-    clips = work.shape[0]
+    clips = cache.shape[0]
     for place, name in enumerate(ids):
-        values[place * clips : (place + 1) * clips] = work.values(name)
+        values[place * clips : (place + 1) * clips] = cache.values(name)
     return values

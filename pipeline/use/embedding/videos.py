@@ -16,7 +16,7 @@ from pipeline.weights.video_clips import WHOLE
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VideoSource:
     """A video, or a segment of one."""
 
     id: str
@@ -26,7 +26,7 @@ class Wanted:
     split: str = ""
 
 
-def wanted(arguments: Sequence[str]) -> list[Wanted]:
+def video_sources(arguments: Sequence[str]) -> list[VideoSource]:
     """Return what the arguments name, in their order; files of a folder in the order of names.
 
     The id of a row of a list is its own, of a file in a folder its place within, of a file its
@@ -35,17 +35,19 @@ def wanted(arguments: Sequence[str]) -> list[Wanted]:
     Raises:
         UserError: where there is nothing, or rows of a list have no local file, or ids are equal.
     """
-    found = [video for argument in arguments for video in _named(argument)]
-    if not found:
+    sources = [video for argument in arguments for video in _named(argument)]
+    if not sources:
         raise UserError(
             "there is no video to embed",
             place=", ".join(arguments),
             remedy="name files, folders with videos, or a list (CSV with id and path)",
         )
-    counts = Counter(video.id for video in found)
+    counts = Counter(video.id for video in sources)
     unique = [
-        video if counts[video.id] == 1 else Wanted(**{**vars(video), "id": video.path.as_posix()})
-        for video in found
+        video
+        if counts[video.id] == 1
+        else VideoSource(**{**vars(video), "id": video.path.as_posix()})
+        for video in sources
     ]
     twice = [name for name, count in Counter(video.id for video in unique).items() if count > 1]
     if twice:
@@ -53,25 +55,25 @@ def wanted(arguments: Sequence[str]) -> list[Wanted]:
     return unique
 
 
-def _named(argument: str) -> Iterator[Wanted]:
+def _named(argument: str) -> Iterator[VideoSource]:
     path = Path(argument)
     if path.is_dir():
         yield from _of_folder(path)
     elif path.suffix.lower() == ".csv":
         yield from _of_list(path)
     else:
-        yield Wanted(path.name, path)
+        yield VideoSource(path.name, path)
 
 
-def _of_folder(folder: Path) -> Iterator[Wanted]:
-    found = videos_in(folder)
-    if found.note:
-        print(f"passed over in {folder}: {found.note}", file=sys.stderr)
-    for path in found.videos:
-        yield Wanted(path.relative_to(folder).as_posix(), path)
+def _of_folder(folder: Path) -> Iterator[VideoSource]:
+    listing = videos_in(folder)
+    if listing.note:
+        print(f"passed over in {folder}: {listing.note}", file=sys.stderr)
+    for path in listing.videos:
+        yield VideoSource(path.relative_to(folder).as_posix(), path)
 
 
-def _of_list(path: Path) -> Iterator[Wanted]:
+def _of_list(path: Path) -> Iterator[VideoSource]:
     rows = video_list.read(path)
     elsewhere = [row.id for row in rows if not row.path]
     if elsewhere:
@@ -82,4 +84,4 @@ def _of_list(path: Path) -> Iterator[Wanted]:
         )
     for row in rows:
         segment = Segment(row.start, row.end)
-        yield Wanted(row.id, Path(row.path), segment, row.label, row.split)
+        yield VideoSource(row.id, Path(row.path), segment, row.label, row.split)

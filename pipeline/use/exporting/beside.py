@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.shards import by_hash
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_json, sha256_file
@@ -62,12 +63,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _data(pretrain: Mapping[str, Any]) -> DatasetIndex | None:
     """Return the data set that was trained on, where it is in this project folder."""
-    of_index, of_pictures = pretrain.get("index_sha256"), pretrain.get("pictures_sha256")
-    for path in sorted(Path("data").glob("*/shards/index.json")):
-        pictures = _read(path.with_name("pictures.json")).get("sha256")
-        if (of_index and sha256_file(path) == of_index) or (pictures and pictures == of_pictures):
-            try:
-                return DatasetIndex.load(path.parent)
-            except UserError:
-                return None
-    return None
+    path = None
+    if digest := pretrain.get("index_sha256"):
+        path = by_hash.with_index(digest)
+    elif digest := pretrain.get("pictures_sha256"):
+        path = by_hash.with_pictures(digest)
+    try:
+        return DatasetIndex.load(path.parent) if path else None
+    except UserError:
+        return None

@@ -32,20 +32,20 @@ def expected(model: VideoModel, videos: Tensor) -> Expected:
     return Expected(videos, model.tokens(videos), model.pooled(videos), logits)
 
 
-def largest(wanted: Tensor, got: Tensor) -> float:
+def largest(expected: Tensor, actual: Tensor) -> float:
     """Return the largest absolute difference; infinity for other shapes and for NaN."""
-    if wanted.shape != got.shape or not bool(torch.isfinite(got).all()):
+    if expected.shape != actual.shape or not bool(torch.isfinite(actual).all()):
         return float("inf")
-    return float((wanted.double() - got.double()).detach().abs().max())
+    return float((expected.double() - actual.double()).detach().abs().max())
 
 
 def refuse_if_far(differences: Mapping[str, float], reader: str) -> None:
     """Raise UserError where a difference is above LIMIT."""
     far = {name: value for name, value in differences.items() if not value <= LIMIT}
     if far:
-        said = ", ".join(f"{name} {value:.2g}" for name, value in far.items())
+        names = ", ".join(f"{name} {value:.2g}" for name, value in far.items())
         raise UserError(
-            f"the exported model is another one for {reader}: largest difference of {said}, "
+            f"the exported model is another one for {reader}: largest difference of {names}, "
             f"where {LIMIT:g} is allowed",
             remedy="nothing was written; please report this with the versions of "
             "`pip list` and the checkpoint's kind",

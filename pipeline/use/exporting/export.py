@@ -25,7 +25,7 @@ READERS = ("transformers", "onnx", "onnxruntime", "timm", "torch", "safetensors"
 
 
 @dataclass(frozen=True)
-class Done:
+class ExportResult:
     """What was written, and the largest difference of each output."""
 
     folder: Path
@@ -42,7 +42,7 @@ def export(
     videos: Sequence[Path] = (),
     licence: str = "",
     data_licence: str = "",
-) -> Done:
+) -> ExportResult:
     """Write `model` as one of KINDS into `folder`, with a model card and `export.json`.
 
     Raises:
@@ -50,25 +50,25 @@ def export(
             model says something else than this one; then nothing is written.
     """
     _refuse_others(folder)
-    found = beside.find(Path(model.origin.path), model.sha256)
-    clips, checked_on = real_input.clips(videos, model.clip, found.data)
-    wanted = comparison.expected(model, clips)
+    known = beside.find(Path(model.origin.path), model.sha256)
+    clips, checked_on = real_input.clips(videos, model.clip, known.data)
+    expected = comparison.expected(model, clips)
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         write, check = _kind(kind, model)
         files = write(temporary)
-        differences = check(temporary, wanted)
+        differences = check(temporary, expected)
         comparison.refuse_if_far(differences, kind)
         about = Export(kind, folder.name, differences, checked_on, licence, data_licence)
-        write_text(temporary / "README.md", card.text(model, found, about))
+        write_text(temporary / "README.md", card.text(model, known, about))
         digests = {name: sha256_file(temporary / name) for name in sorted({*files, "README.md"})}
         write_json(temporary / MANIFEST, _manifest(model, about, digests))
         _put(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Done(folder, (*files, "README.md", MANIFEST), differences, checked_on)
+    return ExportResult(folder, (*files, "README.md", MANIFEST), differences, checked_on)
 
 
 Write = Callable[[Path], list[str]]
@@ -83,7 +83,7 @@ def _kind(kind: str, model: VideoModel) -> tuple[Write, Check]:
 
         return (
             lambda folder: theirs.write(model, folder),
-            lambda folder, wanted: theirs.check(folder, wanted, model),
+            lambda folder, expected: theirs.check(folder, expected, model),
         )
     if kind == "onnx":
         from pipeline.use.exporting import onnx_file

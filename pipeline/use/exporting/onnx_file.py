@@ -62,22 +62,22 @@ def write(model: VideoModel, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def check(folder: Path, wanted: Expected) -> dict[str, float]:
+def check(folder: Path, expected: Expected) -> dict[str, float]:
     """Run it on all clips at once and on one alone; return the largest difference per output."""
     runtime = _need("onnxruntime")
     session = runtime.InferenceSession(
         folder / FILE, providers=["CPUExecutionProvider"]
     )  # its own kernels: another implementation than the one that it is compared with
-    outputs = {"tokens": wanted.tokens, "features": wanted.pooled}
-    if wanted.logits is not None:
-        outputs["logits"] = wanted.logits
-    found = dict.fromkeys(outputs, 0.0)
-    for count in (len(wanted.videos), 1):
-        pixels = wanted.videos[:count].transpose(1, 2).contiguous().numpy()
-        for name, got in zip(outputs, session.run(list(outputs), {INPUT: pixels}), strict=True):
-            far = largest(outputs[name][:count], torch.from_numpy(got))
-            found[name] = max(found[name], far)
-    return {f"{name} in onnxruntime": value for name, value in found.items()}
+    outputs = {"tokens": expected.tokens, "features": expected.pooled}
+    if expected.logits is not None:
+        outputs["logits"] = expected.logits
+    differences = dict.fromkeys(outputs, 0.0)
+    for count in (len(expected.videos), 1):
+        pixels = expected.videos[:count].transpose(1, 2).contiguous().numpy()
+        for name, actual in zip(outputs, session.run(list(outputs), {INPUT: pixels}), strict=True):
+            far = largest(outputs[name][:count], torch.from_numpy(actual))
+            differences[name] = max(differences[name], far)
+    return {f"{name} in onnxruntime": value for name, value in differences.items()}
 
 
 def _need(*names: str) -> Any:

@@ -31,10 +31,7 @@ def write_safetensors(model: VideoModel, folder: Path) -> list[str]:
         hub.save(folder / FILE, model, saved.run, saved.clip, saved.seen.fps)
         return [FILE]
     tensors = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
-    if model.classifier is not None:
-        for part in ("fc_norm", "head"):
-            module = model.classifier.get_submodule(part)
-            tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
+    tensors |= head_tensors(model)
     config = {
         "format": ENCODER_FORMAT,
         "kind": model.origin.kind,
@@ -50,15 +47,17 @@ def write_safetensors(model: VideoModel, folder: Path) -> list[str]:
     return [FILE]
 
 
-def check_safetensors(folder: Path, wanted: Expected) -> dict[str, float]:
+def check_safetensors(folder: Path, expected: Expected) -> dict[str, float]:
     """Load it as its users will; return the largest difference of each output."""
     model = hub.load(folder / FILE)
     with torch.inference_mode():
-        found = {"tokens by hub.load": largest(wanted.tokens, model.tokens(wanted.videos))}
-        if wanted.logits is not None and model.classifier is not None:
-            logits = model.classifier(wanted.videos)
-            found["logits by hub.load"] = largest(wanted.logits, logits)
-    return found
+        differences = {
+            "tokens by hub.load": largest(expected.tokens, model.tokens(expected.videos))
+        }
+        if expected.logits is not None and model.classifier is not None:
+            logits = model.classifier(expected.videos)
+            differences["logits by hub.load"] = largest(expected.logits, logits)
+    return differences
 
 
 def write_timm(model: VideoModel, folder: Path) -> list[str]:
@@ -78,10 +77,7 @@ def write_timm(model: VideoModel, folder: Path) -> list[str]:
             q, v = cast(Tensor, attention.q_bias), cast(Tensor, attention.v_bias)
             tensors[name.replace("weight", "bias")] = torch.cat([q, torch.zeros_like(q), v])
     tensors["pos_embed"] = model.encoder.positions[None]
-    if model.classifier is not None:
-        for part in ("fc_norm", "head"):
-            module = model.classifier.get_submodule(part)
-            tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
+    tensors |= head_tensors(model)
     save_file(_plain(tensors), folder / FILE, {"format": "pt"})
     text = json.dumps(timm_arguments(model), indent=1, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
@@ -147,21 +143,29 @@ def build_timm(arguments: dict[str, Any]) -> nn.Module:
     return cast(nn.Module, built)
 
 
-def check_timm(folder: Path, wanted: Expected) -> dict[str, float]:
+def check_timm(folder: Path, expected: Expected) -> dict[str, float]:
     """Load it strictly into timm's transformer; return the largest difference of each output."""
     network: Any = build_timm(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     network.load_state_dict(load_file(folder / FILE), strict=True)
     network.eval()
     with torch.inference_mode():
-        tokens = network.forward_features(wanted.videos)
+        tokens = network.forward_features(expected.videos)
         pooled = network.forward_head(tokens, pre_logits=True)
-        found = {
-            "timm's tokens": largest(wanted.tokens, tokens),
-            "timm's features": largest(wanted.pooled, pooled),
+        differences = {
+            "timm's tokens": largest(expected.tokens, tokens),
+            "timm's features": largest(expected.pooled, pooled),
         }
-        if wanted.logits is not None:
-            found["timm's logits"] = largest(wanted.logits, network(wanted.videos))
-    return found
+        if expected.logits is not None:
+            differences["timm's logits"] = largest(expected.logits, network(expected.videos))
+    return differences
+
+
+def head_tensors(model: VideoModel, head: str = "head") -> dict[str, Tensor]:
+    """Return the tensors of a model's classifier; `head` is what its linear layer is called."""
+    if model.classifier is None:
+        return {}
+    parts = {"fc_norm": model.classifier.fc_norm, head: model.classifier.head}
+    return {f"{p}.{n}": value for p, m in parts.items() for n, value in m.state_dict().items()}
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets.projection import NormalisedPixels
 from pipeline.runtime.files import write_json
 from pipeline.use.exporting.comparison import Expected, largest
+from pipeline.use.exporting.state_dicts import head_tensors
 from pipeline.weights import hugging_face
 from pipeline.weights.video_model import VideoModel
 
@@ -40,7 +41,7 @@ def write(model: VideoModel, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def check(folder: Path, wanted: Expected, model: VideoModel) -> dict[str, float]:
+def check(folder: Path, expected: Expected, model: VideoModel) -> dict[str, float]:
     """Load what was written as its users will; return the largest difference of each output.
 
     Raises:
@@ -48,23 +49,27 @@ def check(folder: Path, wanted: Expected, model: VideoModel) -> dict[str, float]
             not there.
     """
     transformers = _library()
-    found: dict[str, float] = {}
-    pixels = wanted.videos.transpose(1, 2)  # theirs are B,T,3,H,W
+    differences: dict[str, float] = {}
+    pixels = expected.videos.transpose(1, 2)  # theirs are B,T,3,H,W
     with _quiet(transformers), torch.inference_mode():
         bare = _loaded(transformers.VideoMAEModel, folder, set())
-        found["VideoMAEModel's tokens"] = largest(
-            wanted.tokens, bare(pixel_values=pixels).last_hidden_state
+        differences["VideoMAEModel's tokens"] = largest(
+            expected.tokens, bare(pixel_values=pixels).last_hidden_state
         )
         _refuse_lost_biases(bare, model, transformers.__version__)
-        may_miss = set() if wanted.logits is not None else NEW
+        may_miss = set() if expected.logits is not None else NEW
         headed = _loaded(transformers.VideoMAEForVideoClassification, folder, may_miss)
         tokens = headed.videomae(pixel_values=pixels).last_hidden_state
-        found["VideoMAEForVideoClassification's tokens"] = largest(wanted.tokens, tokens)
-        if wanted.logits is not None:
+        differences["VideoMAEForVideoClassification's tokens"] = largest(expected.tokens, tokens)
+        if expected.logits is not None:
             logits = headed(pixel_values=pixels).logits
-            found["VideoMAEForVideoClassification's logits"] = largest(wanted.logits, logits)
-        found["the image processor's pixels"] = _processed(transformers, folder, wanted.videos)
-    return found
+            differences["VideoMAEForVideoClassification's logits"] = largest(
+                expected.logits, logits
+            )
+        differences["the image processor's pixels"] = _processed(
+            transformers, folder, expected.videos
+        )
+    return differences
 
 
 def _config(model: VideoModel) -> dict[str, Any]:
@@ -97,12 +102,7 @@ def _tensors(model: VideoModel) -> dict[str, Tensor]:
     if isinstance(model, SigmaModel) and _has_pixel_decoder(model):
         return hugging_face.tensors(model)
     state = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
-    theirs = hugging_face.renamed(state)
-    if model.classifier is not None:
-        for ours, name in (("fc_norm", "fc_norm"), ("head", "classifier")):
-            module = model.classifier.get_submodule(ours)
-            theirs |= {f"{name}.{kind}": value for kind, value in module.state_dict().items()}
-    return theirs
+    return hugging_face.renamed(state) | head_tensors(model, "classifier")
 
 
 def _has_pixel_decoder(model: VideoModel) -> bool:

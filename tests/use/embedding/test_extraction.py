@@ -11,20 +11,20 @@ import torch
 
 from pipeline.cli import main as cli
 from pipeline.use.embedding import features_file, neighbours
-from pipeline.use.embedding.extraction import How, Result, extract
+from pipeline.use.embedding.extraction import ExecutionOptions, Extraction, extract
 from pipeline.use.embedding.features_file import Features
-from pipeline.use.embedding.videos import wanted
+from pipeline.use.embedding.videos import video_sources
 from pipeline.weights import hub, video_clips
 from pipeline.weights.video_clips import Look, decoding
 
-HOW = How(torch.device("cpu"), workers=0, batch_size=3)
+CPU = ExecutionOptions(torch.device("cpu"), workers=0, batch_size=3)
 
 
-def run(checkpoint: Path, folder: Path, output: Path, clips: int = 2, **options: Any) -> Result:
+def run(checkpoint: Path, folder: Path, output: Path, clips: int = 2, **options: Any) -> Extraction:
     model = hub.load(checkpoint)
     look = Look(model.clip, decoding(model.clip), clips)
-    how = options.pop("how", HOW)
-    return extract(model, wanted([str(folder)]), look, output, how, **options)
+    execution = options.pop("execution", CPU)
+    return extract(model, video_sources([str(folder)]), look, output, execution, **options)
 
 
 def same(one: Features, other: Features) -> None:
@@ -82,8 +82,8 @@ def test_per_tube_features_average_to_the_pooled(checkpoint: Path, videos: Path)
 def test_batches_and_workers_change_nothing(checkpoint: Path, videos: Path) -> None:
     """Catches rows that depend on how the work is divided."""
     one = run(checkpoint, videos, videos.parent / "1.parquet").features
-    how = How(torch.device("cpu"), workers=2, batch_size=1)
-    other = run(checkpoint, videos, videos.parent / "2.parquet", how=how).features
+    execution = ExecutionOptions(torch.device("cpu"), workers=2, batch_size=1)
+    other = run(checkpoint, videos, videos.parent / "2.parquet", execution=execution).features
     assert one.columns == other.columns
     np.testing.assert_allclose(one.values, other.values, atol=1e-6)
 

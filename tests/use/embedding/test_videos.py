@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data.decode.transcode import Segment
 from pipeline.errors import UserError
-from pipeline.use.embedding.videos import wanted
+from pipeline.use.embedding.videos import video_sources
 
 
 def test_folders_files_and_lists(tmp_path: Path) -> None:
@@ -18,29 +18,29 @@ def test_folders_files_and_lists(tmp_path: Path) -> None:
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    found = wanted([str(tmp_path / "folder")])
+    found = video_sources([str(tmp_path / "folder")])
     assert [video.id for video in found] == ["a.MP4", "b.mkv", "deep/c.webm"]
     (tmp_path / "list.csv").write_text(
         "id,path,start,end,label,split\nx,folder/b.mkv,1,2.5,run,val\n"
     )
-    row = wanted([str(tmp_path / "list.csv")])[0]
+    row = video_sources([str(tmp_path / "list.csv")])[0]
     assert row.path == tmp_path / "folder/b.mkv"
     assert (row.id, row.segment, row.label, row.split) == ("x", Segment(1.0, 2.5), "run", "val")
-    assert wanted(["no/such.video"])[0].id == "such.video"  # lost later, with its reason
+    assert video_sources(["no/such.video"])[0].id == "such.video"  # lost later, with its reason
 
 
 def test_equal_names_stay_apart(tmp_path: Path) -> None:
     """Catches two videos of one name of which one takes the other's place."""
-    found = wanted(["one/a.mp4", "two/a.mp4", "b.mp4"])
+    found = video_sources(["one/a.mp4", "two/a.mp4", "b.mp4"])
     assert [video.id for video in found] == ["one/a.mp4", "two/a.mp4", "b.mp4"]
     with pytest.raises(UserError, match="twice"):
-        wanted(["a.mp4", "a.mp4"])
+        video_sources(["a.mp4", "a.mp4"])
 
 
 def test_nothing_to_do_is_said(tmp_path: Path) -> None:
     """Catches an empty output without a word, and addresses that are passed over."""
     with pytest.raises(UserError, match="no video"):
-        wanted([str(tmp_path)])
+        video_sources([str(tmp_path)])
     (tmp_path / "list.csv").write_text("id,url\nx,https://example.org/a.mp4\n")
     with pytest.raises(UserError, match="no local file"):
-        wanted([str(tmp_path / "list.csv")])
+        video_sources([str(tmp_path / "list.csv")])

@@ -1,8 +1,8 @@
-"""What an embedding has done so far, so that it goes on there, however it ended.
+"""Features that an embedding has so far, so that it goes on there, however it ended.
 
 A folder beside the output: `values.bin` has the features of each video, one after the other, and
 `journal.jsonl` a line per video with its place in there and a checksum. The line is written after
-the features, so a killed job leaves nothing that is believed and not there.
+the features, so every line that a killed job leaves is of features that are there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.runtime.journal import Journal
 Values = NDArray[np.float32]
 
 
-class Work:
+class FeatureCache:
     """Features by video, on disk, as long as `key` (all that they depend on) is the same."""
 
     def __init__(self, folder: Path, key: Mapping[str, Any], shape: tuple[int, ...]) -> None:
@@ -61,19 +61,19 @@ class Work:
         self._values.close()
         self._journal.__exit__(kind, error, trace)
 
-    def add(self, clip_id: str, values: Values | None, **said: Any) -> None:
-        """Keep a video's features (None: it is lost) and what is said of it."""
+    def add(self, clip_id: str, values: Values | None, **record: Any) -> None:
+        """Keep a video's features (None: it is lost) and its record."""
         if values is None:
-            self._journal.add(clip_id, **said)
+            self._journal.add(clip_id, **record)
             return
         content = np.ascontiguousarray(values, np.float32).tobytes()
         offset = self._values.seek(0, 2)
         self._values.write(content)
         self._values.flush()
-        self._journal.add(clip_id, offset=offset, crc=zlib.crc32(content), **said)
+        self._journal.add(clip_id, offset=offset, crc=zlib.crc32(content), **record)
 
     def get(self, clip_id: str) -> dict[str, Any]:
-        """Return what was said of a video; empty where it has to be done (again)."""
+        """Return the record of a video; empty where it has to be embedded (again)."""
         entry = self._journal.get(clip_id)
         if "offset" in entry and self._content(entry) is None:
             return {}
