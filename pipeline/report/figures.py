@@ -223,13 +223,13 @@ def _traces(found: Sequence[Series]) -> list[go.Scatter]:
 
 
 def _in_words(title: str, found: Sequence[Series]) -> str:
-    said = [
+    texts = [
         f"{series.run} from {series.values[0]:.4g} at step {series.steps[0]:,.0f} to "
         f"{series.values[-1]:.4g} at step {series.steps[-1]:,.0f}"
         for series in found
         if series.values[0] is not None and series.values[-1] is not None
     ]
-    return f"{title}: {'; '.join(said)}" if said else title
+    return f"{title}: {'; '.join(texts)}" if texts else title
 
 
 def _table(found: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:

@@ -40,13 +40,13 @@ def chart(stages: Sequence[StageTime], groups: Sequence[Group]) -> Figure | None
     upwards = [stage.stage for stage in reversed(timed)]
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=upwards)
     total = sum(stage.seconds for stage in timed)
-    said = "; ".join(f"{stage.stage} {duration(stage.seconds)}" for stage in timed)
+    times = "; ".join(f"{stage.stage} {duration(stage.seconds)}" for stage in timed)
     return Figure(
         id="time",
         title="Time of each stage",
         caption="Wall clock of all jobs of a stage added up, whether or not they ran side by side.",
         json=str(figure.to_json()),
-        summary=f"Time per stage, {duration(total)} in all: {said}",
+        summary=f"Time per stage, {duration(total)} in all: {times}",
     )
 
 

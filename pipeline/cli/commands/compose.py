@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> None:
     text = composition.compose(overrides)
     composition.check_labels(text)
     write_text(options.output, text)
-    if said := composition.left_out(text):
-        print(said)
+    if warning := composition.left_out(text):
+        print(warning)
     for override, instead in composition.without_effect(overrides).items():
         print(
             f"warning: {override} changes no run of this experiment, whose runs set their own; "

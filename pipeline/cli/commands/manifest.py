@@ -239,7 +239,9 @@ def _summary(output: Path, given: list[str], counts: Counter[str]) -> str:
     without = f", {unlabelled:,} clips without" if unlabelled else ""
     few = ", ".join([name for name, _ in labels.most_common(3)] + ["..."] * (len(labels) > 3))
     shown = f" ({few})" if few else ""
-    said = f"wrote {output}: {len(given):,} clips ({parts}), {len(labels):,} labels{shown}{without}"
+    summary = (
+        f"wrote {output}: {len(given):,} clips ({parts}), {len(labels):,} labels{shown}{without}"
+    )
     if len(labels) == 1 and len(given) > 1:
-        said += "\nnote: there is one label only: a probe has nothing to tell apart"
-    return said
+        summary += "\nnote: there is one label only: a probe has nothing to tell apart"
+    return summary

@@ -8,8 +8,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from pipeline.cli.doctor.findings import Finding, missing, ok, warning
-from pipeline.cli.doctor.workplace import said
+from pipeline.cli.doctor.findings import Finding, first_line, missing, ok, warning
+from pipeline.cli.doctor.workplace import output_of
 from pipeline.configuration.schema import Params
 
 STAGE = "pretrain"
@@ -18,7 +18,7 @@ LARGE = 256  # width of an encoder from which a CPU will not do
 
 def devices(params: Params) -> Iterator[Finding]:
     """Every accelerator, with a matrix product in the precision that it will train in."""
-    wanted = max(run.trainer.devices for run in params.runs.values())
+    devices = max(run.trainer.devices for run in params.runs.values())
     count = torch.cuda.device_count()
     if not count:
         yield _none(params)
@@ -29,15 +29,15 @@ def devices(params: Params) -> Iterator[Finding]:
         try:
             precision = _multiplied(number)
         except RuntimeError as error:
-            first = str(error).splitlines()[0]
-            yield missing(STAGE, f"GPU {number}", f"{name}: {first}", "nvidia-smi", needed=True)
+            problem = f"{name}: {first_line(error)}"
+            yield missing(STAGE, f"GPU {number}", problem, "nvidia-smi", needed=True)
         else:
             yield ok(STAGE, f"GPU {number}", f"{name}, {memory:.0f} GiB, {precision}")
-    if count < wanted:
+    if count < devices:
         yield missing(
             STAGE,
             "GPUs",
-            f"{count}, and trainer.devices is {wanted}",
+            f"{count}, and trainer.devices is {devices}",
             f"set trainer.devices to {count} or less, or run on a larger machine",
             needed=max(run.trainer.nodes for run in params.runs.values()) == 1,
         )
@@ -68,7 +68,7 @@ def processes(params: Params) -> Iterator[Finding]:
 
 def _none(params: Params) -> Finding:
     remedy = "the demo needs none; for ViT-S and larger take a machine with one"
-    driver = said(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
+    driver = output_of(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
     if driver:
         found = f"{driver.splitlines()[0]}, but torch {torch.__version__} does not see it"
         return warning(STAGE, "GPU", found, "install torch for your driver's CUDA")
@@ -104,7 +104,7 @@ def _summed(backend: str, device: torch.device, *, needed: bool) -> Finding:
         finally:
             dist.destroy_process_group()
     except (RuntimeError, OSError) as error:
-        return missing(STAGE, subject, str(error).splitlines()[0], remedy, needed=needed)
+        return missing(STAGE, subject, first_line(error), remedy, needed=needed)
     if not right:
         return missing(STAGE, subject, "sums wrongly", remedy, needed=needed)
     version = "in torch"

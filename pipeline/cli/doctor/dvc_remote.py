@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.cli.doctor.findings import Finding, first_line, missing, ok, warning
 from pipeline.configuration.schema import Params
 
 STAGE, SUBJECT = "all stages", "DVC remote"
@@ -67,12 +67,14 @@ def ask() -> dict[str, str]:
     except NotDvcRepoError:
         return answer | {"problem": "DVC is not set up here", "remedy": "work in a git clone"}
     except (DvcException, OSError, ImportError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "is its address right, and are you logged in to it?"
-        return answer | {"problem": f"cannot be reached: {said}"[:200], "remedy": remedy}
+        return answer | {
+            "problem": f"cannot be reached: {first_line(error)}"[:200],
+            "remedy": remedy,
+        }
     except Exception as error:  # noqa: BLE001 - each store's library has exceptions of its own
-        said = f"cannot be reached: {type(error).__name__}: {error}".splitlines()[0]
-        return answer | {"problem": said[:200], "remedy": "see the store's documentation"}
+        problem = f"cannot be reached: {type(error).__name__}: {error}".splitlines()[0]
+        return answer | {"problem": problem[:200], "remedy": "see the store's documentation"}
     return answer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 
-from pipeline.cli.doctor.findings import Finding, missing
+from pipeline.cli.doctor.findings import Finding, first_line, missing
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 
@@ -32,19 +32,19 @@ AREAS = (
 )
 
 
-def examine(params: Params, hear: Callable[[str], None] | None = None) -> Iterator[Finding]:
-    """Yield every finding, stage by stage; `hear` is told which stage is being looked at.
+def examine(params: Params, on_stage: Callable[[str], None] | None = None) -> Iterator[Finding]:
+    """Yield every finding, stage by stage; `on_stage` is called with each stage that comes next.
 
     Nothing that is broken here ends the examination: it is a finding itself.
     """
     for stage, module, function in AREAS:
-        if hear is not None:
-            hear(stage)
+        if on_stage is not None:
+            on_stage(stage)
         try:
             area = importlib.import_module(f"pipeline.cli.doctor.{module}")
             yield from getattr(area, function)(params)
         except UserError as error:
             yield missing(stage, function, error.problem, error.remedy, needed=True)
         except Exception as error:  # noqa: BLE001 - a library that does not load, whatever it says
-            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            yield missing(stage, function, said, "make setup installs all packages", needed=True)
+            problem = f"{type(error).__name__}: {first_line(error)}"
+            yield missing(stage, function, problem, "make setup installs all packages", needed=True)

@@ -54,7 +54,7 @@ def _temporary_folder(*, needed: bool) -> Finding:
     return ok(STAGE, "TMPDIR", f"{folder}: short enough for the sockets of workers")
 
 
-def _shared_memory(wanted: int, *, needed: bool) -> Finding:
+def _shared_memory(required: int, *, needed: bool) -> Finding:
     subject = "shared memory"
     less = "set trainer.workers lower, or give more (containers: --shm-size)"
     try:
@@ -63,34 +63,34 @@ def _shared_memory(wanted: int, *, needed: bool) -> Finding:
             file.flush()
         room = os.statvfs(SHARED_MEMORY)
     except OSError as error:
-        said = f"{SHARED_MEMORY}: {error.strerror}"
-        return missing(STAGE, subject, said, less, needed=needed)
+        problem = f"{SHARED_MEMORY}: {error.strerror}"
+        return missing(STAGE, subject, problem, less, needed=needed)
     free = room.f_bavail * room.f_frsize
-    if free < wanted:
-        said = f"{gib(free)} free; batches of all workers take {gib(wanted)}"
-        return missing(STAGE, subject, said, less, needed=needed)
-    return ok(STAGE, subject, f"{gib(free)} free, {gib(wanted)} needed")
+    if free < required:
+        problem = f"{gib(free)} free; batches of all workers take {gib(required)}"
+        return missing(STAGE, subject, problem, less, needed=needed)
+    return ok(STAGE, subject, f"{gib(free)} free, {gib(required)} needed")
 
 
-def _memory(wanted: int) -> Finding:
+def _memory(required: int) -> Finding:
     total = psutil.virtual_memory().total
-    if total < wanted:
+    if total < required:
         return warning(
             STAGE,
             "memory",
-            f"{gib(total)}; training may take up to {gib(wanted)}",
+            f"{gib(total)}; training may take up to {gib(required)}",
             "set trainer.cache_mib, trainer.workers or trainer.batch_size lower",
         )
-    return ok(STAGE, "memory", f"{gib(total)}, up to {gib(wanted)} needed")
+    return ok(STAGE, "memory", f"{gib(total)}, up to {gib(required)} needed")
 
 
 def _open_files() -> Finding:
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < FEW_FILES:
-        said = f"{limit:,} at once; each batch on its way takes some"
-        return warning(STAGE, "open files", said, f"ulimit -n {min(most, 65536)}")
-    said = "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit:,} at once"
-    return ok(STAGE, "open files", said)
+        problem = f"{limit:,} at once; each batch on its way takes some"
+        return warning(STAGE, "open files", problem, f"ulimit -n {min(most, 65536)}")
+    most_files = "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit:,} at once"
+    return ok(STAGE, "open files", most_files)
 
 
 def gib(count: float) -> str:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pipeline.cli.doctor.findings import Finding, missing, ok
+from pipeline.cli.doctor.findings import Finding, first_line, missing, ok
 from pipeline.cli.doctor.videos import for_trial, tiny_clip
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration.schema import Decode, Params, Shards
@@ -33,15 +33,15 @@ def codecs(params: Params) -> Iterator[Finding]:
             try:
                 entry = packed(Path(folder), params.data.decode, codec)
                 plain = packed(Path(folder), params.data.decode, "h264")
-                wanted = _frames(plain, "decord")
-                difference = np.abs(wanted.astype(float) - _frames(entry, "decord")).mean()
+                expected = _frames(plain, "decord")
+                difference = np.abs(expected.astype(float) - _frames(entry, "decord")).mean()
             except (UserError, frames.DecodeError, OSError, RuntimeError) as error:
-                said = error.problem if isinstance(error, UserError) else str(error)
-                yield missing(stage, f"codec {codec}", said, "see decode above", needed=needed)
+                problem = first_line(error)
+                yield missing(stage, f"codec {codec}", problem, "see decode above", needed=needed)
                 continue
         if difference > LIKE[codec]:
-            said = f"gives other pixels than it was given ({difference:.1f} grey levels off)"
-            yield missing(stage, f"codec {codec}", said, "make setup", needed=needed)
+            problem = f"gives other pixels than it was given ({difference:.1f} grey levels off)"
+            yield missing(stage, f"codec {codec}", problem, "make setup", needed=needed)
         else:
             yield ok(stage, f"codec {codec}", f"written and read back, {entry.size:,} bytes")
 
@@ -49,21 +49,20 @@ def codecs(params: Params) -> Iterator[Finding]:
 def decoders(params: Params) -> Iterator[Finding]:
     """The libraries that decode h264 while training."""
     stage, h264 = "pretrain", params.data.shards.codec == "h264"
-    wanted = {run.trainer.decoder for run in params.runs.values()} if h264 else set()
+    asked_for = {run.trainer.decoder for run in params.runs.values()} if h264 else set()
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         entry = packed(Path(folder), params.data.decode, "h264")
         for library in ("decord", "torchcodec"):
             try:
                 shape = _frames(entry, library).shape
             except (UserError, frames.DecodeError, ImportError, OSError) as error:
-                said = error.problem if isinstance(error, UserError) else str(error)
                 remedy = "the extra torchcodec, and the system's ffmpeg; decord does without"
                 yield missing(
                     stage,
                     library,
-                    said.splitlines()[0],
+                    first_line(error),
                     remedy if library == "torchcodec" else "make setup",
-                    needed=library in wanted or (library == "decord" and "auto" in wanted),
+                    needed=library in asked_for or (library == "decord" and "auto" in asked_for),
                 )
             else:
                 yield ok(stage, library, f"{version_of(library)}, decoded {shape[0]} frames")

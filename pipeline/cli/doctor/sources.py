@@ -36,32 +36,32 @@ class Census:
 
 def census(list_path: Path) -> Census:
     """Count what is in a list, without complaining: that is the manifest stage's work."""
-    found = Census()
+    counted = Census()
     with list_path.open(encoding="utf-8-sig", newline="", errors="replace") as handle:
         for row in csv.DictReader(handle):
-            if found.rows >= MOST_ROWS:
+            if counted.rows >= MOST_ROWS:
                 break
-            found.rows += 1
-            _count(row, found, list_path.parent)
-    return found
+            counted.rows += 1
+            _count(row, counted, list_path.parent)
+    return counted
 
 
-def _count(row: dict[str, str], found: Census, folder: Path) -> None:
+def _count(row: dict[str, str], counted: Census, folder: Path) -> None:
     kind = next((k for k in ("path", "url", "youtube_id", "synthetic") if row.get(k)), "")
-    found.kinds[kind] = found.kinds.get(kind, 0) + 1
+    counted.kinds[kind] = counted.kinds.get(kind, 0) + 1
     source = row.get(kind) or ""
-    found.has_rar |= ARCHIVE in source and ".rar" in source
+    counted.has_rar |= ARCHIVE in source and ".rar" in source
     if kind == "url":
-        found.schemes.add(addresses.scheme_of(source))
+        counted.schemes.add(addresses.scheme_of(source))
     if kind == "path" and ARCHIVE not in source and not (folder / source).is_file():
-        found.missing_files += 1
-        found.first_missing = found.first_missing or source
+        counted.missing_files += 1
+        counted.first_missing = counted.first_missing or source
     try:
         seconds = float(row["end"]) - float(row["start"] or 0)
     except (KeyError, TypeError, ValueError):
         return
-    found.timed += 1
-    found.seconds += seconds
+    counted.timed += 1
+    counted.seconds += seconds
 
 
 def listed(params: Params) -> Iterator[Finding]:
@@ -75,20 +75,20 @@ def listed(params: Params) -> Iterator[Finding]:
         remedy = "write it there, or give data.manifest another path (docs/sources.md)"
         yield missing(stage, "list", f"{path} is not there", remedy, needed=True)
         return
-    found = census(path)
-    kinds = ", ".join(f"{count:,} {kind or 'no source'}" for kind, count in found.kinds.items())
-    if not found.missing_files:
+    counted = census(path)
+    kinds = ", ".join(f"{count:,} {kind or 'no source'}" for kind, count in counted.kinds.items())
+    if not counted.missing_files:
         yield ok(stage, "list", f"{path}: {kinds}")
-    elif found.missing_files == found.rows:
+    elif counted.missing_files == counted.rows:
         remedy = f"paths are relative to the list's folder, {path.parent}"
-        said = f"{path}: none of {found.rows:,} files is there"
-        yield missing(stage, "list", said, remedy, needed=True)
+        problem = f"{path}: none of {counted.rows:,} files is there"
+        yield missing(stage, "list", problem, remedy, needed=True)
     else:
         yield warning(
             stage,
             "list",
-            f"{path}: {kinds}; {found.missing_files:,} files are not there, such as "
-            f"{found.first_missing}",
+            f"{path}: {kinds}; {counted.missing_files:,} files are not there, such as "
+            f"{counted.first_missing}",
             "they will be recorded as missing; paths are relative to the list's folder",
         )
 
@@ -96,28 +96,28 @@ def listed(params: Params) -> Iterator[Finding]:
 def fetching(params: Params) -> Iterator[Finding]:
     """Packages and programs for the kinds of sources; needed where the list has such rows."""
     path = Path(params.data.manifest or "")
-    found = census(path) if params.data.manifest and path.is_file() else Census()
-    yield from _stores(found)
-    yield _rar(found)
-    yield from _youtube(params, found)
+    counted = census(path) if params.data.manifest and path.is_file() else Census()
+    yield from _stores(counted)
+    yield _rar(counted)
+    yield from _youtube(params, counted)
 
 
-def _stores(found: Census) -> Iterator[Finding]:
+def _stores(counted: Census) -> Iterator[Finding]:
     import fsspec
 
-    for scheme in sorted({"s3", "gs"} | (found.schemes - set(addresses.WEB))):
+    for scheme in sorted({"s3", "gs"} | (counted.schemes - set(addresses.WEB))):
         try:
             fsspec.get_filesystem_class(scheme)
         except (ImportError, ValueError) as error:
             extra = EXTRAS.get(scheme)
             remedy = f"pip install 'sigma-pipeline[{extra}]'" if extra else f"install it: {error}"
-            needed = scheme in found.schemes
+            needed = scheme in counted.schemes
             yield missing("download", f"{scheme}://", "no package", remedy, needed=needed)
         else:
             yield ok("download", f"{scheme}://", "fsspec can read it")
 
 
-def _rar(found: Census) -> Finding:
+def _rar(counted: Census) -> Finding:
     program = shutil.which("unrar") or shutil.which("bsdtar")
     if program:
         return ok("download", "rar archives", Path(program).name)
@@ -126,12 +126,12 @@ def _rar(found: Census) -> Finding:
         "rar archives",
         "neither unrar nor bsdtar",
         "for UCF101 and HMDB51: install libarchive-tools (Debian, Ubuntu), libarchive (conda)",
-        needed=found.has_rar,
+        needed=counted.has_rar,
     )
 
 
-def _youtube(params: Params, found: Census) -> Iterator[Finding]:
-    stage, needed = "download", bool(found.kinds.get("youtube_id"))
+def _youtube(params: Params, counted: Census) -> Iterator[Finding]:
+    stage, needed = "download", bool(counted.kinds.get("youtube_id"))
     version = version_of("yt-dlp")
     if not version:
         yield missing(stage, "yt-dlp", "not installed", "make setup", needed=needed)
@@ -168,11 +168,13 @@ def _javascript(allowed: Collection[str], *, needed: bool) -> Finding:
     subject = "JavaScript for yt-dlp"
     supported = {name: kind for name, kind in supported_js_runtimes.value.items() if kind}
     known = {name: kind for name, kind in supported.items() if name in allowed}
-    found = {name: kind().info for name, kind in known.items()}
-    usable = [f"{info.name} {info.version}" for info in found.values() if info and info.supported]
+    runtimes = {name: kind().info for name, kind in known.items()}
+    usable = [
+        f"{info.name} {info.version}" for info in runtimes.values() if info and info.supported
+    ]
     if usable:
         return ok("download", subject, ", ".join(usable))
-    old = [f"{info.name} {info.version} (too old)" for info in found.values() if info]
+    old = [f"{info.name} {info.version} (too old)" for info in found]
     least = ", ".join(
         f"{name} {'.'.join(map(str, kind.MIN_SUPPORTED_VERSION))}" for name, kind in known.items()
     )

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.cli.doctor.findings import Finding, first_line, missing, ok, warning
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration import known_weights
 from pipeline.configuration.schema import Params, Run
@@ -33,8 +33,8 @@ def packages(params: Params) -> Iterator[Finding]:
     runs = list(params.runs.values())
     yield _package("deepspeed", "deepspeed", "deepspeed", any(_uses_deepspeed(r) for r in runs))
     for tracker, package in TRACKERS.items():
-        wanted = any(getattr(run.trainer.tracking, tracker) for run in runs)
-        yield _package(tracker, package, "tracking", wanted)
+        needed = any(getattr(run.trainer.tracking, tracker) for run in runs)
+        yield _package(tracker, package, "tracking", needed)
     if any(run.trainer.compile for run in runs):
         yield _compiler()
 
@@ -60,11 +60,11 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
         return
     other = known_weights.differences(known, params.data.clip, "not compared") if known else []
     if other:
-        said, remedy = "; ".join(other), f"runs.{name}.allow_other_clip says that it is meant"
-        yield warning(STAGE, subject, f"other clips than the weights': {said}", remedy)
+        remedy = f"runs.{name}.allow_other_clip says that it is meant"
+        yield warning(STAGE, subject, f"other clips than the weights': {'; '.join(other)}", remedy)
     elif known is not None:
-        said = ", ".join(f"{key} {value}" for key, value in known.seen.items())
-        yield ok(STAGE, subject, f"as the weights say: {said}")
+        seen = ", ".join(f"{key} {value}" for key, value in known.seen.items())
+        yield ok(STAGE, subject, f"as the weights say: {seen}")
     elif Path(run.weights or "").exists():
         remedy = f"see that data.clip and runs.{name}.model are what they were trained on"
         yield warning(STAGE, subject, "the weights do not say what they were trained on", remedy)
@@ -92,15 +92,15 @@ def _package(module: str, package: str, extra: str, needed: bool) -> Finding:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - whatever a foreign package raises
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return missing(STAGE, module, f"{version}: {first}", remedy, needed=True)
+            problem = f"{version}: {first_line(error)}"
+            return missing(STAGE, module, problem, remedy, needed=True)
     return ok(STAGE, module, version)
 
 
 def _compiler() -> Finding:
     subject = "trainer.compile"
-    found = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
-    if found:
-        return ok(STAGE, subject, f"{found} is there, which torch.compile needs")
+    compiler = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
+    if compiler:
+        return ok(STAGE, subject, f"{compiler} is there, which torch.compile needs")
     remedy = "install g++, or set trainer.compile to false"
     return missing(STAGE, subject, "no C++ compiler for torch.compile", remedy, needed=True)

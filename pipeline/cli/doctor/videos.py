@@ -101,18 +101,18 @@ def _reading(program: str, folder: Path, settings: Decode) -> Iterator[Finding]:
         tried = list(
             pool.map(lambda codec: _trial(program, folder, codec, encoders, settings), CODECS)
         )
-    read = [codec.name for codec, said in zip(CODECS, tried, strict=True) if said == ""]
+    read = [codec.name for codec, problem in zip(CODECS, tried, strict=True) if problem == ""]
     if read:
         yield ok(STAGE, "reads", ", ".join(read))
-    for codec, said in zip(CODECS, tried, strict=True):
-        if said is None and codec.name in decoders:
+    for codec, problem in zip(CODECS, tried, strict=True):
+        if problem is None and codec.name in decoders:
             yield ok(STAGE, f"reads {codec.name}", "has the decoder; not tried for want of a video")
-        elif said is None:
+        elif problem is None:
             remedy = f"such videos will be lost: {INSTALL}"
             yield missing(STAGE, f"reads {codec.name}", "no decoder", remedy)
-        elif said:
+        elif problem:
             remedy = "such videos will be lost; try another ffmpeg, or data.decode's limits"
-            yield warning(STAGE, f"reads {codec.name}", said, remedy)
+            yield warning(STAGE, f"reads {codec.name}", problem, remedy)
 
 
 def _trial(
@@ -141,8 +141,8 @@ def _version(program: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r"version (\S+)", done.stdout)
-    return found.group(1) if found else "of unknown version"
+    match = re.search(r"version (\S+)", done.stdout)
+    return match.group(1) if match else "of unknown version"
 
 
 def _names(program: str, table: str) -> set[str]:

@@ -24,12 +24,12 @@ def programs(_params: Params) -> Iterator[Finding]:
             yield ok(STAGE, package, version)
         else:
             yield missing(STAGE, package, "not installed", "make setup", needed=True)
-    git = said(["git", "--version"])
+    git = output_of(["git", "--version"])
     if git is None:
         yield missing(
             STAGE, "git", "not found", "install git: DVC and provenance need it", needed=True
         )
-    elif said(["git", "rev-parse", "--is-inside-work-tree"]) is None:
+    elif output_of(["git", "rev-parse", "--is-inside-work-tree"]) is None:
         yield warning(
             STAGE,
             "git",
@@ -49,8 +49,10 @@ def slurm(_params: Params) -> Iterator[Finding]:
     if lacking:
         yield missing(STAGE, "Slurm", f"no {', '.join(lacking)}", "install Slurm's client commands")
         return
-    version = (said(["sbatch", "--version"]) or "of unknown version").removeprefix("slurm-wlm ")
-    partitions = said(["sinfo", "--noheader", "--format=%P"])
+    version = (output_of(["sbatch", "--version"]) or "of unknown version").removeprefix(
+        "slurm-wlm "
+    )
+    partitions = output_of(["sinfo", "--noheader", "--format=%P"])
     if partitions is None:
         yield warning(
             STAGE,
@@ -60,7 +62,7 @@ def slurm(_params: Params) -> Iterator[Finding]:
         )
         return
     yield ok(STAGE, "Slurm", f"{version}, partitions {', '.join(partitions.split())}")
-    if said(["sacct", "--noheader", "--allocations"]) is None:
+    if output_of(["sacct", "--noheader", "--allocations"]) is None:
         yield warning(
             STAGE,
             "Slurm's accounting",
@@ -83,7 +85,7 @@ def version_of(package: str) -> str:
         return ""
 
 
-def said(command: Sequence[str]) -> str | None:
+def output_of(command: Sequence[str]) -> str | None:
     """Return what a program prints; None where it is not there, fails or does not end."""
     try:
         done = subprocess.run(

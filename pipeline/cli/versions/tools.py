@@ -35,10 +35,10 @@ def planned() -> dict[str, int]:
     Raises:
         UserError: where it cannot say.
     """
-    said = snakemake("--dry-run", "--cores", "1", "--quiet", "rules", "host")
-    if "Nothing to be done" in said:
+    plan = snakemake("--dry-run", "--cores", "1", "--quiet", "rules", "host")
+    if "Nothing to be done" in plan:
         return {}
-    table = said.rpartition("Job stats:")[2].partition("\n\n")[0].splitlines()[3:]
+    table = plan.rpartition("Job stats:")[2].partition("\n\n")[0].splitlines()[3:]
     rows = dict(line.split() for line in table if line.strip())
     return {rule: int(count) for rule, count in rows.items() if rule not in ("all", "total")}
 
@@ -91,9 +91,9 @@ def _run(tool: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def _failed(tool: str, options: tuple[str, ...], said: str) -> UserError:
-    """Repeat what a tool said: its own message names the thing better than this one could."""
-    text = said.strip()
+def _failed(tool: str, options: tuple[str, ...], output: str) -> UserError:
+    """Repeat what a tool printed: its own message names the thing better than this one could."""
+    text = output.strip()
     if text.startswith("error: "):  # the Snakefile's, which is ours
         problem, _, rest = text.removeprefix("error: ").partition("\n  where:  ")
         place, _, remedy = rest.partition("\n  remedy: ")
