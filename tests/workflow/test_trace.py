@@ -68,7 +68,7 @@ def test_all_bytes_are_read_and_all_clips_listed(finished: Workspace) -> None:
     assert sum(line.split()[1:2] == ["train:7"] for line in said.splitlines()) == 1
     verdicts = told(said)
     for run in ("sigma_mlp", "pixel", "random"):
-        assert f"pretraining of run {run}" in said
+        assert f"pretrain of run {run}" in said
         layout = RESULTS.run(run)
         for path in (layout.evaluated, layout.segmented, layout.severe):
             assert verdicts[path.as_posix()] == "fits", path
