@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"{'':10}{'':14}{what}s: {numbers}")
     for line in _sources(downloaded, every=options.sources):
         print(line)
-    counts = ", ".join(f"{walk.counts[v]:,} {v}" for v in Verdict if walk.counts[v])
-    print(f"compared with what was noted: {counts or 'nothing'}")
+    verdicts = ", ".join(f"{walk.counts[v]:,} {v}" for v in Verdict if walk.counts[v])
+    print(f"compared with what was noted: {verdicts or 'nothing'}")
     return 1 if walk.counts[Verdict.DIFFERS] or walk.counts[Verdict.UNKNOWN] else 0
 
 
