@@ -12,13 +12,14 @@ they are complete. At worst a file is made twice.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,7 +30,7 @@ POLL_S = 1.0
 
 
 class Claim:
-    """The right to make `target`: `take` it, make the target, `release` it."""
+    """The right to make `target`: `take` it, make the target, `release` it (`held` does both)."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -55,14 +56,6 @@ class Claim:
             _HEART.add(self)
             return True
         return False
-
-    def wait(self, say: Callable[[], object] = lambda: None) -> None:
-        """Take the claim, however long another job has it; `say` is called once, before waiting."""
-        if self.take():
-            return
-        say()
-        while not self.take():
-            time.sleep(POLL_S)
 
     def release(self) -> None:
         """Let others have it, unless it was taken over."""
@@ -96,10 +89,28 @@ class Claim:
 def _has_ended(owner: bytes) -> bool:
     """Whether the process that wrote a claim ran on this machine, and does so no longer."""
     try:
-        said = json.loads(owner)
-        return said["host"] == socket.gethostname() and not psutil.pid_exists(int(said["pid"]))
+        fields = json.loads(owner)
+        return fields["host"] == socket.gethostname() and not psutil.pid_exists(int(fields["pid"]))
     except (ValueError, LookupError, TypeError):
         return False  # it is being written
+
+
+@contextlib.contextmanager
+def held(target: Path, message: str = "") -> Iterator[Claim]:
+    """Hold the claim on `target` within the block, however long another job has it before.
+
+    Where there is a `message`, it is printed before waiting.
+    """
+    claim = Claim(target)
+    if not claim.take():
+        if message:
+            print(message, flush=True)
+        while not claim.take():
+            time.sleep(POLL_S)
+    try:
+        yield claim
+    finally:
+        claim.release()
 
 
 class _Heart:

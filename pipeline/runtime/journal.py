@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -33,12 +32,7 @@ class Journal:
             self._handle.write("\n")  # ends a line that was cut; an empty line is skipped
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._handle.close()
 
     def get(self, key: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +90,7 @@ def _transcode(clip: ClipRecord, target: Path, settings: Decode) -> dict[str, An
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    return {
-        "outcome": made.outcome,
-        "reason": made.reason,
-        "file": target.as_posix(),
-        "sha256": sha256,
-        "bytes": size,
-        "frames": made.frames,
-        "fps": made.fps,
-        "width": made.width,
-        "height": made.height,
-    }
+    return asdict(made) | {"file": target.as_posix(), "sha256": sha256, "bytes": size}
 
 
 def segment_of(clip: ClipRecord) -> Segment:

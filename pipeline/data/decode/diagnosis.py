@@ -122,8 +122,8 @@ def _shortfall(log: FfmpegLog, part: TimeRange) -> float:
     if log.seconds is None or not log.rate:
         return 0.0
     promised = log.seconds - (part.start or 0.0)
-    if (wanted := part.seconds) is not None:
-        promised = min(promised, wanted)
+    if (length := part.seconds) is not None:
+        promised = min(promised, length)
     missing = promised - float(log.written / log.rate)
     return missing if missing > _tolerance(log, promised) else 0.0
 
@@ -155,9 +155,9 @@ def _remark(log: FfmpegLog, part: TimeRange, got: float) -> str:
     begins = max(start, log.first or 0.0)
     late = 0.0 if part.from_first or begins - start <= LEAD_S else begins - start
     remarks = [f"the pictures begin at {begins:.2f} s"] if late else []
-    wanted = part.seconds
-    if wanted is not None and part.end is not None and wanted - got - late > 1.5 * frame:
-        remarks.append(f"the video ends {wanted - got - late:.2f} s before the segment does")
+    length = part.seconds
+    if length is not None and part.end is not None and length - got - late > 1.5 * frame:
+        remarks.append(f"the video ends {length - got - late:.2f} s before the segment does")
     elif part.end is None and _shortfall(log, part) > late:
         remarks.append(f"the pictures end at {begins + got:.2f} s, the file at {log.seconds:g} s")
     return ", ".join(remarks)
@@ -165,9 +165,9 @@ def _remark(log: FfmpegLog, part: TimeRange, got: float) -> str:
 
 def _out_of_memory(log: FfmpegLog) -> bool:
     # x264 does not say why it fails; with settings that the schema allows, memory is what is left.
-    said = ("Cannot allocate memory", "malloc of size", "pthread_create() failed")
+    memory = ("Cannot allocate memory", "malloc of size", "pthread_create() failed")
     encoder = ("Generic error in an external library", "Error while opening encoder")
-    return any(map(log.reports, (*said, *encoder)))
+    return any(map(log.reports, (*memory, *encoder)))
 
 
 def _memory_reason(settings: Decode) -> str:

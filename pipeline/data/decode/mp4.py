@@ -34,12 +34,12 @@ def _enter(file: BinaryIO, kind: bytes, end: int) -> int:
     """Move to the contents of the first box of this kind before `end`; return where they end."""
     while file.tell() + 8 <= end:
         start = file.tell()
-        size, found = struct.unpack(">I4s", file.read(8))
+        size, box = struct.unpack(">I4s", file.read(8))
         if size == 1:  # a 64-bit size follows
             size = struct.unpack(">Q", file.read(8))[0]
         if size < 8:
             break
-        if found == kind:
+        if box == kind:
             return int(start + size)
         file.seek(start + size)
     raise ValueError(f"there is no {kind.decode()} box")

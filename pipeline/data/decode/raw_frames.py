@@ -31,7 +31,7 @@ def decode_frames(video: bytes, shape: tuple[int, int, int]) -> Iterator[Frame]:
     count, height, width = shape
     size = height * width * 3
     # Files without a name: nothing is left over where this process is killed meanwhile.
-    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as errors:
         file.write(video)
         file.seek(0)
         command = [ffmpeg.executable(), "-v", "error", "-nostdin", "-threads", "1"]
@@ -43,7 +43,7 @@ def decode_frames(video: bytes, shape: tuple[int, int, int]) -> Iterator[Frame]:
             memory_limit_mib=MEMORY_LIMIT_MIB,
             stdin=file,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=errors,
         ) as process:
             output = process.stdout or io.BytesIO()  # it is a pipe: the rest is for the type
             try:
@@ -56,8 +56,8 @@ def decode_frames(video: bytes, shape: tuple[int, int, int]) -> Iterator[Frame]:
                 output.close()  # ends ffmpeg where the caller wants no more
                 status = process.wait()
         if status or got != count or data:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
             odd = f" and {len(data)} bytes" if data else ""
             counted = f"{got} frames{odd} of {width}x{height} where there should be {count}"
             raise DecodeError(lines[0] if lines else counted)

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.data.fetch.fetched import Fetched, failed
 from pipeline.data.fetch.partial import file_name_of, target_path
 from pipeline.data.manifest import redaction
 from pipeline.data.records import Outcome
+from pipeline.runtime import claims
 from pipeline.runtime.claims import Claim
 
 DEPTH = 4  # archives in archives in archives: further down is nobody's data set
@@ -31,7 +33,7 @@ class ArchiveCache:
 
     def __init__(self, folder: Path, settings: Download) -> None:
         self.folder, self.settings = folder, settings
-        self.found: dict[str, Unpacked | Fetched] = {}
+        self.archives: dict[str, Unpacked | Fetched] = {}
 
     def find(self, source: str) -> tuple[Unpacked | Fetched, str]:
         """Return the archive that `ARCHIVE!/MEMBER` is in, unpacked, and the member's name in it.
@@ -40,17 +42,17 @@ class ArchiveCache:
             UserError: a program or package is missing, or the disk is full.
         """
         address, member = archives.split(source) or (source, "")
-        if address not in self.found:
-            self.found[address] = self._outer(address)
-        archive = self.found[address]
+        if address not in self.archives:
+            self.archives[address] = self._outer(address)
+        archive = self.archives[address]
         for _ in range(DEPTH):
             inner = archives.split(member)
             if inner is None or isinstance(archive, Fetched):
                 break
             address, member = f"{address}{MARK}{inner[0]}", inner[1]
-            if address not in self.found:
-                self.found[address] = self._inner(address, archive, inner[0])
-            archive = self.found[address]
+            if address not in self.archives:
+                self.archives[address] = self._inner(address, archive, inner[0])
+            archive = self.archives[address]
         return archive, member
 
     def _inner(self, address: str, outer: Unpacked, pattern: str) -> Unpacked | Fetched:
@@ -73,8 +75,7 @@ class ArchiveCache:
         done = archives.unpacked(folder, stamp, most)
         if done and not done.may_be_whole_next_time:
             return done
-        claim = _claim(folder)
-        try:
+        with _claimed(folder):
             done = archives.unpacked(folder, stamp, most)
             if done and not done.may_be_whole_next_time:
                 return done
@@ -89,8 +90,6 @@ class ArchiveCache:
                 done = archives.note_unknown_length(done, fetches)
             shutil.rmtree(folder / "parts")  # all that was in them lies beside them now
             return done
-        finally:
-            claim.release()
 
     def _parts(self, folder: Path, urls: Sequence[str]) -> list[tuple[Path, bool]] | Fetched:
         """Fetch the parts of an archive, each with whether its length was known.
@@ -135,11 +134,8 @@ class ArchiveCache:
         most = self.settings.max_bytes
         if done := archives.unpacked(folder, stamp, most):
             return done
-        claim = _claim(folder)
-        try:
+        with _claimed(folder):
             return archives.unpacked(folder, stamp, most) or self._unpack(files, folder, stamp)
-        finally:
-            claim.release()
 
     def _unpack(self, files: list[Path], folder: Path, stamp: list[Any]) -> Unpacked:
         """Unpack into the folder, whose claim is ours."""
@@ -176,7 +172,5 @@ def _names(urls: Sequence[str]) -> list[str]:
     return [f"{number:04d}-{name}" for number, name in enumerate(tidy)]
 
 
-def _claim(folder: Path) -> Claim:
-    claim = Claim(folder)
-    claim.wait(lambda: print(f"waiting for the job that unpacks {folder}", flush=True))
-    return claim
+def _claimed(folder: Path) -> AbstractContextManager[Claim]:
+    return claims.held(folder, f"waiting for the job that unpacks {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import io
 import stat
@@ -54,13 +55,13 @@ def members(archive: Sequence[Path]) -> Iterator[Member]:
     if start.startswith(RAR):
         from pipeline.data.fetch import archive_rar  # which builds on this module
 
-        found = archive_rar.members(archive[0])
+        entries = archive_rar.members(archive[0])
     elif start.startswith(ZIP):
-        found = _zip(archive)
+        entries = _zip(archive)
     else:
-        found = _tar(archive)
+        entries = _tar(archive)
     try:
-        yield from found
+        yield from entries
     except (Damaged, UserError):
         raise
     except OSError as error:
@@ -68,8 +69,8 @@ def members(archive: Sequence[Path]) -> Iterator[Member]:
             raise Damaged(str(error)) from None
         raise
     except Exception as error:  # noqa: BLE001 - the readers raise much that is not documented
-        said = str(error).splitlines()  # `tarfile` lists what it tried
-        raise Damaged(said[0].rstrip(":") if said else type(error).__name__) from None
+        lines = str(error).splitlines()  # `tarfile` lists what it tried
+        raise Damaged(lines[0].rstrip(":") if lines else type(error).__name__) from None
 
 
 def volumes(archive: Sequence[Path]) -> Sequence[Path]:
@@ -94,7 +95,6 @@ class _Joined(io.RawIOBase):
         sizes = [path.stat().st_size for path in files]
         self.starts = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
         self.position = 0
-        self.number, self.handle = -1, cast(IO[bytes], None)
 
     def readable(self) -> bool:
         return True
@@ -111,31 +111,15 @@ class _Joined(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        for number in range(len(self.files)):
-            if self.starts[number] <= self.position < self.starts[number + 1]:
-                handle = self._file(number)
-                handle.seek(self.position - self.starts[number])
-                wanted = min(len(buffer), self.starts[number + 1] - self.position)
-                block = handle.read(wanted)
+        for path, start, end in zip(self.files, self.starts, self.starts[1:], strict=False):
+            if start <= self.position < end:
+                with path.open("rb") as handle:
+                    handle.seek(self.position - start)
+                    block = handle.read(min(len(buffer), end - self.position))
                 buffer[: len(block)] = block
                 self.position += len(block)
                 return len(block)
         return 0
-
-    def _file(self, number: int) -> IO[bytes]:
-        if number != self.number:
-            self._close()
-            self.handle, self.number = self.files[number].open("rb"), number
-        return self.handle
-
-    def _close(self) -> None:
-        if self.number >= 0:
-            self.handle.close()
-            self.number = -1
-
-    def close(self) -> None:
-        self._close()
-        super().close()
 
 
 def _opened(archive: Sequence[Path]) -> IO[bytes]:
@@ -199,12 +183,8 @@ def tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
         refusal = link or ("" if entry.isreg() else DEVICE)
         has_data = entry.isreg() or entry.type not in tarfile.SUPPORTED_TYPES  # as `tarfile` reads
         skipped = entry.size if has_data else 0
-        opened = _of_tar(tar, entry)
+        opened = cast(Callable[[], IO[bytes]], functools.partial(tar.extractfile, entry))
         yield Member(entry.name, entry.size, refusal, opened, entry.issparse(), skipped)
-
-
-def _of_tar(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-    return lambda: cast(IO[bytes], tar.extractfile(entry))
 
 
 def _zip(archive: Sequence[Path]) -> Iterator[Member]:
@@ -222,7 +202,7 @@ def _zip(archive: Sequence[Path]) -> Iterator[Member]:
             if entry.flag_bits & 1:
                 refusal = "is encrypted"
             name = entry.filename.replace("\\", "/")  # as some programs on Windows write it
-            yield Member(name, entry.file_size, refusal, _of_zip(opened, entry))
+            yield Member(name, entry.file_size, refusal, functools.partial(opened.open, entry))
 
 
 def _check_directory(archive: Sequence[Path]) -> None:
@@ -243,10 +223,6 @@ def _check_directory(archive: Sequence[Path]) -> None:
         sizes = list(struct.unpack_from("<Q", end, wide + 40))
     if max(sizes) > DIRECTORY:
         raise Damaged(f"a directory of more than {DIRECTORY:,} bytes")
-
-
-def _of_zip(opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    return lambda: opened.open(entry)
 
 
 def _place_entries(opened: zipfile.ZipFile, volumes: Sequence[Path]) -> None:

@@ -47,8 +47,8 @@ def _unrar() -> str | None:
     """Return the program; another of the same name (unrar-free) takes other arguments."""
     path = shutil.which("unrar")
     if path:
-        said = subprocess.run([path], capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        if b"Alexander Roshal" in said.stdout:
+        output = subprocess.run([path], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        if b"Alexander Roshal" in output.stdout:
             return path
     return None
 
@@ -137,9 +137,9 @@ class _Limited(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         size = -1 if size is None else size
-        wanted = self.left if size < 0 else min(size, self.left)
-        block = self.stream.read(wanted)
-        if len(block) < wanted:
+        count = self.left if size < 0 else min(size, self.left)
+        block = self.stream.read(count)
+        if len(block) < count:
             raise Damaged("it ends early")
         self.left -= len(block)
         return block
@@ -168,5 +168,5 @@ def _output(command: list[str]) -> Iterator[IO[bytes]]:
             stream.close()
         if process.returncode:
             complaints.seek(0)
-            said = complaints.read().decode(errors="replace").strip().splitlines()
-            raise Damaged(said[-1][:150] if said else f"{Path(command[0]).name} fails")
+            lines = complaints.read().decode(errors="replace").strip().splitlines()
+            raise Damaged(lines[-1][:150] if lines else f"{Path(command[0]).name} fails")

@@ -14,12 +14,12 @@ from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.fetch import leftovers
 from pipeline.data.fetch.fetched import Fetched, verify_sha256
-from pipeline.data.fetch.sources import Source, Sources, source_of
+from pipeline.data.fetch.sources import Source, SourceFetcher, source_of
 from pipeline.data.manifest import chunk_list, local_files, redaction
 from pipeline.data.manifest.video_list import Row
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.errors import UserError
-from pipeline.runtime.claims import Claim
+from pipeline.runtime import claims
 from pipeline.runtime.files import remove_leftovers
 from pipeline.runtime.journal import Journal
 from pipeline.runtime.progress import Progress
@@ -45,9 +45,7 @@ def run(params: Params, chunk: int) -> None:
     rows = chunk_list.read(listed, layout.manifest)
     sources = [source_of(row, params.data) for row in rows]
     videos = layout.videos(chunk)
-    claim = Claim(videos)
-    claim.wait(lambda: print(f"waiting for the job that downloads chunk {chunk}", flush=True))
-    try:
+    with claims.held(videos, f"waiting for the job that downloads chunk {chunk}"):
         remove_leftovers(videos, layout.downloaded(chunk))
         if chunk == 0:  # one job does it for all: the folders may hold a million files
             for kind in ("web", "youtube", "archives"):
@@ -59,10 +57,8 @@ def run(params: Params, chunk: int) -> None:
             Journal(videos / "journal.jsonl") as journal,
             Progress(f"download {chunk}", len(set(sources)), "videos") as progress,
         ):
-            fetcher = Sources(params.data, videos, journal, progress, damaged)
+            fetcher = SourceFetcher(params.data, videos, journal, progress, damaged)
             got = fetcher.fetch(rows)
-    finally:
-        claim.release()
     clips = [_record(row, source, got[source]) for row, source in zip(rows, sources, strict=True)]
     local_files.write_note(note, state, sources, fetcher.seen)
     ChunkManifest(stage="download", chunk=chunk, clips=clips).write(layout.downloaded(chunk))

@@ -144,5 +144,5 @@ def verify_sha256(fetched: Fetched, sha256: str) -> Fetched:
     """Refuse a file whose hash is not the one that the list promises (if it promises any)."""
     if fetched.outcome is not Outcome.OK or not sha256 or fetched.sha256 == sha256:
         return fetched
-    found = f"its SHA-256 begins with {fetched.sha256[:12]}, not with {sha256[:12]}"
-    return Fetched(Outcome.HASH_MISMATCH, f"not the file that the list promises: {found}")
+    difference = f"its SHA-256 begins with {fetched.sha256[:12]}, not with {sha256[:12]}"
+    return Fetched(Outcome.HASH_MISMATCH, f"not the file that the list promises: {difference}")

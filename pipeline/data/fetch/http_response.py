@@ -86,8 +86,8 @@ class HttpDownload(Partial):
 
     def open(self, response: httpx.Response) -> IO[bytes]:
         """Open the part for the answer: at its end for the rest, else from the beginning."""
-        said = {"etag": "etag", "modified": "last-modified"}
-        version = {name: response.headers.get(header, "") for name, header in said.items()}
+        headers = {"etag": "etag", "modified": "last-modified"}
+        version = {name: response.headers.get(header, "") for name, header in headers.items()}
         if response.status_code == 206:
             first, total = _content_range(response)
             if first != self.size:

@@ -36,10 +36,10 @@ async def refuse_private(request: httpx.Request) -> None:
 async def is_private(host: str) -> bool:
     """Whether a name means, among others, an address that not all of the internet can reach."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+        resolved = await asyncio.get_running_loop().getaddrinfo(host, None)
     except (OSError, UnicodeError):  # asking for the file will tell
         return False
-    return any(_is_private(str(address[0])) for *_, address in found)
+    return any(_is_private(str(address[0])) for *_, address in resolved)
 
 
 def _is_private(text: str) -> bool:

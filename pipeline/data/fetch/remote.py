@@ -18,7 +18,7 @@ from pipeline.data.fetch.web import FIRST_WAIT_S
 from pipeline.data.manifest.addresses import scheme_of
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
-from pipeline.runtime.claims import Claim
+from pipeline.runtime import claims
 from pipeline.runtime.files import disk_full
 
 BLOCK = 2**20
@@ -46,14 +46,10 @@ def _fetch(request: Request, settings: Download) -> Fetched:
         store = _store(scheme_of(request.url))
         if isinstance(store, Fetched):
             return store
-        claim = Claim(request.target)
-        claim.wait()
-        try:
+        with claims.held(request.target):
             return find_existing(
                 request.target, request.sha256s, request.inspect, request.cut_short
             ) or _try(request, settings, store)
-        finally:
-            claim.release()
     except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
         return failed(error)
 
@@ -112,10 +108,10 @@ def _attempt(request: Request, settings: Download, store: Any) -> Fetched:
 
 
 def _outcome(error: Exception) -> Outcome:
-    said = repr(error)
-    if "redentials" in said or said.startswith("error_perm('530"):  # FTP: not logged in
+    text = repr(error)
+    if "redentials" in text or text.startswith("error_perm('530"):  # FTP: not logged in
         return Outcome.FORBIDDEN
-    if said.startswith("error_perm('550"):
+    if text.startswith("error_perm('550"):
         return Outcome.MISSING
     return Outcome.UNREACHABLE
 
@@ -150,9 +146,14 @@ class _Transfer:
                 handle = self.part.resume()
             else:
                 done, handle = 0, self.part.restart(version)
+            block_s = self.settings.timeout_s + READ_AHEAD / SLOWEST
             with handle:
-                copied = _copy(source, _Limited(handle, self, watch, done))
-        done += copied
+                watch.next(block_s)  # the first block may take as long as any
+                for block in _blocks(source):
+                    watch.next(block_s)
+                    done += len(block)
+                    self.allowance.check(self.request.target, done)
+                    handle.write(block)
         if size is not None and done != size:
             if done > size:
                 self.part.discard()
@@ -162,9 +163,9 @@ class _Transfer:
     def _system(self) -> Any:
         scheme = scheme_of(self.request.url)
         try:
-            said = self.store._get_kwargs_from_urls(self.request.url)
+            options = self.store._get_kwargs_from_urls(self.request.url)
             given = self.settings.storage.get(scheme, {})
-            return self.store(**_limits(scheme, self.settings.timeout_s) | said | given)
+            return self.store(**_limits(scheme, self.settings.timeout_s) | options | given)
         except (ValueError, TypeError) as error:
             text = describe_error(error, f"{scheme}:// addresses cannot be read: ")
             self.problem = Fetched(Outcome.FAILED, f"{text} (see data.download.storage.{scheme})")
@@ -180,26 +181,5 @@ def _limits(scheme: str, seconds: float) -> dict[str, Any]:
     return {}
 
 
-class _Limited:
-    """Writes to a part what may still come."""
-
-    def __init__(
-        self, handle: IO[bytes], transfer: _Transfer, watch: StepTimeout, size: int
-    ) -> None:
-        self.handle, self.transfer, self.watch, self.size = handle, transfer, watch, size
-        self.block_s = transfer.settings.timeout_s + READ_AHEAD / SLOWEST
-
-    def write(self, block: bytes) -> int:
-        self.watch.next(self.block_s)
-        self.size += len(block)
-        self.transfer.allowance.check(self.transfer.request.target, self.size)
-        return self.handle.write(block)
-
-
-def _copy(source: IO[bytes], target: _Limited) -> int:
-    """Copy to the end; return the bytes."""
-    count = 0
-    target.write(b"")  # the first block may take as long as any
-    while block := source.read(BLOCK):
-        count += target.write(block)
-    return count
+def _blocks(source: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: source.read(BLOCK), b"")

@@ -41,7 +41,7 @@ def source_of(row: Row, data: Data) -> Source:
     return kind, redaction.redact(value) if kind == "url" else value
 
 
-class Sources:
+class SourceFetcher:
     """Gets the sources of one chunk; `videos` is the folder for what it makes itself."""
 
     def __init__(
@@ -63,44 +63,44 @@ class Sources:
 
     def fetch(self, rows: Iterable[Row]) -> dict[Source, Fetched]:
         """Return what became of each source."""
-        wanted: dict[str, dict[Source, list[Row]]] = {}
+        by_kind: dict[str, dict[Source, list[Row]]] = {}
         for row in rows:
             source = source_of(row, self.data)
             kind = source[0]
             if kind in ("path", "url") and archives.split(source[1]):
                 kind = "archives"
-            wanted.setdefault(kind, {}).setdefault(source, []).append(row)
-        for kind, path in wanted.get("path", {}):
+            by_kind.setdefault(kind, {}).setdefault(source, []).append(row)
+        for kind, path in by_kind.get("path", {}):
             stamp = self._file((kind, path), path, self._local)
             self.seen[path] = (stamp, self.got[kind, path].sha256)
-        self._synthetic(wanted.get("synthetic", {}))
-        self._addresses(wanted.get("url", {}))
-        for source, alike in wanted.get("archives", {}).items():
+        self._synthetic(by_kind.get("synthetic", {}))
+        self._addresses(by_kind.get("url", {}))
+        for source, alike in by_kind.get("archives", {}).items():
             self._member(source, alike[0])
-        self._youtube(wanted.get("youtube_id", {}))
+        self._youtube(by_kind.get("youtube_id", {}))
         return self.got
 
-    def _file(self, source: Source, path: str, look: Callable[[Path], Fetched]) -> str:
+    def _file(self, source: Source, path: str, inspect_file: Callable[[Path], Fetched]) -> str:
         """Files stay where they are; a hash is believed until size or time change.
 
         Returns that stamp.
         """
         stamp = stamp_of(path)
         known = self._known(source, stamp)
-        self._take(source, known or self._looked(look, Path(path)), stamp, new=not known)
+        self._take(source, known or self._inspected(inspect_file, Path(path)), stamp, new=not known)
         return stamp
 
     def _local(self, path: Path) -> Fetched:
         return inspect_local(path, self.data.download.max_bytes)
 
-    def _looked(self, look: Callable[[Path], Fetched], path: Path) -> Fetched:
+    def _inspected(self, inspect_file: Callable[[Path], Fetched], path: Path) -> Fetched:
         try:
-            return look(path)
+            return inspect_file(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             return failed(error)
 
-    def _synthetic(self, wanted: dict[Source, list[Row]]) -> None:
-        if not wanted:
+    def _synthetic(self, rows_by_source: dict[Source, list[Row]]) -> None:
+        if not rows_by_source:
             return
         from pipeline.data import synthetic
 
@@ -113,7 +113,7 @@ class Sources:
             parts.pop(count)
         stamp = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
         missing: dict[str, Source] = {}  # id of the clip -> its source
-        for source, rows in wanted.items():
+        for source, rows in rows_by_source.items():
             if known := self._known(source, stamp):
                 self._take(source, known, stamp, new=False)
             else:
@@ -122,15 +122,15 @@ class Sources:
         for name, path in synthetic.write_videos(settings, texts, self.videos):
             self._take(missing[name], inspect(path), stamp, new=True)
 
-    def _addresses(self, wanted: dict[Source, list[Row]]) -> None:
+    def _addresses(self, rows_by_source: dict[Source, list[Row]]) -> None:
         """Fetch what is on the web, or in a store, into the folder that all chunks share."""
-        if not wanted:
+        if not rows_by_source:
             return
         from pipeline.data.fetch.request import Request
 
         missing: dict[Path, Source] = {}
         requests = []
-        for source, rows in wanted.items():
+        for source, rows in rows_by_source.items():
             known = self._known(source, "")
             hashes = frozenset(row.sha256 for row in rows if row.sha256)
             cut_short = self._cut_short(known, rows)
@@ -170,8 +170,8 @@ class Sources:
             path = unpacked.path(member).as_posix()
             self._file(source, path, lambda _: unpacked.fetched(member))
 
-    def _youtube(self, wanted: dict[Source, list[Row]]) -> None:
-        if not wanted:
+    def _youtube(self, rows_by_source: dict[Source, list[Row]]) -> None:
+        if not rows_by_source:
             return
         from pipeline.data.fetch import youtube
 
@@ -179,7 +179,7 @@ class Sources:
         asked_as = f"cookies: {settings.youtube.cookies}"  # who logs in may see more
         missing: dict[Path, Source] = {}
         requests = []
-        for source, rows in wanted.items():
+        for source, rows in rows_by_source.items():
             known = self._known(source, "") or self._gone(source, asked_as)
             if known:
                 self._take(source, known, "", new=False)
@@ -194,8 +194,8 @@ class Sources:
             source = missing[request.target]
             self._take(source, fetched, "", new=True)
             if fetched.outcome in youtube.FINAL:
-                said = {"outcome": fetched.outcome.value, "reason": fetched.reason}
-                self.journal.add(_key(source), stamp=asked_as, **said)
+                entry = {"outcome": fetched.outcome.value, "reason": fetched.reason}
+                self.journal.add(_key(source), stamp=asked_as, **entry)
 
     def _gone(self, source: Source, asked_as: str) -> Fetched | None:
         """Return why a video will not be had, if that was found out before."""

@@ -88,14 +88,14 @@ class _Fetcher:
             async with self.per_host[host]:
                 if await asyncio.to_thread(claim.take):
                     try:
-                        found = await asyncio.to_thread(
+                        existing = await asyncio.to_thread(
                             find_existing,
                             request.target,
                             request.sha256s,
                             request.inspect,
                             request.cut_short,
                         )
-                        return found or await self._try(request, claim.token)
+                        return existing or await self._try(request, claim.token)
                     finally:
                         claim.release()
             await asyncio.sleep(claims.POLL_S)

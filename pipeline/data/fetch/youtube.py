@@ -25,8 +25,7 @@ from pipeline.data.fetch.parallel import map_as_completed
 from pipeline.data.fetch.request import Allowance, TooLarge
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
-from pipeline.runtime import ffmpeg
-from pipeline.runtime.claims import Claim
+from pipeline.runtime import claims, ffmpeg
 from pipeline.runtime.files import read_json, write_json
 
 FINAL = {Outcome.MISSING, Outcome.FORBIDDEN}  # not asked for again
@@ -161,11 +160,9 @@ class _Fetcher:
             return failed(error)
 
     def _fetch(self, request: YoutubeRequest) -> Fetched:
-        claim = Claim(request.target)
-        claim.wait()
-        try:
-            if found := find_existing(request.target, (), inspect):
-                return replace(found, cut=request.is_part)
+        with claims.held(request.target) as claim:
+            if existing := find_existing(request.target, (), inspect):
+                return replace(existing, cut=request.is_part)
             for attempt in range(1, self.settings.retries + 2):
                 if reason := self.guard.blocked_reason():
                     return Fetched(Outcome.THROTTLED, reason)
@@ -174,9 +171,7 @@ class _Fetcher:
                 self.guard.record(fetched.outcome)
                 if fetched.outcome is not Outcome.UNREACHABLE or attempt > self.settings.retries:
                     return fetched
-            raise AssertionError("unreachable")
-        finally:
-            claim.release()
+        raise AssertionError("unreachable")
 
     def _attempt(self, request: YoutubeRequest, token: str) -> Fetched:
         """Ask once."""

@@ -44,8 +44,8 @@ def fault(address: str) -> str:
 @functools.lru_cache(maxsize=4096)  # an archive is named by each of its members
 def _fault(address: str) -> str:
     scheme = scheme_of(address)
-    if said := problem(scheme):
-        return said
+    if scheme_problem := problem(scheme):
+        return scheme_problem
     if _CONTROL.search(address):
         return "is a bad address: it holds a character that cannot be printed"
     if scheme not in WEB and not address.startswith(f"{scheme}://"):

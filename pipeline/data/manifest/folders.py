@@ -17,7 +17,7 @@ SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 SHOWN = 6  # suffixes that are named
 
 
-class Found(NamedTuple):
+class FolderContents(NamedTuple):
     """What is in a folder and its sub-folders, but for hidden files (`.name`)."""
 
     videos: list[Path]  # in the order of their names
@@ -33,13 +33,13 @@ class Found(NamedTuple):
         return f"{named} and {rest:,} others" if rest else named
 
 
-def videos_in(folder: Path) -> Found:
+def videos_in(folder: Path) -> FolderContents:
     """Return the videos in a folder and its sub-folders."""
-    found = Found([], [])
+    contents = FolderContents([], [])
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         if not path.is_file():
             continue
-        (found.videos if path.suffix.lower() in SUFFIXES else found.others).append(path)
-    return found
+        (contents.videos if path.suffix.lower() in SUFFIXES else contents.others).append(path)
+    return contents

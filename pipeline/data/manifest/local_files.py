@@ -82,8 +82,8 @@ def write_note(
     for kind, value in sources:
         if kind != "path":
             continue
-        if found := members.split(value):
-            files |= {part: (stamp_of(part), "") for part in members.parts(found[0])}
+        if archive := members.split(value):
+            files |= {part: (stamp_of(part), "") for part in members.parts(archive[0])}
         elif value in seen:
             files[value] = seen[value]
     if files or note.exists():

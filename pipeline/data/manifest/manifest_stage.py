@@ -56,15 +56,17 @@ def run(params: Params) -> None:
             "chunks": partition.counts,
             "columns": [*COLUMNS, *extra],
             "splits": dict(splits),
-            "labels": {name: found for name, found in labels.items() if 0 < len(found) <= CLASSES},
+            "labels": {
+                name: counts for name, counts in labels.items() if 0 < len(counts) <= CLASSES
+            },
         },
     )
 
 
-def _count(found: Counter[str], value: str) -> None:
+def _count(counts: Counter[str], value: str) -> None:
     """Count one value of a column; no further than it takes to see that there are too many."""
-    if value and len(found) <= CLASSES:
-        found[value] += 1
+    if value and len(counts) <= CLASSES:
+        counts[value] += 1
 
 
 def _rows(data: Data) -> Iterator[tuple[int, Row]]:

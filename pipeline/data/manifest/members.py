@@ -51,8 +51,8 @@ def fault(source: str, *, is_address: bool) -> str:
     rest = source
     while named := split(rest):
         archive, member = named
-        if said := _archive_fault(archive, is_address and rest == source):
-            return said
+        if problem := _archive_fault(archive, is_address and rest == source):
+            return problem
         if ".." in member.split("/"):
             return "names a member outside of its archive (..)"
         rest = member
@@ -62,15 +62,15 @@ def fault(source: str, *, is_address: bool) -> str:
 @functools.lru_cache(maxsize=4096)  # it is named by each of its members
 def _archive_fault(archive: str, is_address: bool) -> str:
     try:
-        found = braces.expand(archive)
+        names = braces.expand(archive)
     except braces.TooManyParts as error:
         return f"{error}, which is more than an archive has"
     fixed = len(archive.partition("{")[0].rpartition("/")[0])
-    for part in found:
+    for part in names:
         if part != archive and ".." in part[fixed:].split("/"):
             return "is a pattern that leads to another folder (..)"
-        if said := addresses.fault(part) if is_address else _name_fault(part):
-            return said
+        if problem := addresses.fault(part) if is_address else _name_fault(part):
+            return problem
     return ""
 
 

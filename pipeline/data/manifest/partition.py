@@ -7,7 +7,6 @@ import filecmp
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 BUFFERED = 2**27  # characters that wait in memory before they are appended to their files
@@ -34,12 +33,7 @@ class Partition:
         shutil.rmtree(self._staging, ignore_errors=True)  # of a job that was killed
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._staging.exists():
             shutil.rmtree(self._staging)
             for folder in (self.folder.parent, self.folder.parent.parent):

@@ -71,17 +71,17 @@ def urls(path: Path, ids: Container[str]) -> dict[str, str]:
     Raises:
         UserError: there is no such list, or it has no such columns.
     """
-    found = {}
+    addresses = {}
     try:
         records = _records(path)
         names = [name.strip() for name in next(records, (1, []))[1]]
         place, url = names.index("id"), names.index("url")
         for _, fields in records:
             if len(fields) == len(names) and (name := fields[place].strip()) in ids:
-                found[name] = fields[url].strip()
+                addresses[name] = fields[url].strip()
     except (ValueError, _NotCsv):  # UnicodeDecodeError is a ValueError
         raise UserError("it is no list of addresses any more", place=str(path)) from None
-    return found
+    return addresses
 
 
 def from_mappings(rows: Iterable[Mapping[str, str]], place: str) -> Iterator[Row]:
@@ -154,11 +154,11 @@ class _Errors:
             del self.first[SHOWN:]
 
     def refusal(self, place: Path | str, unit: str = "line") -> UserError:
-        said = [f"{unit} {line}: {problem}" if line else problem for line, problem in self.first]
+        shown = [f"{unit} {line}: {problem}" if line else problem for line, problem in self.first]
         plural = "s" if self.count > 1 else ""
-        lines = [f"{self.count:,} error{plural} in the list of videos:", *said]
-        if self.count > len(said):
-            lines.append(f"and {self.count - len(said):,} more")
+        lines = [f"{self.count:,} error{plural} in the list of videos:", *shown]
+        if self.count > len(shown):
+            lines.append(f"and {self.count - len(shown):,} more")
         return UserError(
             "\n  ".join(lines),
             place=str(place),

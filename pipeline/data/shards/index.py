@@ -71,8 +71,8 @@ class DatasetIndex:
 
         The order depends on the ids alone, not on how they are spread over chunks and shards.
         """
-        wanted = [shard for shard in self.shards if shard.split in splits]
-        entries = [entry for shard in wanted for entry in self.clips_of(shard)]
+        chosen = [shard for shard in self.shards if shard.split in splits]
+        entries = [entry for shard in chosen for entry in self.clips_of(shard)]
         return sorted(entries, key=lambda entry: entry.id)
 
     def pictures(self, splits: Sequence[str]) -> Pictures:
@@ -81,10 +81,10 @@ class DatasetIndex:
         The hash is of the pictures of each clip, in the order of ids: no label, no name, no place.
         Of shards that were made before hashes were noted, the pictures are read.
         """
-        wanted = [shard for shard in self.shards if shard.split in splits]
-        found = [pair for shard in wanted for pair in self._hashes(shard)]
-        lines = "".join(f"{sha256}\n" for _, sha256 in sorted(found))
-        return Pictures(len(found), hashlib.sha256(lines.encode()).hexdigest())
+        chosen = [shard for shard in self.shards if shard.split in splits]
+        hashes = [pair for shard in chosen for pair in self._hashes(shard)]
+        lines = "".join(f"{sha256}\n" for _, sha256 in sorted(hashes))
+        return Pictures(len(hashes), hashlib.sha256(lines.encode()).hexdigest())
 
     def _hashes(self, shard: ShardSummary) -> Iterator[tuple[str, str]]:
         """Yield id and SHA-256 of the pictures of each clip in a shard."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.configuration.schema import Params
 from pipeline.data.fetch import download_stage, web
-from pipeline.data.fetch.sources import Sources, source_of
+from pipeline.data.fetch.sources import SourceFetcher, source_of
 from pipeline.data.manifest import addresses, manifest_stage, rows
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
@@ -76,7 +76,7 @@ def download(params: Params, listed: list[rows.Row]) -> dict[str, Outcome]:
     """Fetch the sources of rows, whatever the list's own check says of them."""
     folder = Path("videos")
     with Journal(folder / "journal.jsonl") as journal, Progress("x", 1, "videos") as progress:
-        got = Sources(params.data, folder, journal, progress).fetch(listed)
+        got = SourceFetcher(params.data, folder, journal, progress).fetch(listed)
     for fetched in got.values():
         assert (fetched.outcome is Outcome.OK) == (not fetched.reason), fetched
         assert fetched.reason.isprintable()

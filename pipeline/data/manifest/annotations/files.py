@@ -91,8 +91,8 @@ def find(folder: Path, *patterns: str) -> list[Path]:
     if not folder.is_dir():
         raise UserError("there is no such folder of annotations", place=str(folder))
     for pattern in patterns:
-        if found := sorted(path for path in folder.rglob(pattern) if path.is_file()):
-            return found
+        if paths := sorted(path for path in folder.rglob(pattern) if path.is_file()):
+            return paths
     raise UserError(
         f"there is no {' or '.join(patterns)} in the folder of annotations",
         place=str(folder),

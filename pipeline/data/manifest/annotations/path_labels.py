@@ -86,14 +86,14 @@ def _separator(line: str) -> str:
 def _without_header(
     path: Path, split: str, numbered: Sequence[tuple[int, str]], problems: Problems
 ) -> Iterator[Clip]:
-    first = next((len(found[1]) for _, line in numbered if (found := parsed(line))), 1)
+    first = next((len(fields[1]) for _, line in numbered if (fields := parsed(line))), 1)
     unclear: list[int] = []  # lines whose label cannot be told
     for number, line in numbered:
-        found = parsed(line)
-        if found is None:
+        fields = parsed(line)
+        if fields is None:
             problems.add(path, number, f"{line[:60]!r} is not `path label`")
             continue
-        name, numbers = found
+        name, numbers = fields
         if len(numbers) != first:
             has = f"{line[:60]!r} has another number of columns than the lines before"
             problems.add(path, number, has)
@@ -111,11 +111,11 @@ def _without_header(
 
 def _unclear(line: str, numbers: int, others: int) -> str:
     more = f" (so have {others:,} further line{'s' * (others > 1)})" if others else ""
-    said = f"{line[:60]!r} has {numbers} numbers after the path{more}"
+    problem = f"{line[:60]!r} has {numbers} numbers after the path{more}"
     if PurePosixPath((parsed(line) or ("", []))[0]).suffix.lower() not in SUFFIXES:
-        return f"{said}: folders of frames are not read, videos alone"
+        return f"{problem}: folders of frames are not read, videos alone"
     return (
-        f"{said}: `path start count` and `path frames label` look alike; keep path and label "
+        f"{problem}: `path start count` and `path frames label` look alike; keep path and label "
         "alone, or give the list a header, such as path,frames,label"
     )
 

@@ -27,24 +27,24 @@ def read(folder: Path, fold: int) -> Iterator[Clip]:  # noqa: ARG001 - there is 
     """
     if not folder.is_dir():
         raise UserError("there is no such folder", place=str(folder))
-    found = videos_in(folder)
-    if not found.videos:
+    contents = videos_in(folder)
+    if not contents.videos:
         raise UserError(
             "there is no video in the folders of this folder",
             place=str(folder),
-            remedy=f"passed over: {found.note}" if found.note else "",
+            remedy=f"passed over: {contents.note}" if contents.note else "",
         )
-    clips = [_clip(path.relative_to(folder).parts) for path in found.videos]
-    _refuse_lists(folder, found.others, clips)
-    alone = [path for path, clip in zip(found.videos, clips, strict=True) if not clip.label]
+    clips = [_clip(path.relative_to(folder).parts) for path in contents.videos]
+    _refuse_lists(folder, contents.others, clips)
+    alone = [path for path, clip in zip(contents.videos, clips, strict=True) if not clip.label]
     if alone:
         raise UserError(
             f"a video is in no class's folder{_more(len(alone) - 1)}",
             place=str(alone[0]),
             remedy="move it into one: FOLDER/CLASS/VIDEO or FOLDER/train/CLASS/VIDEO",
         )
-    if found.note:
-        print(f"passed over in {folder}: {found.note}")
+    if contents.note:
+        print(f"passed over in {folder}: {contents.note}")
     ids = Counter(clip.id for clip in clips)
     for clip in clips:  # a.mp4 and a.mov are two clips
         yield clip if ids[clip.id] == 1 else _clip(tuple(clip.name.split("/")), whole=True)
@@ -105,8 +105,8 @@ def _kind_of_list(path: Path) -> str:
     header = path_labels.header_of(text[0])
     if header and path_labels.LABELS & set(header):
         return "path-label"
-    found = [path_labels.parsed(line) for line in text]
-    named = [each is not None and Path(each[0]).suffix.lower() in SUFFIXES for each in found]
+    paths = [path_labels.parsed(line) for line in text]
+    named = [each is not None and Path(each[0]).suffix.lower() in SUFFIXES for each in paths]
     return "path-label" if all(named) else ""
 
 
