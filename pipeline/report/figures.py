@@ -107,18 +107,18 @@ class Figure:
 
 def curves(results: Results) -> list[Figure]:
     """Return loss, diagnostics, learning rate and speed; what was not logged is left out."""
-    found = seed_groups(results.runs)
-    figures = _losses(results.trained, found)
+    groups = seed_groups(results.runs)
+    figures = _losses(results.trained, groups)
     drawn = {}
     for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
-        series = _series(results.trained, found, key, "speed" if key in SPEED else "metrics")
+        series = _series(results.trained, groups, key, "speed" if key in SPEED else "metrics")
         if series:
             drawn[key] = _curve(key, title, unit, caption, series, limits)
     order = [*FIRST, *(key for key in drawn if key not in FIRST)]
     return figures + [drawn[key] for key in order if key in drawn]
 
 
-def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
+def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
     """One chart per kind of loss: values of different kinds cannot be compared."""
     kinds: dict[tuple[Loss, str], list[RunResult]] = {}
     for run in runs:
@@ -126,7 +126,7 @@ def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
         kinds.setdefault((objective.loss, objective.target.kind), []).append(run)
     figures = []
     for number, (kind, group) in enumerate(kinds.items()):
-        series = _series(group, found, "loss", "metrics")
+        series = _series(group, groups, "loss", "metrics")
         if not series:
             continue
         if kind[0].prototypes:
@@ -144,10 +144,10 @@ def _losses(runs: Sequence[RunResult], found: Sequence[Group]) -> list[Figure]:
 
 
 def _series(
-    runs: Sequence[RunResult], found: Sequence[Group], key: str, log: Literal["metrics", "speed"]
+    runs: Sequence[RunResult], groups: Sequence[Group], key: str, log: Literal["metrics", "speed"]
 ) -> list[Series]:
     """Read one curve of each run that logged it."""
-    numbers = {name: (k, group.name) for k, group in enumerate(found) for name in group.names}
+    numbers = {name: (k, group.name) for k, group in enumerate(groups) for name in group.names}
     curves = []
     for run in runs:
         colour, group = numbers[run.name]
@@ -185,26 +185,26 @@ def _curve(
     title: str,
     unit: str,
     caption: str,
-    found: Sequence[Series],
+    curves: Sequence[Series],
     limits: tuple[float, float] | None,
 ) -> Figure:
-    figure = go.Figure(_traces(found))
-    several = len({series.group for series in found}) > 1
+    figure = go.Figure(_traces(curves))
+    several = len({series.group for series in curves}) > 1
     figure.update_layout(template="none", hovermode="x unified", showlegend=several)
     figure.update_xaxes(
         title_text="step", rangemode="tozero", unifiedhovertitle={"text": "step %{x:,d}"}
     )
     figure.update_yaxes(title_text=unit, range=limits)
-    header, rows = _table(found)
+    header, rows = _table(curves)
     return Figure(
-        name, title, caption, str(figure.to_json()), _in_words(title, found), header, rows
+        name, title, caption, str(figure.to_json()), _in_words(title, curves), header, rows
     )
 
 
-def _traces(found: Sequence[Series]) -> list[go.Scatter]:
+def _traces(curves: Sequence[Series]) -> list[go.Scatter]:
     """A line per run; the legend names each group once, pointing at a line names the run."""
     traces, named = [], set()
-    for series in found:
+    for series in curves:
         traces.append(
             go.Scatter(
                 x=series.steps,
@@ -222,25 +222,25 @@ def _traces(found: Sequence[Series]) -> list[go.Scatter]:
     return traces
 
 
-def _in_words(title: str, found: Sequence[Series]) -> str:
+def _in_words(title: str, curves: Sequence[Series]) -> str:
     texts = [
         f"{series.run} from {series.values[0]:.4g} at step {series.steps[0]:,.0f} to "
         f"{series.values[-1]:.4g} at step {series.steps[-1]:,.0f}"
-        for series in found
+        for series in curves
         if series.values[0] is not None and series.values[-1] is not None
     ]
     return f"{title}: {'; '.join(texts)}" if texts else title
 
 
-def _table(found: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _table(curves: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """A few of the values, evenly spaced over all steps, the last among them."""
-    steps = sorted({step for series in found for step in series.steps})
+    steps = sorted({step for series in curves for step in series.steps})
     count = min(ROWS, len(steps))
     chosen = [steps[(place + 1) * len(steps) // count - 1] for place in range(count)]
-    columns = [dict(zip(series.steps, series.values, strict=True)) for series in found]
+    columns = [dict(zip(series.steps, series.values, strict=True)) for series in curves]
     rows = []
     for step in chosen:
         values = [column.get(step) for column in columns]
         shown = ("" if value is None else f"{value:.4g}" for value in values)
         rows.append((f"{step:,.0f}", *shown))
-    return ("step", *(series.run for series in found)), tuple(rows)
+    return ("step", *(series.run for series in curves)), tuple(rows)

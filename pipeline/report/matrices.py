@@ -12,14 +12,14 @@ LABELLED = 30  # classes whose names stand beside a confusion matrix
 
 def confusions(results: Results) -> list[Figure]:
     """Return a matrix per run and label of which class was taken for which."""
-    found = [
+    labelled = [
         (details.label, _confusion(run, number))
         for run in results.runs
         for number, details in enumerate(run.details)
         if details.confusion
     ]
-    order = list(dict.fromkeys(label for label, _ in found))
-    return [figure for _, figure in sorted(found, key=lambda item: order.index(item[0]))]
+    order = list(dict.fromkeys(label for label, _ in labelled))
+    return [figure for _, figure in sorted(labelled, key=lambda item: order.index(item[0]))]
 
 
 def _confusion(run: RunResult, number: int) -> Figure:

@@ -198,7 +198,7 @@ def split_uses(results: Results) -> dict[str, str]:
     uses.get("val", []).append("choosing probes’ settings, scores to compare trials by")
     scored = results.params.evaluation.test
     uses.get("test", []).append("scores" if scored else "nothing (evaluation.test=false)")
-    return {split: ", ".join(found) or "nothing" for split, found in uses.items()}
+    return {split: ", ".join(texts) or "nothing" for split, texts in uses.items()}
 
 
 def ranked(census: Mapping[str, int]) -> dict[str, int]:
@@ -216,13 +216,13 @@ def plotly_script() -> Markup:
 
 def class_tables(results: Results) -> list[ClassTable]:
     """Merge the runs' per-class counts, a table per label and probe."""
-    found: dict[tuple[str, str], dict[str, dict[str, dict[str, int]]]] = {}
+    counts: dict[tuple[str, str], dict[str, dict[str, dict[str, int]]]] = {}
     for run in results.runs:
         for details in run.details:
             if details.per_class:
-                here = found.setdefault((details.label, details.probe), {})
+                here = counts.setdefault((details.label, details.probe), {})
                 here[run.name] = details.per_class
-    return [_class_table(label, probe, runs) for (label, probe), runs in found.items()]
+    return [_class_table(label, probe, runs) for (label, probe), runs in counts.items()]
 
 
 def _class_table(

@@ -37,30 +37,32 @@ def run(params: Params) -> None:
     Raises:
         UserError: where a run has not been scored, or its scores are not of this data set.
     """
-    found = results.read(params)
-    remove_leftovers(found.layout.report, found.layout.metrics, found.layout.evaluation)
-    remove_leftovers(found.layout.figures)
-    _check_inputs(found)
+    experiment = results.read(params)
+    remove_leftovers(
+        experiment.layout.report, experiment.layout.metrics, experiment.layout.evaluation
+    )
+    remove_leftovers(experiment.layout.figures)
+    _check_inputs(experiment)
     torch.set_num_threads(max(each.trainer.threads for each in params.runs.values()))
-    rendered = page.render(found, _pictures(found))
-    _write_sections(found.layout.figures, rendered.sections)
-    write_text(found.layout.report, rendered.page)
-    write_json(found.layout.metrics, summary.metrics(found))
-    write_json(found.layout.evaluation, summary.evaluation(found))
+    rendered = page.render(experiment, _pictures(experiment))
+    _write_sections(experiment.layout.figures, rendered.sections)
+    write_text(experiment.layout.report, rendered.page)
+    write_json(experiment.layout.metrics, summary.metrics(experiment))
+    write_json(experiment.layout.evaluation, summary.evaluation(experiment))
     # A log file has no width of its own, and a row must not be broken in two there.
     console = Console(highlight=False, width=None if os.isatty(1) else 110)
-    terminal.show(found, console)
-    console.print(f"report: {found.layout.report}", soft_wrap=True)
+    terminal.show(experiment, console)
+    console.print(f"report: {experiment.layout.report}", soft_wrap=True)
 
 
-def _pictures(found: Results) -> page.Pictures:
+def _pictures(experiment: Results) -> page.Pictures:
     """Draw what fits, or note why not: for want of a picture nobody goes without the numbers.
 
     Of runs that differ in their seed alone the first one is drawn.
     """
-    shown = replace(found, runs=tuple(each.first for each in seed_groups(found.runs)))
+    shown = replace(experiment, runs=tuple(each.first for each in seed_groups(experiment.runs)))
     failures: dict[str, str] = {}
-    split, clips = choose_clips(found)
+    split, clips = choose_clips(experiment)
     strips = _tried("masks", partial(strip_groups, shown, split, clips), failures)
     overlays = segments.overlays(shown)
     near = _tried("nearest neighbours", partial(neighbour_groups, shown), failures)
@@ -68,7 +70,7 @@ def _pictures(found: Results) -> page.Pictures:
     galleries: list[Gallery] = []
     for run in shown.runs:
         if run.has_prototypes:
-            draw = partial(_gallery, run, found.params.data.clip, split, clips)
+            draw = partial(_gallery, run, experiment.params.data.clip, split, clips)
             galleries += _tried(f"prototypes of {run.name}", draw, failures)
     room = PICTURES - sum(each.size for each in strips) - sum(each.size for each in near)
     room -= sum(len(overlay.picture) for overlay in overlays)
@@ -97,10 +99,10 @@ def _write_sections(folder: Path, sections: Mapping[str, str]) -> None:
             path.unlink()
 
 
-def _check_inputs(found: Results) -> None:
+def _check_inputs(experiment: Results) -> None:
     """Refuse scores of another version of the data set or of other weights."""
-    index = sha256_file(found.data.index)
-    for each in found.runs:
+    index = sha256_file(experiment.data.index)
+    for each in experiment.runs:
         weights = sha256_file(each.layout.weights)
         for command, path, body in (
             ("evaluate", each.layout.evaluated, each.evaluated),

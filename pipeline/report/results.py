@@ -207,15 +207,15 @@ def _right(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:
 
     Then no run is compared with another, and the report says so.
     """
-    found: dict[tuple[str, str], dict[str, bool]] = {}
+    answers_by_probe: dict[tuple[str, str], dict[str, bool]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                answers = found.setdefault((row["label"], row["probe"]), {})
+                answers = answers_by_probe.setdefault((row["label"], row["probe"]), {})
                 answers[row["id"]] = row["predicted_1"] == row["true"]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error):
         return {}
-    return found
+    return answers_by_probe
 
 
 def _lines(path: Path) -> tuple[Line, ...]:

@@ -25,7 +25,7 @@ class Overlay:
 
 def overlays(results: Results) -> list[Overlay]:
     """Return the first pictures of each run; none where no segmentation was drawn."""
-    found = []
+    drawn = []
     for run in results.runs:
         for entry in run.segmented.get("pictures", [])[:SHOWN]:
             path = run.layout.folder / entry["file"]
@@ -33,5 +33,5 @@ def overlays(results: Results) -> list[Overlay]:
                 with Image.open(path) as image:
                     uri = data_uri(np.asarray(image.convert("RGB")))
                 if len(uri) <= LARGEST:
-                    found.append(Overlay(run.name, f"{entry['data']}, clip {entry['id']}", uri))
-    return found
+                    drawn.append(Overlay(run.name, f"{entry['data']}, clip {entry['id']}", uri))
+    return drawn

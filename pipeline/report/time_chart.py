@@ -50,12 +50,14 @@ def chart(stages: Sequence[StageTime], groups: Sequence[Group]) -> Figure | None
     )
 
 
-def _bar(part: str, group: str, colour: int, found: Mapping[str, float], is_first: bool) -> go.Bar:
+def _bar(
+    part: str, group: str, colour: int, seconds_by_stage: Mapping[str, float], is_first: bool
+) -> go.Bar:
     """One part of the stack; the legend names each group once."""
     return go.Bar(
-        x=[round(seconds, 2) for seconds in found.values()],
-        y=list(found),
-        customdata=[duration(seconds) for seconds in found.values()],
+        x=[round(seconds, 2) for seconds in seconds_by_stage.values()],
+        y=list(seconds_by_stage),
+        customdata=[duration(seconds) for seconds in seconds_by_stage.values()],
         name=group,
         legendgroup=group,
         showlegend=is_first,

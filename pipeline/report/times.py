@@ -70,7 +70,7 @@ class StageTime:
 
 def stage_times(results: Results) -> list[StageTime]:
     """Return the stages in the order of the chain; those that nothing is known of have no jobs."""
-    found = []
+    shown = []
     for name, stage in STAGES.items():
         if name in NOT_SHOWN:
             continue
@@ -84,8 +84,8 @@ def stage_times(results: Results) -> list[StageTime]:
         manifests = _manifests(results, name)
         jobs = [_job(owner, name, job, manifests.get(job, {})) for job in names]
         known = tuple(job for job in jobs if job)
-        found.append(StageTime(name, stage.summary, "".join(stage.per), known, len(names)))
-    return found
+        shown.append(StageTime(name, stage.summary, "".join(stage.per), known, len(names)))
+    return shown
 
 
 def _job(owner: str, stage: str, name: str, manifest: Mapping[str, Any]) -> Job | None:

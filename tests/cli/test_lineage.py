@@ -62,6 +62,20 @@ def test_what_has_changed_since_is_a_problem(index: Path) -> None:
     assert data.startswith("no data set is here with the index ")
 
 
+def test_an_experiment_of_before_leads_to_its_runs(index: Path) -> None:
+    """Catches a chain that ends at scores in which the runs' files were not noted yet."""
+    weights = sha256_file(RUN / "model.safetensors")
+    inputs = {"index": sha256_file(index), "weights": {"a": weights}}
+    path = Path("results/e/evaluation.json")
+    write_json(path, {"experiment": "e", "inputs": inputs, "code": {"revision": "1"}})
+    reading = read(path)
+    assert reading is not None
+    links = {link.path: link.sha256 for link in reading.links}
+    expected = {index: sha256_file(index), RUN / "model.safetensors": weights}
+    assert links == expected | {RUN / "evaluation.json": None}
+    assert reading.made_with == {"code": {"revision": "1"}}
+
+
 @pytest.mark.parametrize("name", ["README.md", "other.json", "list.json"])
 def test_other_files_are_nobody_s(tmp_path: Path, name: str) -> None:
     """Catches a chain that is made up for a file of another origin."""

@@ -163,6 +163,9 @@ def _links(path: Path, body: Mapping[str, Any]) -> Iterator[Link]:
         drawn = source.get("kind") == "drawn"
         if "root" not in source and (link := _link(path, names, digest, drawn=drawn)):
             yield link
+    if "runs" not in (inputs := body.get("inputs", {})) and isinstance(inputs.get("weights"), dict):
+        for run in inputs["weights"]:  # of an experiment scored before these hashes were noted
+            yield Link(path.parent / "runs" / run / "evaluation.json", None, f"evaluation of {run}")
     for shard in body.get("shards", ()):
         yield Link(path.parent / shard["name"], shard["sha256"], "shard", bulk=True)
     if body.get("stage") == "download":
