@@ -83,7 +83,7 @@ def _transcode(clip: ClipRecord, target: Path, settings: Decode) -> dict[str, An
     # on going on the journal's size and, in the shard stage, its hash tell whether it is whole.
     temporary = target.with_name(f".{clip.id}.tmp.mp4")
     try:
-        made = transcode.transcode(source, temporary, segment_of(clip), settings)
+        made = transcode.transcode(source, temporary, Segment(clip.start, clip.end), settings)
         if made.outcome is not Outcome.OK:
             return lost | {"outcome": made.outcome, "reason": made.reason}
         sha256, size = sha256_file(temporary), temporary.stat().st_size
@@ -91,11 +91,6 @@ def _transcode(clip: ClipRecord, target: Path, settings: Decode) -> dict[str, An
     finally:
         temporary.unlink(missing_ok=True)
     return asdict(made) | {"file": target.as_posix(), "sha256": sha256, "bytes": size}
-
-
-def segment_of(clip: ClipRecord) -> Segment:
-    """Return the part of the video that the list asks for."""
-    return Segment(clip.start, clip.end)
 
 
 def _fingerprint(clip: ClipRecord, settings: Decode) -> str:

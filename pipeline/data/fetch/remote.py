@@ -125,8 +125,8 @@ class _Transfer:
         self.problem: Fetched | None = None  # why the part is not the file
         self.length_known = False
 
-    def run(self, watch: StepTimeout) -> None:
-        """Make the part whole, or say what the problem is; `watch` limits each step."""
+    def run(self, timeout: StepTimeout) -> None:
+        """Make the part whole, or say what the problem is; `timeout` limits each step."""
         system = self._system()
         if system is None:
             return
@@ -138,7 +138,7 @@ class _Transfer:
         size, version = info.get("size"), {"ukey": str(system.ukey(path))}
         self.length_known = size is not None
         self.allowance.check(self.request.target, size or 0)
-        watch.next(self.settings.timeout_s + START_S)
+        timeout.next(self.settings.timeout_s + START_S)
         done, begun = self.part.begun()
         with system.open(path, "rb") as source:
             if done and begun == version:
@@ -148,9 +148,9 @@ class _Transfer:
                 done, handle = 0, self.part.restart(version)
             block_s = self.settings.timeout_s + READ_AHEAD / SLOWEST
             with handle:
-                watch.next(block_s)  # the first block may take as long as any
+                timeout.next(block_s)  # the first block may take as long as any
                 for block in _blocks(source):
-                    watch.next(block_s)
+                    timeout.next(block_s)
                     done += len(block)
                     self.allowance.check(self.request.target, done)
                     handle.write(block)

@@ -26,7 +26,7 @@ class StepTimeout:
 
 
 def call_with_step_timeout(call: Callable[[StepTimeout], None], seconds: float) -> None:
-    """Call `call(watch)`, whose first step may take so many seconds.
+    """Call `call(timeout)`, whose first step may take so many seconds.
 
     No thread can be stopped from outside. One that is given up ends when it begins another step, or
     with the process.
@@ -35,21 +35,21 @@ def call_with_step_timeout(call: Callable[[StepTimeout], None], seconds: float) 
         TimeoutError: a step took too long.
         BaseException: what the call raised.
     """
-    watch, done = StepTimeout(seconds), threading.Event()
+    timeout, done = StepTimeout(seconds), threading.Event()
     raised: list[BaseException] = []
 
     def work() -> None:
         try:
-            call(watch)
+            call(timeout)
         except BaseException as error:  # noqa: BLE001 - it is raised again below
             raised.append(error)
         finally:
             done.set()
 
     threading.Thread(target=work, daemon=True).start()
-    while not done.wait(max(0.0, watch.deadline - time.monotonic())):
-        if time.monotonic() >= watch.deadline:
-            watch.given_up = True
+    while not done.wait(max(0.0, timeout.deadline - time.monotonic())):
+        if time.monotonic() >= timeout.deadline:
+            timeout.given_up = True
             raise TimeoutError
     if raised:
         raise raised[0]

@@ -90,7 +90,11 @@ def _rows(data: Data) -> Iterator[tuple[int, Row]]:
         path = _within(project, row.path) if row.path else ""
         yield number, row if path == row.path else row._replace(path=path)
     if unsupported:
-        raise _refusal(unsupported, data.manifest)
+        raise UserError(
+            f"clip {unsupported.id!r} is synthetic, but the configuration has no data.synthetic",
+            place=data.manifest,
+            remedy="compose with data=synthetic, or give each clip a `path` or `url`",
+        )
 
 
 def _at_least_one(rows: Iterator[Row]) -> Iterator[Row]:
@@ -103,14 +107,6 @@ def _at_least_one(rows: Iterator[Row]) -> Iterator[Row]:
             place="data.synthetic",
             remedy="give train, val or test more than 0 clips",
         )
-
-
-def _refusal(row: Row, place: str) -> UserError:
-    return UserError(
-        f"clip {row.id!r} is synthetic, but the configuration has no data.synthetic",
-        place=place,
-        remedy="compose with data=synthetic, or give each clip a `path` or `url`",
-    )
 
 
 def _within(project: str, path: str) -> str:
