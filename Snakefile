@@ -15,9 +15,7 @@ include: "workflow/rules/decode.smk"
 include: "workflow/rules/shard.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/pretrain.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/segment.smk"
-include: "workflow/rules/severe.smk"
+include: "workflow/rules/benchmarks.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -47,21 +45,6 @@ rule pretrained:
         [run.pretrained for run in RUNS],
 
 
-rule evaluated:
-    input:
-        [run.evaluated for run in RUNS],
-
-
-rule segmented:
-    input:
-        [run.segmented for run in RUNS],
-
-
-rule generalised:
-    input:
-        [run.severe for run in RUNS],
-
-
 # Every manifest of the chain: with the report alone, Snakemake finds nothing to do where the
 # report is there and a manifest before it is not.
 rule all:
@@ -73,7 +56,5 @@ rule all:
         rules.sharded.input,
         rules.index.output,
         rules.pretrained.input,
-        rules.evaluated.input,
-        rules.segmented.input,
-        rules.generalised.input,
+        SCORED,
         rules.report.output,

@@ -28,7 +28,6 @@ from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
-from pipeline.configuration.schema.evaluation import ONE_VIEW
 from pipeline.data.decode import decode_stage
 from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
@@ -38,6 +37,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips, caches
 from pipeline.evaluation.rows import How
+from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
 

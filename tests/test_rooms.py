@@ -29,11 +29,16 @@ ROOMS = (
     ("pipeline.cli",),
     ("pipeline.__main__",),
 )
+# What a benchmark declares is read with the configuration, and is of its room.
+DECLARED = ("benchmark", "registry", "settings")
 METHOD = {"torch", "numpy", "annotated_types", "timm", "safetensors"}  # beside the standard library
 
 
 def height(module: str) -> tuple[int, str]:
     """The place of the room that a module is in: that of the longest name."""
+    parts = module.split(".")
+    if parts[:2] == ["pipeline", "evaluation"] and {*DECLARED} & {*parts[2:4]}:
+        module = "pipeline.configuration"
     found = [
         (len(room), number, room)
         for number, rooms in enumerate(ROOMS)

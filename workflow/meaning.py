@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.configuration import stages
+from pipeline.configuration import composition, stages
 
 if __name__ == "__main__":
+    composition.load()  # which imports the plugins
     stages.write_code_yaml()

@@ -1,36 +1,102 @@
-"""Write into dvc.yaml the settings that each stage reads: `make deps`.
+"""Write into dvc.yaml the settings that stages read, and the stages of benchmarks: `make deps`.
 
-They are those of Snakemake's rules, out of `pipeline.configuration.stages`. All else in dvc.yaml is
-written by hand and stays as it is, comments too.
+They are those of Snakemake's rules, out of `pipeline.configuration.stages` and the registered
+benchmarks, those of the plugins in params.yaml too. All else in dvc.yaml is written by hand and
+stays as it is, comments too. What DVC keeps of a run is what .dvcignore does not hide.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.configuration import stages
+from pipeline.configuration import code, composition, stages
+from pipeline.configuration.schema import Params
+from pipeline.evaluation.benchmark import Benchmark
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.files import write_text
 
+BENCHMARK_STAGES = re.compile(
+    r"(?ms)(?<=^  # The registered benchmarks: written by `make deps`\.\n).*?(?=^  # Depends on)"
+)
+RUN = "results/${name}/runs/${item.run}"
+KEPT = "!/results/*/runs/*/"  # in .dvcignore
 
-def mirrored(text: str) -> str:
-    """Return the text of dvc.yaml with every stage's params renewed."""
+
+def mirrored(text: str, params: Params) -> str:
+    """Return the text of dvc.yaml with what is not written by hand renewed."""
+    written = "".join(_of_benchmark(each) for each in _configured(params))
+    text = BENCHMARK_STAGES.sub(lambda _: written, text)
     head, *parts = re.split(r"(?m)^(?=  \w+:$)", text)
-    return head + "".join(_stage(part) for part in parts)
+    return head + "".join(_stage(part, params) for part in parts)
 
 
-def _stage(part: str) -> str:
+def kept(text: str, params: Params) -> str:
+    """Return the text of .dvcignore with the files of benchmarks let through."""
+    lines = text.splitlines(keepends=True)
+    first = next(n for n, line in enumerate(lines) if line.startswith(KEPT))
+    files = {line for line in lines if line.startswith(KEPT)}
+    for benchmark in _configured(params):
+        files |= {f"{KEPT}{name}\n" for name in (f"{benchmark.name}.json", *benchmark.outputs)}
+    others = [line for line in lines if not line.startswith(KEPT)]
+    return "".join([*others[:first], *sorted(files), *others[first:]])
+
+
+def _configured(params: Params) -> list[Benchmark]:
+    return [benchmark for benchmark in BENCHMARKS.values() if benchmark.of(params) is not None]
+
+
+def _stage(part: str, params: Params) -> str:
     name = part.split(":", 1)[0].strip()
+    if name == "code":
+        files = [code.find(plugin) for plugin in params.plugins]
+        roots = {path.relative_to(stages.PROJECT).parts[0] for path in files if path}
+        lines = "".join(f"      - {root}\n" for root in ("pipeline", *sorted(roots)))
+        return re.sub(r"(?m)(?<=^    deps:\n)(?:      .*\n)+", lines, part)
     if name not in stages.STAGES:
         return part
-    lines = [f"      - {key}\n" for key in stages.keys(name, run="${item.run}")]
-    lines.append(f"      - workflow/code.yaml:\n          - {name}\n")
-    return re.sub(r"(?m)(?<=^    params:\n)(?:      .*\n)+", "".join(lines), part)
+    lines = "".join(f"      - {key}\n" for key in stages.keys(name, run="${item.run}"))
+    lines += f"      - workflow/code.yaml:\n          - {name}\n"
+    return re.sub(r"(?m)(?<=^    params:\n)(?:      .*\n)+", lambda _: lines, part)
+
+
+def _of_benchmark(benchmark: Benchmark) -> str:
+    stage, scores = benchmark.stage, f"{RUN}/{benchmark.name}.json"
+    runs = f"{benchmark.section}.runs" if "runs" in benchmark.settings.model_fields else "runs"
+    outs = sorted({f"{benchmark.name}.json", *benchmark.outputs} - benchmark.plots.keys())
+    lines = [
+        f"  {stage}:",
+        "    matrix:",
+        f"      run: ${{{runs}}}",
+        f"    cmd: ${{environment}} ${{snakemake}} --allowed-rules {stage} --forcerun {stage} "
+        f"-- {scores}",
+        "    params:",
+        "      - name",  # and the others: see _stage
+        "    deps:",
+        "      - data/${data.name}/shards/index.json",
+        f"      - {RUN}/pretrain.json",
+        "    outs:",
+        *(line for name in outs for line in _kept(name)),
+    ]
+    if benchmark.plots:
+        lines.append("    plots:")
+    for name, how in benchmark.plots.items():
+        lines += [*_kept(name), *(f"          {key}: {value}" for key, value in how.items())]
+    return "\n".join(lines) + "\n\n"
+
+
+def _kept(name: str) -> Iterator[str]:
+    """An output that stays in place while its stage runs again."""
+    yield f"      - {RUN}/{name}:"
+    yield "          persist: true"
 
 
 if __name__ == "__main__":
-    path = stages.PROJECT / "dvc.yaml"
-    write_text(path, mirrored(path.read_text(encoding="utf-8")))
+    params = composition.load(stages.PROJECT / "params.yaml")
+    for name, renewed in (("dvc.yaml", mirrored), (".dvcignore", kept)):
+        path = stages.PROJECT / name
+        write_text(path, renewed(path.read_text(encoding="utf-8"), params))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.commands import manifest
-from pipeline.configuration import layout, stages
+from pipeline.configuration import layout, plugins, stages
 from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
 from pipeline.planning import ending
@@ -30,6 +30,13 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status (2 for what the user can put right)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments and arguments[0] not in STAGES and arguments[0] != "compose":
+            plugins.load_from(Path("params.yaml"))  # they may bring stages, and results to trace
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     options = _parser().parse_args(arguments)
     with copied_to(own_log(options.log, os.environ)):
         try:
@@ -103,6 +110,10 @@ def _run_stage(options: argparse.Namespace) -> None:
     given = stages.restrict(params, options.command, wildcards.get("run", ""))
     owner = params.name if "name" in stage.reads else params.data.name
     with recorded(layout.times(owner, options.command, *wildcards.values()), os.environ):
-        importlib.import_module(stage.module).run(given, **wildcards)
+        if stage.benchmark:
+            runner = importlib.import_module("pipeline.evaluation.stage")
+            runner.run(stage.benchmark, given, **wildcards)
+        else:
+            importlib.import_module(stage.module).run(given, **wildcards)
     if options.command in made.STAGES:
         made.record(params, options.command, **wildcards)

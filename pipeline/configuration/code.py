@@ -23,6 +23,12 @@ WITHOUT_EFFECT = (
     "pipeline.data.load.view_cache",
     "pipeline.configuration",
     "pipeline.errors",
+    "pipeline.evaluation.benchmark",
+    "pipeline.evaluation.recognition.settings",
+    "pipeline.evaluation.registry",
+    "pipeline.evaluation.segmentation.settings",
+    "pipeline.evaluation.settings",
+    "pipeline.evaluation.severe.settings",
     "pipeline.runtime.files",
     "pipeline.runtime.joblog",
     "pipeline.weights.video_model",
@@ -137,7 +143,7 @@ def _joined(parts: Iterable[ast.expr]) -> Iterator[object]:
 
 @functools.cache
 def _closure(module: str) -> frozenset[str]:
-    """Return `module` and every module of the package that it imports, directly or not."""
+    """Return `module` and every module of the project that it imports, directly or not."""
     found: set[str] = set()
     waiting = [module]
     while waiting:
@@ -156,7 +162,7 @@ def _has_no_effect(module: str) -> bool:
 
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
-    """Return the package's modules that one module imports anywhere in its text."""
+    """Return the project's modules that one module imports anywhere in its text."""
     parent = module.rpartition(".")[0]
     names = [parent] if parent else []  # importing a module runs its package's __init__ first
     for node in ast.walk(ast.parse(_file(module).read_bytes())):
@@ -164,18 +170,18 @@ def _imports(module: str) -> tuple[str, ...]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(n for n in dict.fromkeys(names) if n.split(".")[0] == "pipeline" and _find(n))
+    return tuple(name for name in dict.fromkeys(names) if find(name))
 
 
 def _file(module: str) -> Path:
-    path = _find(module)
+    path = find(module)
     if path is None:
         raise FileNotFoundError(f"module {module} does not exist")
     return path
 
 
 @functools.cache
-def _find(module: str) -> Path | None:
+def find(module: str) -> Path | None:
     """Return the file of a module of this project; None where the name is not a module."""
     path = PROJECT.joinpath(*module.split("."))
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
@@ -183,5 +189,5 @@ def _find(module: str) -> Path | None:
 
 def forget() -> None:
     """Forget what was read of the modules' files; for tests that change them."""
-    for cached in (_closure, _imports, _find, _meaning_of):
+    for cached in (_closure, _imports, find, _meaning_of):
         cached.cache_clear()

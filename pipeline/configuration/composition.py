@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.configuration import known_weights, old_names
+from pipeline.configuration import known_weights, old_names, plugins
 from pipeline.configuration.follow import follow
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
+from pipeline.evaluation.registry import BENCHMARKS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PARTS = ("experiment/recipe", "severe/tasks")  # of choices, none by themselves
-# By the stages; the rest are defaults for runs.
-READ = ("name", "data", "evaluation", "segmentation", "severe", "runs")
+DEFAULTS = ("model", "objective", "trainer")  # for runs; no stage reads them
 
 
 def compose(overrides: Sequence[str]) -> str:
     """Return the text of `params.yaml` for these Hydra overrides.
 
     The same bytes that `dvc exp run -S` writes for them, so both can take turns on the file; but
-    where a run names weights that know their geometry, settings that are not overridden follow it.
+    where a run names weights that know their geometry, settings that are not overridden follow it,
+    and a benchmark that has nothing to do is told to score no run.
 
     Raises:
         UserError: for an unknown group, choice or key, or a value outside its bounds.
@@ -49,25 +50,29 @@ def compose(overrides: Sequence[str]) -> str:
             )
         follow(config, overrides)
         OmegaConf.resolve(config)
-        text = OmegaConf.to_yaml(config)
     except (HydraException, OmegaConfBaseException) as error:
         said = _explain(error)
         raise UserError(
             f"the configuration cannot be composed: {said}", place=place, remedy=_remedy(said)
         ) from None
-    known_weights.check(validate(yaml.safe_load(text), place=place))
-    return text
+    params = validate(yaml.safe_load(OmegaConf.to_yaml(config)), place=place)
+    known_weights.check(params)
+    for benchmark in BENCHMARKS.values():  # DVC takes its matrix from there
+        if OmegaConf.select(config, f"{benchmark.section}.runs") and not benchmark.runs(params):
+            OmegaConf.update(config, f"{benchmark.section}.runs", [])
+    return OmegaConf.to_yaml(config)
 
 
 def left_out(text: str) -> str:
     """Say what this `params.yaml` names and nothing can be run on: `Params` has it no more."""
     whole = yaml.safe_load(text)
     params = validate(whole, place="params.yaml")
-    kept = [each.name for each in params.segmentation.data]
-    masks = [each["name"] for each in whole["segmentation"]["data"]]
-    gone = [f"segmentation on {name!r}" for name in masks if name not in kept]
-    tasks = len(whole["severe"]["tasks"]) - len(params.severe.tasks)
-    gone += [f"{tasks} task{'s' * (tasks > 1)} of SEVERE"] if tasks else []
+    gone = [
+        text
+        for benchmark in BENCHMARKS.values()
+        if benchmark.section in whole
+        for text in benchmark.left_out(whole[benchmark.section], benchmark.of(params))
+    ]
     if not gone:
         return ""
     needs = "the embedded data" if params.data.synthetic is None else "the test split"
@@ -111,7 +116,8 @@ def without_effect(overrides: Sequence[str]) -> dict[str, str]:
             rest = yaml.safe_load(compose([*overrides[:number], *overrides[number + 1 :]]))
         except UserError:
             continue  # the others need it
-        if rest != whole and all(rest.get(key) == whole.get(key) for key in READ):
+        read = (rest.keys() | whole.keys()) - set(DEFAULTS)
+        if rest != whole and all(rest.get(key) == whole.get(key) for key in read):
             key, _, value = override.partition("=")
             group = f"{key}@" if key in choices() else ""
             idle[override] = f"{group}runs.{run}.{key}={value}"
@@ -203,6 +209,7 @@ def validate(values: object, *, place: str) -> Params:
     """Check configuration values against the schema, and report all errors together."""
     if not isinstance(values, Mapping):
         raise UserError("the configuration is not a mapping of sections", place=place)
+    plugins.load(values.get("plugins"), place=place)
     try:
         return Params.model_validate(_floats(values))
     except ValidationError as error:

@@ -148,40 +148,17 @@ class RunLayout:
     def probing(self) -> Path:  # tokens, answers and checkpoints of probes, for resuming
         return self.folder / "probing"
 
-    @property
-    def evaluated(self) -> Path:
-        """Manifest of the evaluate stage: the run's scores, written last."""
-        return self.folder / "evaluation.json"
+    def result(self, benchmark: str) -> Path:
+        """Manifest of a benchmark's stage: the run's scores, written last."""
+        return self.folder / f"{benchmark}.json"
 
-    @property
-    def segmented(self) -> Path:
-        """Manifest of the segment stage, written last; what it tells of lies beside it."""
-        return self.folder / "segmentation.json"
+    def rows(self, benchmark: str) -> Path:
+        """What a benchmark found, a row per clip (and data set, or task)."""
+        return self.folder / f"{benchmark}.parquet"
 
-    @property
-    def segmented_clips(self) -> Path:  # a row per clip, data set and clip length
-        return self.folder / "segmentation.parquet"
-
-    @property
-    def segmentation_pictures(self) -> Path:
-        return self.folder / "segmentation"
-
-    @property
-    def segmentation_journal(self) -> Path:  # clips that are scored, for going on
-        return self.folder / "segmentation.partial.jsonl"
-
-    @property
-    def severe(self) -> Path:
-        """Manifest of the severe stage, written last."""
-        return self.folder / "severe.json"
-
-    @property
-    def severe_clips(self) -> Path:  # a row per test clip and task
-        return self.folder / "severe.parquet"
-
-    @property
-    def severe_work(self) -> Path:  # features and trainings, for going on
-        return self.folder / "severe"
+    def work(self, benchmark: str) -> Path:
+        """Folder of a benchmark: pictures, or what an interrupted job goes on from."""
+        return self.folder / benchmark
 
 
 @dataclass(frozen=True)

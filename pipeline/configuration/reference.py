@@ -30,7 +30,7 @@ from pydantic.fields import FieldInfo
 from pipeline.configuration.composition import CONF, choices
 from pipeline.configuration.schema import Params, Section
 from pipeline.configuration.schema.registered import OneOf
-from pipeline.configuration.schema.section import Name, RunName
+from pipeline.configuration.section import Name, RunName
 
 PAGE = CONF.parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by `python -m pipeline compose --reference`. -->"
@@ -212,7 +212,7 @@ def _kind(annotation: Any, metadata: Any = ()) -> str:
     if origin is not None and issubclass(origin, Mapping):
         name = "name" if any(each in metadata for each in NAMES) else _kind(inner[0])
         return f"mapping of {name} to {_kind(inner[1])}"
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+    if annotation is Any or (isinstance(annotation, type) and issubclass(annotation, Section)):
         return "section"
     return _scalar(annotation, metadata)
 
@@ -279,7 +279,8 @@ def _default(key: str, info: FieldInfo, owner: type[Any]) -> str:
         return f"`{_yaml(values)}`"
     if info.is_required() or isinstance(info.default, Section):
         return ""
-    return f"`{_yaml(list(info.default) if isinstance(info.default, tuple) else info.default)}`"
+    default = info.get_default(call_default_factory=True, validated_data={})
+    return f"`{_yaml(list(default) if isinstance(default, tuple) else default)}`"
 
 
 @functools.cache

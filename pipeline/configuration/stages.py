@@ -8,11 +8,18 @@ of the stage before it changes.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
-from pipeline.configuration import code
+from pipeline.configuration import code, plugins
 from pipeline.configuration.schema import Params, Section
+from pipeline.evaluation.benchmark import Benchmark
+from pipeline.evaluation.registry import BENCHMARKS
+from pipeline.method.losses import LOSSES
+from pipeline.method.masks import MASKS
+from pipeline.method.targets import TARGETS
 from pipeline.runtime.files import write_text
 
 PROJECT = code.PROJECT
@@ -23,18 +30,19 @@ CODE = PROJECT / "workflow" / "code.yaml"
 class Stage:
     """A stage of the chain: its module has `run(params, **wildcards) -> None`.
 
-    `reads` names the keys of `params.yaml` that it is given, and no other; RUN stands for the
-    run's name. A key covers all that is below it.
+    `reads` names the keys of `params.yaml` that it is given, and no other; RUN stands for the run's
+    name. A key covers all that is below it.
     """
 
     module: str
     summary: str
     reads: tuple[str, ...]
     per: tuple[Literal["chunk", "run"], ...] = ()  # what one job is for
+    benchmark: Benchmark | None = None  # its module is run by `pipeline.evaluation.stage`
 
 
-# In the order of the chain. Modules are imported only when their stage runs: torch takes seconds.
-STAGES = {
+# Modules are imported only when their stage runs: torch takes seconds.
+_OTHERS = {
     "manifest": Stage(
         "pipeline.data.manifest.manifest_stage",
         "check the list, split it into chunks",
@@ -81,40 +89,6 @@ STAGES = {
         ("name", "data.name", "data.pretrain_splits", "data.clip", "runs.RUN"),
         ("run",),
     ),
-    "evaluate": Stage(
-        "pipeline.evaluation.evaluate_stage",
-        "score one run's encoder",
-        ("name", "data.name", "data.labels", "data.clip", "evaluation", "runs.RUN.trainer"),
-        ("run",),
-    ),
-    "segment": Stage(
-        "pipeline.evaluation.segmentation.segment_stage",
-        "find objects in videos with one run's encoder",
-        (
-            "name",
-            "data.name",
-            "data.synthetic",
-            "data.clip",
-            "segmentation",
-            "evaluation.test",
-            "runs.RUN.trainer",
-        ),
-        ("run",),
-    ),
-    "severe": Stage(
-        "pipeline.evaluation.severe.severe_stage",
-        "try one run's encoder away from its data and task",
-        (
-            "name",
-            "data.name",
-            "data.synthetic",
-            "data.clip",
-            "severe",
-            "evaluation.test",
-            "runs.RUN.trainer",
-        ),
-        ("run",),
-    ),
     "report": Stage(
         "pipeline.report.report_stage",
         "compare the runs: table and HTML page",
@@ -127,10 +101,34 @@ STAGES = {
             "evaluation",
             "segmentation",
             "severe",
+            "benchmarks",
+            "plugins",
             "runs",
         ),
     ),
 }
+
+
+class _Stages(Mapping[str, Stage]):
+    """The stages in the order of the chain; those of benchmarks are the registered ones'."""
+
+    def __getitem__(self, name: str) -> Stage:
+        benchmarks = {each.stage: each for each in BENCHMARKS.values()}
+        return _stage_of(benchmarks[name]) if name in benchmarks else _OTHERS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        *before, last = _OTHERS
+        return iter([*before, *(each.stage for each in BENCHMARKS.values()), last])
+
+    def __len__(self) -> int:
+        return len(_OTHERS) + len(BENCHMARKS)
+
+
+def _stage_of(benchmark: Benchmark) -> Stage:
+    return Stage(benchmark.module, benchmark.summary, benchmark.keys(), ("run",), benchmark)
+
+
+STAGES = _Stages()
 
 
 def keys(stage: str, run: str = "RUN") -> list[str]:
@@ -163,10 +161,18 @@ def sources(stage: str) -> dict[str, str]:
 
     They are the modules that its module imports, directly or not, but for those
     `code.WITHOUT_EFFECT`, and the templates that lie in its folder. Names are relative to the
-    project.
+    project. Pretraining is also of what plugins register, the report of what benchmarks declare.
     """
-    module = STAGES[stage].module
-    return code.meanings(code.of_modules(module) | code.templates(module))
+    modules = [STAGES[stage].module]
+    if STAGES[stage].benchmark:
+        modules.append("pipeline.evaluation.stage")
+    elif stage == "pretrain":
+        classes = chain(MASKS.values(), TARGETS.values(), LOSSES.values())
+        modules += [each.__module__ for each in classes if plugins.is_one(each.__module__)]
+    elif stage == "report":
+        modules += [type(benchmark).__module__ for benchmark in BENCHMARKS.values()]
+        modules += [benchmark.table for benchmark in BENCHMARKS.values() if benchmark.table]
+    return code.meanings(code.of_modules(*modules) | code.templates(modules[0]))
 
 
 def code_sha256(stage: str) -> str:

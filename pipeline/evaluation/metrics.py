@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
 
 Names = NDArray[np.str_]
 
+NAMES_KEPT = 50  # ids of lost clips that a score lists; their number is always given
 PLACES = 5  # kept of every clip's ranking: top-5 is the deepest score that is reported
 
 
@@ -27,6 +29,13 @@ def rank(scores: NDArray[np.floating], classes: Names, places: int = PLACES) -> 
     ranking = np.full((len(scores), places), "", dtype=classes.dtype)
     ranking[:, : order.shape[1]] = np.where(named, classes[order], "")
     return ranking
+
+
+def average(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the logarithm (n, C) of the mean over views of the softmax of logits (n, V, C)."""
+    per_view = log_softmax(logits.astype(np.float64), axis=-1)
+    mean = logsumexp(per_view, axis=1) - np.log(logits.shape[1])
+    return np.asarray(mean, dtype=np.float32)
 
 
 def top_k(ranking: Names, truth: Names, k: int) -> float:

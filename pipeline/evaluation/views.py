@@ -23,8 +23,8 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.finetune import Kind
+from pipeline.evaluation.metrics import average
 from pipeline.evaluation.rows import How
-from pipeline.evaluation.task import average
 from pipeline.weights.classifier import Classifier
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from pipeline.evaluation.registry import BENCHMARKS
+from pipeline.evaluation.table import Table
 from pipeline.report import (
     benchmarks,
     comparison,
@@ -37,7 +39,6 @@ from pipeline.report.terminal import census_line
 
 LOST_SHOWN = 500  # rows; the rest is in lost.csv
 COLOURS = 8  # that report.css defines for runs
-BENCHMARKS = {"segmentation": "Segmentation", "severe": "SEVERE"}  # in the list of contents
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Section:
     title: str  # in the list of contents
     template: str
     charts: bool = False
-    table: benchmarks.Table | None = None
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     sections = [
         (True, Section("runs", "Runs", "scores.html")),
         *(
-            (True, Section(each.id, BENCHMARKS[each.id], "benchmark.html", table=each))
+            (True, Section(each.id, _title(each.id), "benchmark.html", table=each))
             for each, _ in values["benchmarks"]
         ),
         (True, Section("census", "Clips", "census.html")),
@@ -187,6 +188,12 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
         (True, Section("provenance", "Provenance", "provenance.html")),
     ]
     return [section for shown, section in sections if shown]
+
+
+def _title(benchmark: str) -> str:
+    """A benchmark's title as it begins a line."""
+    title = BENCHMARKS[benchmark].title
+    return f"{title[:1].upper()}{title[1:]}"
 
 
 def split_uses(results: Results) -> dict[str, str]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from pipeline.configuration.schema import Clip, Params
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report import neighbours, page, results, segments, summary, terminal
 from pipeline.report.gallery import PROTOTYPES, Gallery, choose_clips, gallery
 from pipeline.report.neighbours import neighbour_groups
@@ -104,17 +105,14 @@ def _check_inputs(experiment: Results) -> None:
     index = sha256_file(experiment.data.index)
     for each in experiment.runs:
         weights = sha256_file(each.layout.weights)
-        for command, path, body in (
-            ("evaluate", each.layout.evaluated, each.evaluated),
-            ("segment", each.layout.segmented, each.segmented),
-            ("severe", each.layout.severe, each.severe),
-        ):
+        for benchmark, body in each.results.items():
+            command = BENCHMARKS[benchmark].stage
             expected = {"weights": weights} | ({"index": index} if command == "evaluate" else {})
             for name, digest in expected.items():
-                if body and body.get("inputs", {}).get(name) != digest:
+                if body.get("inputs", {}).get(name) != digest:
                     raise UserError(
                         f"the scores of run {each.name!r} were taken with another {name} than the "
                         "present one",
-                        place=str(path),
+                        place=str(each.layout.result(benchmark)),
                         remedy=f"python -m pipeline {command} --run {each.name}",
                     )

@@ -18,6 +18,7 @@ from pipeline.configuration.layout import DataLayout, ExperimentLayout, RunLayou
 from pipeline.configuration.schema import Params, Run
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.files import read_json
 
 Line = dict[str, Any]  # one line of a .jsonl file
@@ -85,12 +86,15 @@ class RunResult:
     skipped: tuple[Skipped, ...]
     details: tuple[Details, ...]
     pretrained: Mapping[str, Any]  # pretrain.json
-    evaluated: Mapping[str, Any]  # evaluation.json
-    segmented: Mapping[str, Any]  # segmentation.json; empty where the stage has not run
-    severe: Mapping[str, Any]  # severe.json; the same
+    results: Mapping[str, Mapping[str, Any]]  # of each benchmark that scores it: NAME.json
     right: Mapping[tuple[str, str], Mapping[str, bool]]  # label, probe -> is it right, by clip
     metrics: tuple[Line, ...]
     speed: tuple[Line, ...]
+
+    @property
+    def evaluated(self) -> Mapping[str, Any]:
+        """What recognition found: evaluation.json."""
+        return self.results["evaluation"]
 
     @property
     def trained(self) -> bool:
@@ -151,26 +155,30 @@ def read(params: Params) -> Results:
         layout=layout,
         data=data,
         index=DatasetIndex.load(data.shards),
-        runs=tuple(_read_run(layout.run(name), run) for name, run in params.runs.items()),
+        runs=tuple(_read_run(params, layout.run(name)) for name in params.runs),
     )
 
 
-def _read_run(layout: RunLayout, settings: Run) -> RunResult:
-    evaluated = _mapping(layout.evaluated, f"evaluate --run {layout.run}")
+def _read_run(params: Params, layout: RunLayout) -> RunResult:
+    bodies = {
+        name: _mapping(layout.result(name), f"{benchmark.stage} --run {layout.run}")
+        for name, benchmark in BENCHMARKS.items()
+        if layout.run in benchmark.runs(params)
+        and (name == "evaluation" or layout.result(name).is_file())
+    }
+    evaluated = bodies["evaluation"]
     pretrained = _mapping(layout.pretrained, f"pretrain --run {layout.run}")
     try:
         return RunResult(
             name=layout.run,
-            settings=settings,
+            settings=params.runs[layout.run],
             layout=layout,
             scores=tuple(Score.model_validate(row) for row in evaluated["scores"]),
             validation=tuple(Score.model_validate(r) for r in evaluated.get("validation", ())),
             skipped=tuple(Skipped.model_validate(row) for row in evaluated.get("skipped", ())),
             details=tuple(Details.model_validate(row) for row in evaluated.get("details", ())),
             pretrained=pretrained,
-            evaluated=evaluated,
-            segmented=_optional(layout.segmented, f"segment --run {layout.run}"),
-            severe=_optional(layout.severe, f"severe --run {layout.run}"),
+            results=bodies,
             right=_right(layout.predictions),
             metrics=_lines(layout.metrics),
             speed=_lines(layout.speed),
@@ -178,7 +186,7 @@ def _read_run(layout: RunLayout, settings: Run) -> RunResult:
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(
             f"the scores of run {layout.run!r} cannot be read: {error}",
-            place=str(layout.evaluated),
+            place=str(layout.result("evaluation")),
             remedy=f"delete the file, then: python -m pipeline evaluate --run {layout.run}",
         ) from None
 
@@ -196,10 +204,6 @@ def _mapping(path: Path, command: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError("not a JSON object", place=str(path), remedy=remedy)
     return value
-
-
-def _optional(path: Path, command: str) -> Mapping[str, Any]:
-    return _mapping(path, command) if path.is_file() else {}
 
 
 def _right(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:

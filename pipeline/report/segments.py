@@ -27,7 +27,7 @@ def overlays(results: Results) -> list[Overlay]:
     """Return the first pictures of each run; none where no segmentation was drawn."""
     drawn = []
     for run in results.runs:
-        for entry in run.segmented.get("pictures", [])[:SHOWN]:
+        for entry in run.results.get("segmentation", {}).get("pictures", [])[:SHOWN]:
             path = run.layout.folder / entry["file"]
             if path.is_file():
                 with Image.open(path) as image:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.configuration.layout import RunLayout
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report.comparison import LEVEL
 from pipeline.report.formats import count, environment
-from pipeline.report.results import Results
+from pipeline.report.results import Results, RunResult
 from pipeline.report.seeds import Group, group_rows, seed_groups, verdicts
 from pipeline.report.tables import ScoreTable, probe_name, score_tables
 from pipeline.runtime.files import sha256_file
@@ -34,7 +34,7 @@ def evaluation(results: Results) -> dict[str, Any]:
         "inputs": {
             "index": sha256_file(results.data.index),
             "weights": {run.name: run.evaluated["inputs"]["weights"] for run in runs},
-            "runs": {run.name: _scored(run.layout) for run in runs},
+            "runs": {run.name: _scored(run) for run in runs},
         },
         "settings": results.params.model_dump(mode="json"),
         "code": code_version(),
@@ -42,10 +42,10 @@ def evaluation(results: Results) -> dict[str, Any]:
     }
 
 
-def _scored(layout: RunLayout) -> dict[str, str]:
+def _scored(run: RunResult) -> dict[str, str]:
     """Hash the files that hold a run's scores, by their names."""
-    files = (layout.evaluated, layout.segmented, layout.severe)
-    return {path.name: sha256_file(path) for path in files if path.is_file()}
+    files = [run.layout.result(benchmark) for benchmark in run.results]
+    return {path.name: sha256_file(path) for path in files}
 
 
 def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
@@ -57,16 +57,9 @@ def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for run in results.runs:
-        rows = [
-            (score.label, f"val_{score.probe}" if score.split == "val" else score.probe, score.top1)
-            for score in (*run.scores, *run.validation)
-        ]
-        for row in run.segmented.get("scores", ()):
-            name = f"{row['data']}_{row['frames']}_frames_{row['protocol']}"
-            rows += [("segmentation", name, row["miou"])] if row["miou"] is not None else []
-        rows += [("severe", row["task"], row["value"]) for row in run.severe.get("scores", ())]
-        for group, name, value in rows:
-            found.setdefault(run.name, {}).setdefault(group, {})[name] = value
+        for benchmark, body in run.results.items():
+            for group, name, value in BENCHMARKS[benchmark].metrics(body):
+                found.setdefault(run.name, {}).setdefault(group, {})[name] = value
     return found
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.evaluation.table import Table as BenchmarkTable
 from pipeline.report import benchmarks
 from pipeline.report.formats import percent
 from pipeline.report.remarks import remarks
@@ -137,7 +138,7 @@ def _interval(table: ScoreTable) -> str:
     )
 
 
-def _benchmark(table: benchmarks.Table) -> Table:
+def _benchmark(table: BenchmarkTable) -> Table:
     # Two lines where the group tells columns apart; elsewhere the terminal has no room for it.
     titles = [column.title for column in table.columns]
     if len(set(titles)) < len(titles):

@@ -69,7 +69,10 @@ class StageTime:
 
 
 def stage_times(results: Results) -> list[StageTime]:
-    """Return the stages in the order of the chain; those that nothing is known of have no jobs."""
+    """Return the stages in the order of the chain; those that nothing is known of have no jobs.
+
+    A benchmark that has nothing to do is left out.
+    """
     shown = []
     for name, stage in STAGES.items():
         if name in NOT_SHOWN:
@@ -79,7 +82,9 @@ def stage_times(results: Results) -> list[StageTime]:
         if "chunk" in stage.per:
             names = [str(chunk) for chunk in range(params.data.chunks)]
         elif "run" in stage.per:
-            names = [run.name for run in results.runs]
+            names = stage.benchmark.runs(params) if stage.benchmark else list(params.runs)
+        if not names:
+            continue
         owner = params.name if "name" in stage.reads else params.data.name
         manifests = _manifests(results, name)
         jobs = [_job(owner, name, job, manifests.get(job, {})) for job in names]
@@ -108,12 +113,8 @@ def _manifests(results: Results, stage: str) -> dict[str, Mapping[str, Any]]:
     """Return the manifests of a stage's runs, which hold `seconds`."""
     if stage == "pretrain":
         return {run.name: run.pretrained for run in results.runs}
-    if stage == "evaluate":
-        return {run.name: run.evaluated for run in results.runs}
-    if stage == "segment":
-        return {run.name: run.segmented for run in results.runs}
-    if stage == "severe":
-        return {run.name: run.severe for run in results.runs}
+    if benchmark := STAGES[stage].benchmark:
+        return {run.name: run.results.get(benchmark.name, {}) for run in results.runs}
     return {}
 
 

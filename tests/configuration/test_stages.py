@@ -13,6 +13,7 @@ import yaml
 from pipeline.configuration import code, composition, stages
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
+from pipeline.evaluation.registry import BENCHMARKS
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +21,10 @@ def demo() -> Params:
     return composition.validate(yaml.safe_load(composition.compose([])), place="")
 
 
-# Imported only where there is something to do.
-LATE = {
-    "segment": "pipeline.evaluation.segmentation.data_sets",
-    "severe": "pipeline.evaluation.severe.tasks",
-}
 # Whoever reads the configuration has these; their code is run where a model is trained.
 REGISTRIES = {f"pipeline.method.{n}" for n in ("registry", "masks", "motion", "losses", "targets")}
-WITHOUT_A_MODEL = {"manifest", "download", "decode", "shard", "index", *LATE}
+REGISTRIES |= {type(benchmark).__module__ for benchmark in BENCHMARKS.values()}
+WITHOUT_A_MODEL = {"manifest", "download", "decode", "shard", "index"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -37,7 +34,6 @@ def test_sources_hold_all_that_a_stage_imports(stage: str, project: Path) -> Non
     program = (
         f"import sys, {STAGES[stage].module}\n"
         "print('heavy', {'torch', 'timm', 'sklearn', 'PIL'} & set(sys.modules))\n"
-        f"import {LATE.get(stage, 'sys')}\n"
         "for name, module in sys.modules.items():\n"
         "    if name.split('.')[0] == 'pipeline': print(name, module.__file__)"
     )
@@ -61,7 +57,7 @@ def test_sources_hold_all_that_a_stage_imports(stage: str, project: Path) -> Non
 def test_modules_without_effect_exist() -> None:
     """Catches a module that was renamed, and whose messages decide results again."""
     for module in code.WITHOUT_EFFECT:
-        assert code._find(module), module
+        assert code.find(module), module
 
 
 def test_sources_are_those_of_the_stage_alone() -> None:
@@ -122,7 +118,10 @@ def test_dvc_yaml_has_the_same_params(project: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "import mirror; print(mirror.mirrored(open('dvc.yaml').read()), end='')",
+        "import mirror\n"
+        "params = mirror.composition.load()\n"
+        "assert mirror.kept(open('.dvcignore').read(), params) == open('.dvcignore').read()\n"
+        "print(mirror.mirrored(open('dvc.yaml').read(), params), end='')",
     ]
     environment = {"PYTHONPATH": str(project / "workflow"), "PATH": ""}
     done = subprocess.run(

@@ -15,6 +15,7 @@ import yaml
 from pipeline.cli import main as cli
 from pipeline.configuration.layout import DataLayout, ExperimentLayout, RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.files import read_json
 
 from .conftest import RUN
@@ -97,18 +98,14 @@ def test_a_full_disk_ends_a_stage_that_then_goes_on(
     written through mapped memory), half of a result that counts as done, temporary files that stay,
     and rows that were lost on the way: what comes out in the end is what comes out at once."""
     layout = RunLayout(embedded_params.name, RUN)
-    manifest = {
-        "evaluate": layout.evaluated,
-        "segment": layout.segmented,
-        "severe": layout.severe,
-    }[stage]
+    (manifest,) = (layout.result(n) for n, each in BENCHMARKS.items() if each.stage == stage)
     command = [stage, "--run", RUN]
     failures = filled_until_done(on_it, command, manifest, lambda: capsys.readouterr().err)
     assert failures >= 2
     interrupted = told(manifest)
     on_it.filler.unlink()
     manifest.unlink()
-    for folder in (layout.probing, layout.severe_work):
+    for folder in (layout.probing, layout.work("severe")):
         shutil.rmtree(folder, ignore_errors=True)
     layout.features.unlink(missing_ok=True)
     assert cli.main(command) == 0

@@ -160,7 +160,7 @@ def write_run(params: Params, name: str) -> None:
         "weights": sha256_file(layout.weights),
     }
     write_json(
-        layout.evaluated,
+        layout.result("evaluation"),
         {
             "run": name,
             "scores": [score(probe, top1) for probe, top1 in zip(PROBES, TOP1[name], strict=True)],

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from pipeline.evaluation.segmentation import table as segmentation_table
+from pipeline.evaluation.severe import table as severe_table
 from pipeline.evaluation.severe.columns import COLUMNS
-from pipeline.report import benchmarks, paper
-from pipeline.report.results import RunResult
-
-
-def run(name: str, *, segmented: Any = None, severe: Any = None) -> RunResult:
-    """A run as far as these tables look at one."""
-    found = SimpleNamespace(name=name, segmented=segmented or {}, severe=severe or {})
-    return cast("RunResult", found)
 
 
 def segmented(miou: float, kind: str) -> dict[str, Any]:
@@ -29,7 +22,7 @@ def severe(value: float, *, data: str | None = None, mean: float | None = 50.0) 
         {
             "task": f"my_{column}",
             "column": column,
-            "data": data or paper.SEVERE_DATA[column],
+            "data": data or severe_table.PAPER_DATA[column],
             "value": value,
             "constant": 0.125,
             "scored": 3,
@@ -42,15 +35,14 @@ def severe(value: float, *, data: str | None = None, mean: float | None = 50.0) 
 
 def test_without_numbers_there_is_no_table() -> None:
     """Catches an empty table where a benchmark is switched off."""
-    assert benchmarks.segmentation([run("a"), run("b", segmented={"scores": []})]) is None
-    assert benchmarks.severe([run("a")]) is None
+    assert segmentation_table.table({"a": {}, "b": {"scores": []}}) is None
+    assert severe_table.table({"a": {}}) is None
 
 
 @pytest.mark.parametrize("kind", ["davis2017", "embedded"])
 def test_segmentation_stands_beside_the_paper_where_the_data_set_is_its(kind: str) -> None:
     """Catches the paper's numbers beside another data set, and shares taken for per cent."""
-    runs = [run("a", segmented=segmented(0.5, kind)), run("b", segmented=segmented(0.75, kind))]
-    table = benchmarks.segmentation(runs)
+    table = segmentation_table.table({"a": segmented(0.5, kind), "b": segmented(0.75, kind)})
     assert table is not None
     assert [line.values for line in table.runs] == [(50.0,), (75.0,)]
     assert [table.is_best(0, line.values[0]) for line in table.runs] == [False, True]
@@ -66,8 +58,7 @@ def test_segmentation_stands_beside_the_paper_where_the_data_set_is_its(kind: st
 def test_severe_counts_errors_the_other_way_and_names_stand_ins() -> None:
     """Catches an error shown as a percentage, the worst shown as the best, and a stand-in under
     the paper's name."""
-    runs = [run("a", severe=severe(0.25, data="mine")), run("b", severe=severe(0.5, data="mine"))]
-    table = benchmarks.severe(runs)
+    table = severe_table.table({"a": severe(0.25, data="mine"), "b": severe(0.5, data="mine")})
     assert table is not None
     counting = list(COLUMNS).index("ucf_rc")
     assert [table.shown(counting, line.values[counting]) for line in table.runs] == [
@@ -84,8 +75,8 @@ def test_severe_counts_errors_the_other_way_and_names_stand_ins() -> None:
 
 def test_severe_stands_beside_the_paper_with_its_data() -> None:
     """Catches paper rows that are shifted by a column."""
-    table = benchmarks.severe([run("a", severe=severe(0.25))])
+    table = severe_table.table({"a": severe(0.25)})
     assert table is not None
     rows = {line.name: line.values for line in table.others}
-    assert rows["VideoMAE, ViT-B (paper)"] == tuple(paper.SEVERE["VideoMAE"].values())
+    assert rows["VideoMAE, ViT-B (paper)"] == tuple(severe_table.PAPER["VideoMAE"].values())
     assert [column.title for column in table.columns][:2] == ["SSv2", "Gym99"]

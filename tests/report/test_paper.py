@@ -9,6 +9,8 @@ import yaml
 
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Params, StoredClips
+from pipeline.evaluation.segmentation import table as segmentation
+from pipeline.evaluation.severe import table as severe
 from pipeline.evaluation.severe.columns import COLUMNS
 from pipeline.report import paper, published, results, tables
 
@@ -25,16 +27,16 @@ def test_rows_stand_beside_the_papers_data_sets_alone() -> None:
     theirs = params("segmentation=paper", "severe=paper")
     for data in theirs.segmentation.data:
         for protocol in ("clustering", "over_clustering"):
-            assert set(paper.segmentation(data.kind, protocol)) == set(paper.SEGMENTATION)
+            assert set(segmentation.paper_row(data.kind, protocol)) == set(segmentation.PAPER)
     for task in theirs.severe.tasks:
         assert isinstance(task.clips, StoredClips)
-        assert set(paper.severe(task.column, str(task.clips.data))) == set(paper.SEVERE)
-    assert [*paper.SEVERE_DATA] == [*COLUMNS]
+        assert set(severe.paper_row(task.column, str(task.clips.data))) == set(severe.PAPER)
+    assert [*severe.PAPER_DATA] == [*COLUMNS]
     ours = params()
     for data in ours.segmentation.data:
-        assert paper.segmentation(data.kind, "clustering") == {}
+        assert segmentation.paper_row(data.kind, "clustering") == {}
     for task in ours.severe.tasks:
-        assert paper.severe(task.column, ours.data.name) == {}
+        assert severe.paper_row(task.column, ours.data.name) == {}
 
 
 def test_recognition_is_compared_where_data_and_protocol_are_the_papers() -> None:

@@ -66,7 +66,7 @@ def test_the_last_line_names_the_report(experiment: Experiment) -> None:
 
 def test_a_run_without_scores_is_named(copy: Experiment) -> None:
     """Catches a traceback, or a report that silently leaves out a run."""
-    copy.layout.run("pixel").evaluated.unlink()
+    copy.layout.run("pixel").result("evaluation").unlink()
     with pytest.raises(UserError) as caught:
         report_stage.run(copy.params)
     assert "pixel" in caught.value.place
@@ -89,7 +89,7 @@ def test_scores_of_other_data_or_weights_are_refused(copy: Experiment, stale: st
 def test_damaged_files_are_named(copy: Experiment, damage: str) -> None:
     """Catches a traceback where a file of an earlier stage is cut off or not what it should be."""
     run = copy.layout.run("pixel")
-    path = run.metrics if damage == "metrics" else run.evaluated
+    path = run.metrics if damage == "metrics" else run.result("evaluation")
     if damage == "scores":
         body = json.loads(path.read_text())
         body["scores"][0]["top1"] = "most"

@@ -138,7 +138,7 @@ def test_other_code_begins_anew(
     if not finished:
         (layout.checkpoints / "step-00000003.pt").unlink()
     first = read_json(layout.pretrained)
-    edit_source("pipeline/evaluation/knn.py")  # not of this stage
+    edit_source("pipeline/evaluation/recognition/knn.py")  # not of this stage
     capsys.readouterr()
     pretrain_stage.run(params, "pixel")
     assert "going on after step" in capsys.readouterr().err

@@ -76,7 +76,9 @@ def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
     said = mine.snakemake().stdout
     assert "skipped" in said
     results = ExperimentLayout("mine")
-    found = json.loads((mine.folder / results.run("pixel").evaluated).read_text(encoding="utf-8"))
+    found = json.loads(
+        (mine.folder / results.run("pixel").result("evaluation")).read_text(encoding="utf-8")
+    )
     assert found["scores"] == []
     probes = {"linear", "attentive", "knn", "finetune"}
     assert {row["probe"] for row in found["skipped"]} == probes

@@ -52,7 +52,7 @@ def test_a_setting_reruns_what_reads_it(
 @pytest.mark.parametrize(
     ("source", "edit", "rerun"),
     [
-        ("pipeline/evaluation/knn.py", "X = 1", AFTER_TRAINING),
+        ("pipeline/evaluation/recognition/knn.py", "X = 1", AFTER_TRAINING),
         ("pipeline/method/sinkhorn.py", "X = 1", {**ALL_BUT_DATA}),
         ("pipeline/report/templates/report.css", "/* */", {"report": 1}),
         ("pipeline/runtime/progress.py", "X = 1", {}),  # decides no result
@@ -98,9 +98,9 @@ def test_a_replaced_video_reruns_its_chunk(fresh: Workspace, tmp_path: Path) -> 
         (DATA.sharded(0), "shard"),
         (DATA.index, "index"),
         (TINY_RESULTS.run("pixel").pretrained, "pretrain"),
-        (TINY_RESULTS.run("random").evaluated, "evaluate"),
-        (TINY_RESULTS.run("pixel").segmented, "segment"),
-        (TINY_RESULTS.run("sigma_mlp").severe, "severe"),
+        (TINY_RESULTS.run("random").result("evaluation"), "evaluate"),
+        (TINY_RESULTS.run("pixel").result("segmentation"), "segment"),
+        (TINY_RESULTS.run("sigma_mlp").result("severe"), "severe"),
         (TINY_RESULTS.report, "report"),
     ],
 )

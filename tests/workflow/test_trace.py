@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
+from pipeline.evaluation.registry import BENCHMARKS
 
 from .workspace import Workspace
 
@@ -44,7 +45,12 @@ def told(said: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "start",
-    [RUN.evaluated, RUN.severe, RUN.segmented, RUN.weights, RUN.features, RESULTS.report],
+    [
+        *map(RUN.result, BENCHMARKS),
+        RUN.weights,
+        RUN.features,
+        RESULTS.report,
+    ],
     ids=str,
 )
 def test_every_result_leads_to_the_list(finished: Workspace, start: Path) -> None:
@@ -70,7 +76,7 @@ def test_all_bytes_are_read_and_all_clips_listed(finished: Workspace) -> None:
     for run in ("sigma_mlp", "pixel", "random"):
         assert f"pretrain of run {run}" in said
         layout = RESULTS.run(run)
-        for path in (layout.evaluated, layout.segmented, layout.severe):
+        for path in map(layout.result, BENCHMARKS):
             assert verdicts[path.as_posix()] == "fits", path
 
 
@@ -96,10 +102,10 @@ def test_what_no_longer_fits_is_named(finished: Workspace, tmp_path: Path, damag
     with path.open("ab") as file:
         file.write(b"\n")
     if damaged == "index":  # it is looked for by its hash
-        said = trace(copy, RUN.evaluated, "--quick", status=1).stdout
+        said = trace(copy, RUN.result("evaluation"), "--quick", status=1).stdout
         assert "no file here has the hash" in said
         return
-    said = trace(copy, RUN.evaluated, status=1).stdout
+    said = trace(copy, RUN.result("evaluation"), status=1).stdout
     assert told(said)[path.relative_to(copy.folder).as_posix()] == "DIFFERS"
 
 
@@ -119,7 +125,11 @@ def test_every_file_says_what_made_it(finished: Workspace) -> None:
         bodies[path.as_posix()] = json.loads((folder / path).read_text(encoding="utf-8"))
         assert bodies[path.as_posix()]["settings"]["data.name"] == DATA.name
         assert all(len(each) == 64 for each in bodies[path.as_posix()]["inputs"].values())
-    for path in (RUN.pretrained, RUN.evaluated, RUN.segmented, RUN.severe, RESULTS.evaluation):
+    for path in (
+        RUN.pretrained,
+        *map(RUN.result, BENCHMARKS),
+        RESULTS.evaluation,
+    ):
         bodies[path.as_posix()] = json.loads((folder / path).read_text(encoding="utf-8"))
     with np.load(folder / RUN.features, allow_pickle=False) as file:
         bodies["features"] = {"provenance": json.loads(str(file["provenance"]))}

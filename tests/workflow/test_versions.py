@@ -123,9 +123,13 @@ def test_metrics_hold_every_benchmark(finished: Workspace) -> None:
     layout = ExperimentLayout("tiny")
     metrics = json.loads((finished.folder / layout.metrics).read_text(encoding="utf-8"))
     for run, found in metrics.items():
-        body = json.loads((finished.folder / layout.run(run).severe).read_text(encoding="utf-8"))
+        body = json.loads(
+            (finished.folder / layout.run(run).result("severe")).read_text(encoding="utf-8")
+        )
         assert found["severe"] == {row["task"]: row["value"] for row in body["scores"]}
-        body = json.loads((finished.folder / layout.run(run).segmented).read_text(encoding="utf-8"))
+        body = json.loads(
+            (finished.folder / layout.run(run).result("segmentation")).read_text(encoding="utf-8")
+        )
         assert sorted(found["segmentation"].values()) == sorted(
             row["miou"] for row in body["scores"]
         )
@@ -171,7 +175,7 @@ def edit(workspace: Workspace, source: str, line: str) -> None:
         (("trainer.epochs=3",), None),
         (("evaluation.knn.k=3",), None),
         (("data.decode.crf=30",), None),
-        ((), "pipeline/evaluation/knn.py"),
+        ((), "pipeline/evaluation/recognition/knn.py"),
         ((), "pipeline/method/sinkhorn.py"),
     ],
     ids=str,
@@ -255,7 +259,7 @@ def test_a_clone_is_blessed_after_a_pull(clone: Workspace) -> None:
     compose(clone)
     pipeline(clone, "versions", "bless")
     agree_that_all_is_done(clone)
-    traced = pipeline(clone, "trace", RUN.evaluated.as_posix()).stdout
+    traced = pipeline(clone, "trace", RUN.result("evaluation").as_posix()).stdout
     assert "videos: 88 not here" in traced  # downloads are not versioned
 
 

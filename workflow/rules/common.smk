@@ -13,6 +13,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from pipeline.runtime import joblog
 from pipeline.configuration import known_weights, layout, stages
 from pipeline.errors import UserError
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.planning import ending, plan, snapshot
 from pipeline.cli.versions.unrecorded import refusal, unrecorded
 from pipeline.data.manifest import local_files
@@ -39,6 +40,14 @@ EXPERIMENT = layout.ExperimentLayout(PARAMS.name)
 CHUNKS = range(PARAMS.data.chunks)
 RUNS = [EXPERIMENT.run(name) for name in PARAMS.runs]
 
+
+def scored(benchmark):
+    """Return the results of a benchmark for the runs that it scores."""
+    return [EXPERIMENT.run(run).result(benchmark.name) for run in benchmark.runs(PARAMS)]
+
+
+SCORED = [path for benchmark in BENCHMARKS.values() for path in scored(benchmark)]
+
 STARTED = time.time()
 
 # What a plain `snakemake` is about to believe or to make; not what clears up, draws or lists, is told
@@ -63,8 +72,8 @@ def made_elsewhere():
             for chunk in CHUNKS
         ),
         DATA.index,
-        *(path for run in RUNS for path in (run.pretrained, run.evaluated)),
-        *(path for run in RUNS for path in (run.segmented, run.severe)),
+        *(run.pretrained for run in RUNS),
+        *SCORED,
         EXPERIMENT.evaluation,
         EXPERIMENT.report,  # not its metrics.json, which git brings with every clone
     ]
@@ -93,6 +102,16 @@ envvars:
 def trainer(wildcards):
     """Return the trainer's settings of the run that a job is for."""
     return PARAMS.runs[wildcards.run].trainer
+
+
+def settings_of(stage):
+    """Return the settings that a run's job of a stage reads."""
+    return lambda wildcards: stages.settings(PARAMS, stage, wildcards.run)
+
+
+def threads_of(benchmark):
+    """Return the threads of a benchmark's jobs."""
+    return lambda wildcards: trainer(wildcards).threads * benchmark.processes(PARAMS)
 
 
 def growing(mem_mb):

@@ -6,9 +6,7 @@ rule report:
     input:
         index=DATA.index,
         pretrained=[run.pretrained for run in RUNS],
-        evaluated=[run.evaluated for run in RUNS],
-        segmented=[run.segmented for run in RUNS],
-        severe=[run.severe for run in RUNS],
+        scored=SCORED,
     output:
         evaluation=report(
             EXPERIMENT.evaluation,

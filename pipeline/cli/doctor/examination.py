@@ -25,9 +25,7 @@ AREAS = (
     ("pretrain", "accelerators", "processes"),
     ("pretrain", "training", "inputs"),
     ("pretrain", "training", "packages"),
-    ("evaluate", "benchmarks", "evaluation"),
-    ("segment", "benchmarks", "segmentation"),
-    ("severe", "benchmarks", "severe"),
+    ("benchmarks", "benchmarks", "requirements"),
     ("report", "benchmarks", "report"),
 )
 

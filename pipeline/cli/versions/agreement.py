@@ -7,7 +7,6 @@ has made; `bless` tells Snakemake what DVC has brought.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from pipeline.cli.lineage import chain
 from pipeline.cli.versions import tools
@@ -15,6 +14,7 @@ from pipeline.configuration import composition, stages
 from pipeline.configuration.layout import ExperimentLayout
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
+from pipeline.evaluation.registry import BENCHMARKS
 
 
 def record() -> str:
@@ -31,7 +31,7 @@ def record() -> str:
             f"not everything is made: snakemake would run {listed}",
             remedy="snakemake --cores all, then record",
         )
-    _refuse_other_runs(params)
+    _refuse_other_results(params)
     stages.write_code_yaml()
     tools.dvc("commit", "--force")
     if status := tools.dvc_status():
@@ -43,17 +43,22 @@ def record() -> str:
     return "recorded in dvc.lock: git add dvc.lock results, git commit, dvc push"
 
 
-def _refuse_other_runs(params: Params) -> None:
-    """Results of runs that are no longer configured would be part of the report's inputs."""
+def _refuse_other_results(params: Params) -> None:
+    """Results that are no longer configured would be part of the report's inputs."""
     runs = ExperimentLayout(params.name).folder / "runs"
     others = sorted(path.name for path in runs.iterdir() if path.name not in params.runs)
+    others += [
+        f"{run}/{name}"
+        for benchmark in BENCHMARKS.values()
+        for run in params.runs
+        for name in (f"{benchmark.name}.json", *benchmark.outputs)
+        if run not in benchmark.runs(params) and (runs / run / name).exists()
+    ]
     if others:
         raise UserError(
-            f"there are results of runs that experiment {params.name!r} no longer has: "
-            f"{', '.join(others)}",
+            f"there are results that experiment {params.name!r} no longer has: {', '.join(others)}",
             place=str(runs),
-            remedy="move or delete these folders; a clone would have none, and find the report "
-            "out of date",
+            remedy="move or delete them; a clone would have none, and find the report out of date",
         )
 
 
@@ -82,7 +87,7 @@ def bless() -> str:
         raise UserError(
             f"results were made of other inputs than those that are here:\n  {lines}",
             remedy="bring these inputs back, or make the results anew: snakemake --cores all "
-            "--forcerun evaluate segment severe",
+            f"--forcerun {' '.join(each.stage for each in BENCHMARKS.values())}",
         )
     tools.snakemake("--touch", "--forceall", "--cores", "1", "--quiet", "all")
     if jobs := tools.planned():
@@ -92,13 +97,14 @@ def bless() -> str:
 
 
 def _not_of_these_inputs(params: Params) -> Iterator[str]:
-    """What DVC does not see: weights from elsewhere, and data sets that SEVERE's tasks are of."""
+    """What DVC does not see: weights from elsewhere, and other data sets that benchmarks read."""
     layout = ExperimentLayout(params.name)
     told: set[str] = set()
     for run in params.runs:
         of_run = layout.run(run)
-        for path in (of_run.pretrained, of_run.evaluated, of_run.segmented, of_run.severe):
-            for line in chain.problems(Path(path)):
+        scored = [of_run.result(n) for n, each in BENCHMARKS.items() if run in each.runs(params)]
+        for path in (of_run.pretrained, *scored):
+            for line in chain.problems(path):
                 if line not in told:
                     told.add(line)
                     yield line

@@ -4,19 +4,6 @@ One definition serves the compose command, the Snakefile and every stage, so tha
 refused at the boundary and nowhere else. The values themselves live in `pipeline/conf`.
 """
 
-from pipeline.configuration.schema.benchmarks import (
-    DrawnClips,
-    DrawnSize,
-    EmbeddedMasks,
-    FinetunedEncoder,
-    FrozenHeads,
-    MaskedData,
-    MaskFolder,
-    Segmentation,
-    Severe,
-    SevereTask,
-    StoredClips,
-)
 from pipeline.configuration.schema.data import (
     Clip,
     ClipAugmentation,
@@ -29,23 +16,35 @@ from pipeline.configuration.schema.data import (
     Synthetic,
     YouTube,
 )
-from pipeline.configuration.schema.evaluation import (
+from pipeline.configuration.schema.method import Model, Objective
+from pipeline.configuration.schema.params import Params, Run
+from pipeline.configuration.schema.training import Optimiser, Profile, Tracking, Trainer
+from pipeline.configuration.section import Section
+from pipeline.evaluation.recognition.settings import (
     AttentiveProbe,
-    Augmentation,
     Evaluation,
-    Finetune,
     ImageSet,
     LinearProbe,
     NearestNeighbours,
-    RandAugment,
     TrainedLinearProbe,
     Training,
-    Views,
 )
-from pipeline.configuration.schema.method import Model, Objective
-from pipeline.configuration.schema.params import Params, Run
-from pipeline.configuration.schema.section import Section
-from pipeline.configuration.schema.training import Optimiser, Profile, Tracking, Trainer
+from pipeline.evaluation.segmentation.settings import (
+    EmbeddedMasks,
+    MaskedData,
+    MaskFolder,
+    Segmentation,
+)
+from pipeline.evaluation.settings import Augmentation, Finetune, RandAugment, Views
+from pipeline.evaluation.severe.settings import (
+    DrawnClips,
+    DrawnSize,
+    FinetunedEncoder,
+    FrozenHeads,
+    Severe,
+    SevereTask,
+    StoredClips,
+)
 
 __all__ = [
     "AttentiveProbe",

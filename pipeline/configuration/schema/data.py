@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.configuration.schema.section import Interval, Name, PositiveInterval, Section, Share
+from pipeline.configuration.section import Interval, Name, PositiveInterval, Section, Share
 
 
 class ClipRandAugment(Section):

@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
-from pipeline.configuration.schema.section import Name, Section, Share
+from pipeline.configuration.section import Name, Section, Share
 from pipeline.method import losses, masks, targets
 from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS

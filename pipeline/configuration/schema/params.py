@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Any
 
-from pipeline.configuration.schema.benchmarks import Segmentation, Severe
+from pydantic import Field, field_validator, model_validator
+
 from pipeline.configuration.schema.data import Data
-from pipeline.configuration.schema.evaluation import Evaluation
 from pipeline.configuration.schema.method import Model, Objective
-from pipeline.configuration.schema.section import Name, RunName, Section
 from pipeline.configuration.schema.training import Trainer
+from pipeline.configuration.section import Name, RunName, Section
+from pipeline.evaluation.recognition.settings import Evaluation
+from pipeline.evaluation.registry import BENCHMARKS
+from pipeline.evaluation.segmentation.settings import Segmentation
+from pipeline.evaluation.severe.settings import Severe
 
 
 class Run(Section):
@@ -50,30 +54,42 @@ class Params(Section):
     evaluation: Evaluation
     segmentation: Segmentation
     severe: Severe
+    # settings of the benchmarks that plugins bring, by their names
+    benchmarks: dict[Name, Any] = Field(default_factory=dict)
+    # modules to import before anything else, found from the project's folder: what they register
+    # (benchmarks, masks, targets, losses) can be named here (docs/extending.md)
+    plugins: tuple[str, ...] = ()
     # what is pretrained and compared: name (without `.`) to settings
     runs: dict[RunName, Run] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _benchmarks_have_their_clips(self) -> Params:
-        """Leave out what needs clips that there are not: no job is made for it.
+    @field_validator("benchmarks")
+    @classmethod
+    def _benchmarks_are_registered(cls, values: dict[str, Any]) -> dict[str, Any]:
+        known = {n: each for n, each in BENCHMARKS.items() if each.section not in cls.model_fields}
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"no plugin registers a benchmark {name!r}; known are "
+                    f"{', '.join(known) or 'none'}"
+                )
+        return {name: known[name].settings.model_validate(value) for name, value in values.items()}
 
-        They are the clips and masks of the embedded data set where `data` is another one, and
-        those of test splits under `evaluation.test=false`.
-        """
-        drawn = self.data.synthetic is not None and self.evaluation.test
-        masks = tuple(m for m in self.segmentation.data if drawn or m.kind != "embedded")
-        embedded = not drawn and any(task.clips.kind == "drawn" for task in self.severe.tasks)
-        tasks = tuple(
-            task
-            for task in self.severe.tasks
-            if not (embedded and task.clips.of_the_experiment)
-            and (self.evaluation.test or "test" not in task.clips.splits)
-        )
-        update: dict[str, Section] = {}
-        if masks != self.segmentation.data:
-            update["segmentation"] = self.segmentation.model_copy(update={"data": masks})
-        if tasks != self.severe.tasks:
-            update["severe"] = self.severe.model_copy(update={"tasks": tasks})
+    @model_validator(mode="after")
+    def _benchmarks_fit(self) -> Params:
+        """Leave out what needs clips that there are not: no job is made for it."""
+        update = {}
+        for benchmark in BENCHMARKS.values():
+            settings = benchmark.of(self)
+            if settings is None:
+                continue
+            unknown = set(getattr(settings, "runs", None) or ()) - self.runs.keys()
+            if unknown:
+                raise ValueError(
+                    f"{benchmark.section}.runs names {', '.join(sorted(unknown))}, which is no run"
+                )
+            benchmark.check(self)
+            if (fitting := benchmark.fitting(self)) != settings:
+                update[benchmark.section] = fitting
         return self.model_copy(update=update) if update else self
 
     @model_validator(mode="after")
@@ -98,15 +114,4 @@ class Params(Section):
                     f"runs.{name}.model.tube {frames}x{height}x{width} does not divide the clip "
                     f"of {clip.frames} frames at {clip.size}x{clip.size} (data.clip)"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _tubes_divide_segmented_clips(self) -> Params:
-        for length in self.segmentation.frames:
-            for name, run in self.runs.items():
-                if length % run.model.tube[0]:
-                    raise ValueError(
-                        f"runs.{name}.model.tube of {run.model.tube[0]} frames does not divide a "
-                        f"clip of {length} (segmentation.frames)"
-                    )
         return self

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.configuration.schema.section import Name, Section, Share
+from pipeline.configuration.section import Name, Section, Share
 
 
 class Optimiser(Section):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.configuration.schema import Segmentation
-from pipeline.evaluation.scores import NAMES_KEPT
+from pipeline.evaluation.metrics import NAMES_KEPT
 from pipeline.evaluation.segmentation import clusters, metric
 from pipeline.evaluation.segmentation.sources import VOID, Lost, MaskedClip
 

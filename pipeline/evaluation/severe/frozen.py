@@ -23,10 +23,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.configuration.schema import FrozenHeads, LinearProbe
-from pipeline.evaluation import linear
+from pipeline.evaluation.recognition import linear
+from pipeline.evaluation.recognition.task import Labelled, Task
 from pipeline.evaluation.severe import metrics
 from pipeline.evaluation.severe.problem import Problem
-from pipeline.evaluation.task import Labelled, Task
 
 Features = NDArray[np.floating]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.evaluation.scores import NAMES_KEPT
+from pipeline.evaluation.metrics import NAMES_KEPT
 from pipeline.evaluation.severe import metrics
 from pipeline.evaluation.severe.columns import COLUMNS
 from pipeline.evaluation.severe.frozen import Answers

@@ -14,9 +14,8 @@ from typing import Any
 from pipeline.data.shards import by_hash
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.files import read_json, sha256_file
-
-RESULTS = ("evaluation", "segmentation", "severe")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def find(checkpoint: Path, sha256: str) -> Beside:
         pretrain = {}
     if pretrain:
         digests["pretrain.json"] = sha256_file(folder / "pretrain.json")
-    for name in RESULTS:
+    for name in BENCHMARKS:
         content = _read(folder / f"{name}.json")
         if not content:
             continue

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.provenance import code_version, packages
 from pipeline.use.exporting.beside import Beside
 from pipeline.use.exporting.comparison import LIMIT
@@ -207,15 +208,8 @@ def _metrics(beside: Beside) -> Iterator[str]:
         )
 
 
-SHOWN = {
-    "evaluation": ("label", "probe", "split", "top1", "top5", "chance", "scored", "of"),
-    "segmentation": ("data", "protocol", "frames", "miou", "one_segment", "scored", "of"),
-    "severe": ("column", "data", "metric", "value", "score", "scored", "of"),
-}
-
-
 def _rows(name: str, scores: list[dict[str, Any]]) -> Iterator[list[str]]:
-    shown = [key for key in SHOWN[name] if any(key in score for score in scores)]
+    shown = [key for key in BENCHMARKS[name].card if any(key in score for score in scores)]
     if scores:
         yield shown
     for score in scores:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Clip
-from pipeline.configuration.schema.evaluation import ONE_VIEW
 from pipeline.data import synthetic
 from pipeline.data.load import crops
 from pipeline.data.load.loader import evaluation_batches
 from pipeline.data.records import Outcome
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.pixels import normalise
 from pipeline.weights.video_clips import Look, decoding, look
 

@@ -202,8 +202,8 @@ def test_files_that_settings_name(tmp_path: Path) -> None:
     assert found.is_failure
     (tmp_path / "none.safetensors").touch()
     assert by_subject(training.inputs(params))["weights of random"].status == "ok"
-    assert by_subject(benchmarks.evaluation(params))["pets"].is_failure
-    assert all(f.is_failure for f in benchmarks.segmentation(params))
+    assert by_subject(benchmarks.requirements(params))["pets"].is_failure
+    assert all(f.is_failure for f in benchmarks.requirements(params) if f.stage == "segment")
 
 
 def test_slurm_is_optional(bare_path: Path, tiny: Params) -> None:

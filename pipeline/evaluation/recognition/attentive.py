@@ -1,0 +1,131 @@
+"""The attentive probe: a learned query pools all tokens of a frozen encoder by cross-attention.
+
+Protocol of V-JEPA (Bardes et al. 2024, section 4 and appendix): one cross-attention block with a
+learned query, its MLP, and a linear layer. The block is timm's, behind a LayerNorm of the tokens.
+
+Tokens are half as exact as features: they are rounded to float16, whether they are kept on disk
+or computed anew for each epoch, so that keeping them changes nothing.
+
+Letters: n clips, b of a batch, V views, N tubes, D width of the encoder, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.configuration.schema import AttentiveProbe
+from pipeline.evaluation import rows
+from pipeline.evaluation.clips import Clips
+from pipeline.evaluation.recognition import heads
+from pipeline.evaluation.recognition.heads import Arrays, Inputs, Resumption
+from pipeline.evaluation.recognition.task import Prediction, Task
+from pipeline.evaluation.rows import How
+from pipeline.method.vit import Encoder
+from pipeline.runtime.devices import choose_device, fast_fp32
+
+GIB = 2**30
+
+
+def predict(
+    task: Task, settings: AttentiveProbe, inputs: Inputs, width: int, resumption: Resumption
+) -> Prediction:
+    """Train the probe of one task and score the classes of its test clips."""
+
+    def build(classes: int) -> nn.Module:
+        return AttentiveHead(width, classes, settings.heads, settings.mlp_ratio)
+
+    return heads.predict(task, settings, build, inputs, resumption)
+
+
+class AttentiveHead(nn.Module):
+    """Logits (b, C) of tokens (b, N, D)."""
+
+    def __init__(self, width: int, classes: int, attention_heads: int, mlp_ratio: float) -> None:
+        from timm.layers.attention_pool import AttentionPoolLatent  # takes seconds
+
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.pool = AttentionPoolLatent(
+            width, num_heads=attention_heads, mlp_ratio=mlp_ratio, norm_layer=nn.LayerNorm
+        )
+        self.linear = nn.Linear(width, classes)
+        nn.init.trunc_normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.pool(self.norm(tokens)))
+        return logits
+
+
+def tokens(
+    encoder: Encoder,
+    splits: Mapping[str, Clips],
+    *,
+    path: Path,
+    key: Mapping[str, Any],
+    how: How,
+    store_gib: float,
+) -> Inputs:
+    """Return the tokens of all clips: from disk, or, above `store_gib`, from the encoder.
+
+    On disk they are `PATH.SPLIT.npy`, which an interrupted call goes on with.
+    """
+    n, d = encoder.grid.count, encoder.width
+    size = sum(len(clips.ids) * clips.views for clips in splits.values()) * n * d * 2
+    if size > store_gib * GIB:
+        print(f"[{how.label}] tokens would take {size / GIB:.1f} GiB: computed for each epoch")
+        return Computed.of(encoder, splits, how)
+    parts = []
+    for split, clips in sorted(splits.items()):
+        found = rows.compute(
+            encoder,
+            clips,
+            (n, d),
+            path=path.with_name(f"{path.name}.{split}"),
+            key=key,
+            how=how,
+            kind="float16",
+            tokens=n,
+        )
+        parts.append((clips.ids, found.values))
+    return Arrays.of(*parts)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Tokens that the frozen encoder gives again whenever they are asked for."""
+
+    encoder: Encoder
+    splits: Mapping[str, Clips]
+    how: How
+    places: Mapping[str, tuple[str, int]]  # id -> split, place in it
+
+    @classmethod
+    def of(cls, encoder: Encoder, splits: Mapping[str, Clips], how: How) -> Computed:
+        places = {
+            clip: (split, place)
+            for split, clips in splits.items()
+            for place, clip in enumerate(clips.ids)
+        }
+        return cls(encoder.to(choose_device()).eval(), splits, how, places)
+
+    def batches(self, ids: Sequence[str], batch_size: int) -> Iterator[Tensor]:
+        (split,) = {self.places[clip][0] for clip in ids}  # all of one split: train, val or test
+        places = [self.places[clip][1] for clip in ids]
+        clips, device = self.splits[split], choose_device()
+        waiting: list[Tensor] = []
+        for batch in clips.batches(places, self.how.batch_size, self.how.workers):
+            with torch.no_grad(), fast_fp32(device, self.encoder.grid.count):
+                found = rows.answers(self.encoder, batch.videos, self.how.batch_size, device)
+            waiting.extend(found.cpu().to(torch.float16).unbind(0))
+            while len(waiting) >= batch_size:
+                yield torch.stack(waiting[:batch_size]).float()
+                del waiting[:batch_size]
+        if waiting:
+            yield torch.stack(waiting).float()

@@ -1,0 +1,222 @@
+"""Score one run's encoder with every configured probe, on the data set's clips and on images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from pipeline.configuration import stages
+from pipeline.configuration.layout import DataLayout, RunLayout
+from pipeline.configuration.schema import Evaluation, ImageSet, Params, Views
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.errors import UserError
+from pipeline.evaluation import features
+from pipeline.evaluation.benchmark import Job, Outcome
+from pipeline.evaluation.clips import Clips, VideoClips, caches
+from pipeline.evaluation.encoder import check_clip
+from pipeline.evaluation.recognition import answers, images
+from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
+from pipeline.evaluation.rows import How
+from pipeline.method.vit import Encoder
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.runtime.files import remove_leftovers, sha256_file
+from pipeline.weights import hub
+
+FEATURES_CODE = ("pipeline.evaluation.features", "pipeline.weights.hub")  # what features depend on
+
+
+def score(job: Job) -> Outcome:
+    """Write a run's features and its predictions; return the scores of all probes.
+
+    Raises:
+        UserError: where the data set is not there yet, or the model takes other clips.
+        GoOnLater: after SIGTERM or SIGUSR1, once what is done is kept.
+    """
+    params, layout = job.params, job.layout
+    data, trainer = DataLayout(params.data.name), params.runs[layout.run].trainer
+    partial = f"{layout.features.stem}.partial-*"  # of each split
+    remove_leftovers(*(layout.folder / f"{partial}{end}" for end in (".npy", ".json")))
+    remove_leftovers(layout.probing)
+    index = DatasetIndex.load(data.shards)
+    inputs = {"index": sha256_file(data.index)}
+    check_clip(layout, params.data.clip)
+    torch.set_num_threads(trainer.threads)
+    keep_freed_memory()
+    with threadpool_limits(trainer.threads):  # NumPy would take all cores
+        results = _recognition(params, layout, index, {**inputs, "weights": job.weights})
+    answers.write_best(layout.predictions, results)
+    answers.write_all(layout.scores, results)
+    return Outcome(
+        {
+            "scores": [row.model_dump(mode="json") for row in results.scores],
+            "validation": [row.model_dump(mode="json") for row in results.validation],
+            "skipped": [row.model_dump(mode="json") for row in results.skipped],
+            "details": results.details,
+            "census": index.census,
+            "splits": index.splits,
+        },
+        inputs,
+        {"features": layout.features, "predictions": layout.predictions},
+        tuple(_summary(results)),
+    )
+
+
+def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
+    """Return the split of every clip that the data set has lost, by id."""
+    try:
+        return {clip["id"]: clip["split"] for clip in index.lost}
+    except KeyError:
+        raise UserError(
+            "the index does not say of which splits the lost clips were",
+            place=str(data.index),
+            remedy="python -m pipeline index",
+        ) from None
+
+
+def _recognition(
+    params: Params, layout: RunLayout, index: DatasetIndex, inputs: Mapping[str, str]
+) -> Results:
+    """Benchmark I on the data set's own clips, then on each image data set."""
+    data, settings = DataLayout(params.data.name), params.evaluation
+    encoder = hub.load(layout.weights).encoder
+    left_alone = () if settings.test else ("test",)
+    entries = index.clips(sorted(set(index.splits) - set(left_alone)))
+    counts = Counter(entry.split for entry in entries)
+    looked_at = {
+        split: settings.train_views if split == "train" else settings.views for split in counts
+    }
+    kept = _caches(params, looked_at, counts, f"evaluate {layout.run}")
+    splits: dict[str, Clips] = {
+        split: VideoClips(
+            [entry for entry in entries if entry.split == split],
+            params.data.clip,
+            looked_at[split],
+            settings.on_failure,
+            params.runs[layout.run].trainer.decoder,
+            kept.get(looked_at[split]),
+        )
+        for split in sorted(counts)
+    }
+    subject = _subject(params, layout, encoder, splits, layout.features, inputs)
+    subject = replace(subject, entries={entry.id: entry for entry in entries}, caches=kept)
+    only = {"finetune": settings.finetune.labels} if settings.finetune else {}
+    results = probe_all(
+        params.data.labels,
+        {entry.id: entry.labels for entry in entries},
+        subject.features,
+        lost_clips(data, index),
+        probes(settings, subject),
+        only,
+        scored_split(settings),
+    )
+    for wanted in settings.images:
+        results.extend(_on_images(params, layout, encoder, wanted, inputs["weights"]))
+    return results
+
+
+def _caches(
+    params: Params, looked_at: Mapping[str, Views], counts: Mapping[str, int], label: str
+) -> dict[Views, ViewCache]:
+    """Return where the views of the probes, and of fine-tuned encoders' scores, are kept."""
+    clips: Counter[Views] = Counter()
+    for split, kind in looked_at.items():
+        clips[kind] += counts[split]
+    tested = params.evaluation.finetune
+    if tested is not None and tested.views not in clips:
+        clips[tested.views] = counts.get("test", 0) + counts.get("val", 0)
+    root = DataLayout(params.data.name).views
+    return caches(root, params.data.clip, clips, params.evaluation.views_gib, label)
+
+
+def scored_split(settings: Evaluation) -> str:
+    """Return the split whose scores are the run's."""
+    return "test" if settings.test else "val"
+
+
+def _on_images(
+    params: Params, layout: RunLayout, encoder: Encoder, wanted: ImageSet, weights: str
+) -> Results:
+    """The probes on an image data set; its name stands where a label would."""
+    settings = params.evaluation
+    found = images.load(wanted)
+    if not settings.test:
+        del found["test"]
+    splits: dict[str, Clips] = {
+        split: images.ImageClips(pictures, params.data.clip, settings.on_failure)
+        for split, pictures in found.items()
+    }
+    inputs = {"weights": weights, **{split: found[split].sha256 for split in found}}
+    path = layout.features.with_name(f"features-{wanted.name}.npz")
+    subject = _subject(params, layout, encoder, splits, path, inputs)
+    labels = {
+        name: {wanted.name: kind}
+        for pictures in found.values()
+        for name, kind in zip(pictures.ids, pictures.classes, strict=True)
+    }
+    asked, split = probes(settings, subject), scored_split(settings)
+    return probe_all((wanted.name,), labels, subject.features, {}, asked, split=split)
+
+
+def _subject(
+    params: Params,
+    layout: RunLayout,
+    encoder: Encoder,
+    splits: Mapping[str, Clips],
+    path: Path,
+    inputs: Mapping[str, str],
+) -> Subject:
+    """Extract the features that all probes share, or read them."""
+    trainer, evaluation = params.runs[layout.run].trainer, params.evaluation
+    key = {
+        **inputs,
+        "code": stages.modules_sha256(*FEATURES_CODE),
+        "clip": params.data.clip.model_dump(mode="json"),
+        "views": evaluation.views.model_dump(mode="json"),
+        "train_views": evaluation.train_views.model_dump(mode="json"),
+        "on_failure": evaluation.on_failure,
+        "pooling": "mean over tubes",
+        "splits": sorted(splits),
+    }
+    how = How(
+        batch_size=evaluation.batch_size,
+        workers=trainer.workers,
+        processes=evaluation.processes,
+        threads=trainer.threads,
+        label=f"evaluate {layout.run}",
+    )
+    return Subject(
+        weights=layout.weights,
+        encoder=encoder,
+        clip=params.data.clip,
+        trainer=trainer,
+        splits=splits,
+        entries={},
+        features=features.extract(encoder, splits, path=path, key=key, how=how),
+        key=key,
+        folder=layout.probing / path.stem,
+        how=how,
+    )
+
+
+def _summary(results: Results) -> Iterator[str]:
+    for row in [*results.scores, *results.validation]:
+        top5 = "" if row.top5 is None else f", top-5 {row.top5:.1%}"
+        same = "" if row.constant is None else f"; the answer is {row.constant!r} for every clip"
+        yield (
+            f"{row.label}, {row.probe}: top-1 {row.top1:.1%}{top5} on {row.asked} (chance "
+            f"{row.chance:.1%}, commonest class {row.majority:.1%}){same}"
+        )
+    for missing, scored, of in dict.fromkeys(
+        (tuple(row.missing), row.scored, row.scored + row.missing_clips)
+        for row in results.scores
+        if row.missing
+    ):
+        yield f"scored {scored}/{of}, missing: {', '.join(missing)}"
+    for note in results.skipped:
+        yield f"{note.label}, {note.probe}: {'note' if note.clips else 'skipped'}: {note.reason}"

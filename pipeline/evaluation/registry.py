@@ -1,0 +1,12 @@
+"""The registered benchmarks, in the order of their stages."""
+
+from __future__ import annotations
+
+from pipeline.evaluation.benchmark import Benchmark
+from pipeline.evaluation.recognition.benchmark import Recognition
+from pipeline.evaluation.segmentation.benchmark import Segmentation
+from pipeline.evaluation.severe.benchmark import Severe
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark for benchmark in (Recognition(), Segmentation(), Severe())
+}

@@ -1,0 +1,179 @@
+"""Segment the clips of every data set with masks, one data set after the other, for one run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.configuration import stages
+from pipeline.configuration.layout import DataLayout, RunLayout
+from pipeline.configuration.schema import EmbeddedMasks, MaskedData, Params
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.errors import UserError
+from pipeline.evaluation import benchmark
+from pipeline.evaluation.benchmark import Job
+from pipeline.evaluation.encoder import for_frames
+from pipeline.evaluation.segmentation import folders, scores
+from pipeline.evaluation.segmentation.scores import ClipScore, Score
+from pipeline.evaluation.segmentation.sources import EmbeddedSource, FolderSource, Lost, Source
+from pipeline.evaluation.segmentation.work import Outcome, Work, key_of
+from pipeline.runtime.files import atomic_path, sha256_file
+from pipeline.weights import hub
+
+SCHEMA = pa.schema(
+    [
+        ("data", pa.string()),
+        ("frames", pa.int32()),
+        ("id", pa.string()),
+        ("outcome", pa.string()),  # ok, or why the clip is not scored
+        ("reason", pa.string()),
+        ("classes", pa.int32()),
+        ("clustering", pa.float64()),
+        ("over_clustering", pa.float64()),
+        ("one_segment", pa.float64()),
+    ]
+)
+
+
+def score(job: Job) -> benchmark.Outcome:
+    """Score, and draw, every data set at every length; write a row per clip and the pictures.
+
+    Raises:
+        UserError: where a data set is not there yet, a folder of masks is missing, or a clip length
+            is no multiple of the model's tubes.
+        GoOnLater: after SIGTERM or SIGUSR1; the clips that are scored are kept.
+    """
+    params, layout, settings = job.params, job.layout, job.params.segmentation
+    journal = layout.result("segmentation").with_suffix(".partial.jsonl")
+    rows: list[Score] = []
+    clips: list[dict[str, Any]] = []
+    pictures: list[dict[str, str]] = []
+    skipped: list[dict[str, str]] = []
+    census: dict[str, dict[str, int]] = {}
+    inputs: dict[str, str] = {}
+    layout.work("segmentation").mkdir(exist_ok=True)  # DVC expects it, also where none was drawn
+    for data in settings.data:
+        opened = _open(params, data)
+        if isinstance(opened, str):
+            skipped.append({"data": data.name, "reason": opened})
+            continue
+        source, lost, inputs[data.name] = opened
+        for frames in settings.frames:
+            work = _work(params, layout, source, frames, inputs[data.name], job.weights)
+            outcomes = [*lost, *work.score(journal)]
+            scored = [each for each in outcomes if isinstance(each, ClipScore)]
+            missing = [each for each in outcomes if isinstance(each, Lost)]
+            rows += scores.rows(data.name, data.kind, frames, scored, missing, settings)
+            clips += [_line(data.name, frames, each) for each in outcomes]
+            census[f"{data.name}, {frames} frames"] = _census(outcomes)
+            if frames == settings.frames[0]:
+                folder = layout.work("segmentation") / data.name
+                for clip, path in work.draw([each.id for each in scored], folder):
+                    file = path.relative_to(layout.folder).as_posix()
+                    pictures.append({"data": data.name, "id": clip, "file": file})
+    table = layout.rows("segmentation")
+    with atomic_path(table) as temporary:
+        pq.write_table(pa.Table.from_pylist(clips, SCHEMA), temporary)
+    return benchmark.Outcome(
+        {
+            "scores": [row.model_dump(mode="json") for row in rows],
+            "skipped": skipped,
+            "census": census,
+            "pictures": pictures,
+        },
+        inputs,
+        {"clips": table},
+        tuple(_summary(rows, skipped)),
+        (journal,),
+    )
+
+
+def _open(params: Params, data: MaskedData) -> tuple[Source, list[Lost], str] | str:
+    """Return a data set's clips, those that were lost before, and its hash; or why it cannot be."""
+    if not isinstance(data, EmbeddedMasks):
+        found = folders.videos(data)
+        return FolderSource(data.name, found), [], folders.digest(found)
+    if params.data.synthetic is None:
+        return f"the masks of data set {params.data.name!r} are not known"
+    files = DataLayout(params.data.name)
+    index = DatasetIndex.load(files.shards)
+    lost = {clip["id"]: clip for clip in index.lost if clip.get("split") == "test"}
+    entries = {entry.id: entry for entry in index.clips(["test"])}
+    if not entries:
+        raise UserError("the test split has no clip", place=str(files.index))
+    wanted = sorted(entries.keys() | lost.keys())[: data.clips]
+    source = EmbeddedSource(
+        data.name,
+        [entries[clip] for clip in wanted if clip in entries],
+        params.data.synthetic,
+        params.data.clip.stride,
+    )
+    gone = [
+        Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in wanted if clip in lost
+    ]
+    return source, gone, sha256_file(files.index)
+
+
+def _work(
+    params: Params, layout: RunLayout, source: Source, frames: int, data: str, weights: str
+) -> Work:
+    encoder = hub.load(layout.weights).encoder
+    clip, trainer = params.data.clip, params.runs[layout.run].trainer
+    trained = encoder.grid.clip_shape[1]
+    if trained != clip.size:
+        raise UserError(
+            f"the model takes clips of {trained} x {trained}, data.clip has {clip.size}",
+            place=str(layout.weights),
+            remedy=f"python -m pipeline pretrain --run {layout.run}",
+        )
+    return Work(
+        source,
+        for_frames(encoder, frames),
+        clip,
+        params.segmentation,
+        key_of(
+            params.segmentation,
+            name=source.name,
+            data=data,
+            weights=weights,
+            frames=frames,
+            clip=clip.model_dump(mode="json"),
+            code=stages.code_sha256("segment"),
+        ),
+        label=f"segment {layout.run}: {source.name}, {frames} frames",
+        threads=trainer.threads,
+        workers=trainer.workers,
+    )
+
+
+def _census(found: Sequence[Outcome]) -> dict[str, int]:
+    """Count outcomes, `ok` first."""
+    counts = Counter("ok" if isinstance(each, ClipScore) else each.outcome for each in found)
+    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", item[0])))
+
+
+def _line(data: str, frames: int, outcome: Outcome) -> dict[str, Any]:
+    line: dict[str, Any] = {"data": data, "frames": frames, "outcome": "ok", "reason": ""}
+    if isinstance(outcome, ClipScore):
+        return line | outcome.model_dump()
+    return line | {"id": outcome.id, "outcome": outcome.outcome, "reason": outcome.reason}
+
+
+def _summary(rows: Sequence[Score], skipped: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    for row in rows:
+        name = row.protocol.replace("_", "-")
+        what = f"{row.data}, {row.frames} frames, {name}"
+        if row.miou is None or row.one_segment is None:
+            yield f"{what}: none of {row.of:,} clips could be scored"
+            continue
+        error = "" if row.standard_error is None else f" ± {100 * row.standard_error:.1f}"
+        yield (
+            f"{what}: mIoU {100 * row.miou:.1f}{error} on {row.scored:,} of {row.of:,} clips "
+            f"(all one segment: {100 * row.one_segment:.1f})"
+        )
+    for note in skipped:
+        yield f"{note['data']}: skipped: {note['reason']}"

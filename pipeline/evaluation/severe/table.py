@@ -1,0 +1,94 @@
+"""The table of SEVERE, with the paper's rows: its ViT-B, in per cent.
+
+Salehi et al. 2024, "SIGMA: Sinkhorn-Guided Masked Video Modeling" (ECCV 2024, arXiv 2407.15447).
+Repetition counting (column `ucf_rc`) is a relative error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.evaluation.benchmark import Body
+from pipeline.evaluation.severe.columns import COLUMNS
+from pipeline.evaluation.table import Column, Line, Table, line, number, published, rows
+
+# SEVERE's columns (as in severe.json), and the data set of each by the name that it has here.
+PAPER_DATA = {
+    "ssv2": "ssv2",
+    "gym99": "gym99",
+    "ucf_1000": "ucf101",
+    "gym99_1000": "gym99",
+    "fx_s1": "fx_s1",
+    "ub_s1": "ub_s1",
+    "ucf_rc": "ucfrep",
+    "charades": "charades",
+}
+
+# By method, then by column and `mean`.
+PAPER: dict[str, dict[str, float]] = {
+    method: dict(zip((*PAPER_DATA, "mean"), row, strict=True))
+    for method, row in {
+        "SIGMA-DINO": (70.9, 89.7, 84.1, 28.0, 55.1, 79.9, 0.169, 23.3, 64.3),
+        "SIGMA-MLP": (69.8, 87.4, 80.2, 26.8, 46.0, 79.7, 0.178, 20.1, 61.5),
+        "VideoMAE": (68.6, 86.6, 74.6, 25.9, 42.8, 65.3, 0.172, 12.6, 57.4),
+    }.items()
+}
+
+
+def table(bodies: Mapping[str, Body]) -> Table | None:
+    """A column per task and the mean of all; None where there is no task."""
+    by_run = {name: {row["column"]: row for row in rows(body)} for name, body in bodies.items()}
+    keys = [name for name in COLUMNS if any(name in found for found in by_run.values())]
+    if not keys:
+        return None
+    anyones = [next(found[key] for found in by_run.values() if key in found) for key in keys]
+    of_paper = [paper_row(key, row["data"]) for key, row in zip(keys, anyones, strict=True)]
+    columns = [
+        # A stand-in goes by its own name: its numbers are not to be taken for the paper's.
+        Column(each.axis, each.title if same else row["task"].replace("_", " "), each.error)
+        for each, row, same in zip((COLUMNS[k] for k in keys), anyones, of_paper, strict=True)
+    ]
+    means = {name: body.get("mean") for name, body in bodies.items()}
+    lines = []
+    for name, found in by_run.items():
+        row = line(name, [found.get(key) for key in keys], "value", columns)
+        lines.append(Line(name, (*row.values, means[name]), row.scored))
+    constant = [
+        number(row, "constant", column) for row, column in zip(anyones, columns, strict=True)
+    ]
+    data = ", ".join(
+        f"{row['task']} for {COLUMNS[k].title}"
+        for k, row, same in zip(keys, anyones, of_paper, strict=True)
+        if not same
+    )
+    mean = PAPER if all(of_paper) and len(keys) == len(COLUMNS) else {}
+    of_paper.append({method: row["mean"] for method, row in mean.items()})
+    return Table(
+        id="severe",
+        title="SEVERE: how far the features carry",
+        unit="%; of counting, the relative error: less is better",
+        remark=(
+            f"Here stand in, for the paper's columns: {data.replace('_', ' ')}. " if data else ""
+        )
+        + "Constant: the best answer that is the same for every clip. The mean counts an error e "
+        "as 100 (1 - e) (docs/severe.md).",
+        columns=(*columns, Column("", "mean")),
+        runs=tuple(lines),
+        others=(Line("constant", (*constant, None)), *published(of_paper)),
+        notes=tuple(_skipped(bodies)),
+    )
+
+
+def paper_row(column: str, data: str) -> dict[str, float]:
+    """Return each method's number in a column; empty where the data set is not the paper's."""
+    if PAPER_DATA.get(column) != data:
+        return {}
+    return {method: row[column] for method, row in PAPER.items()}
+
+
+def _skipped(bodies: Mapping[str, Body]) -> list[str]:
+    notes: dict[str, list[str]] = {}
+    for name, body in bodies.items():
+        for note in body.get("skipped", []):
+            notes.setdefault(f"{note.get('task', '')}: {note.get('reason', '')}", []).append(name)
+    return [f"{text} ({', '.join(names)})" for text, names in notes.items()]

@@ -1,0 +1,53 @@
+"""The stage of every benchmark: score one run's encoder, and write down what came of it."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import time
+
+from pipeline.configuration.layout import RunLayout
+from pipeline.configuration.schema import Params
+from pipeline.evaluation.benchmark import Benchmark, Job, Outcome
+from pipeline.evaluation.weights import verified_sha256
+from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
+from pipeline.runtime.interruption import GoOnLater, leave
+from pipeline.runtime.provenance import provenance
+
+
+def run(benchmark: Benchmark, params: Params, run: str) -> None:
+    """Score the encoder of a run; last of all, write `NAME.json` into the run's folder.
+
+    Raises:
+        UserError: where the data set or the run is not there yet, or the weights are not those
+            that `pretrain.json` tells of; and what the benchmark raises.
+    """
+    began = time.monotonic()
+    layout = RunLayout(params.name, run)
+    written = (layout.result(benchmark.name), *(layout.folder / n for n in benchmark.outputs))
+    remove_leftovers(*written, layout.work(benchmark.name))
+    job = Job(params, layout, verified_sha256(layout))
+    try:
+        outcome: Outcome = importlib.import_module(benchmark.module).score(job)
+    except GoOnLater as stop:
+        leave(stop, f"{benchmark.stage} {run}")
+    write_json(
+        layout.result(benchmark.name),
+        {
+            "run": run,
+            **outcome.fields,
+            "inputs": {"weights": job.weights, **outcome.inputs},
+            "outputs": {name: sha256_file(path) for name, path in outcome.outputs.items()},
+            "settings": benchmark.of(params).model_dump(mode="json", exclude={"runs"}),
+            "clip": params.data.clip.model_dump(mode="json"),
+            "provenance": provenance(),
+            "seconds": round(time.monotonic() - began, 1),
+        },
+    )
+    for path in outcome.leftovers:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    for line in outcome.summary:
+        print(f"[{benchmark.stage} {run}] {line}")
