@@ -58,8 +58,12 @@ def compose(overrides: Sequence[str]) -> str:
     params = validate(yaml.safe_load(OmegaConf.to_yaml(config)), place=place)
     known_weights.check(params)
     for benchmark in BENCHMARKS.values():  # DVC takes its matrix from there
-        if OmegaConf.select(config, f"{benchmark.section}.runs") and not benchmark.runs(params):
-            OmegaConf.update(config, f"{benchmark.section}.runs", [])
+        settings, runs = benchmark.of(params), benchmark.runs(params)
+        if benchmark.name in params.benchmarks:  # with what the plugin's defaults are
+            values = settings.model_dump(mode="json")
+            OmegaConf.update(config, benchmark.section, values, force_add=True)
+        if getattr(settings, "runs", runs) != runs:
+            OmegaConf.update(config, f"{benchmark.section}.runs", runs)
     return OmegaConf.to_yaml(config)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.section import RunName, Section
@@ -74,7 +74,7 @@ class Benchmark(Protocol):
     table: str | None = None
     reads: tuple[str, ...] = ()  # keys of params.yaml beside its settings and what all read
     outputs: tuple[str, ...] = ()  # what it writes into the run's folder beside its JSON file
-    plots: Mapping[str, Mapping[str, str]] = {}  # of them, what DVC plots, and how
+    plots: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of them, what DVC plots, and how
     card: tuple[str, ...] = ()  # keys of a score that a model card shows
 
     @property
@@ -86,8 +86,9 @@ class Benchmark(Protocol):
         """Return its settings; None where there are none."""
         return params.benchmarks.get(self.name)
 
-    def check(self, params: Params) -> None:
+    def check(self, params: Params) -> None:  # noqa: ARG002
         """Raise ValueError where its settings do not go with the others."""
+        return
 
     def fitting(self, params: Params) -> Any:
         """Return its settings without what needs clips that there are not."""

@@ -42,9 +42,16 @@ SMALL = (
 
 def example(project: Path, title: str, folder: Path) -> Workspace:
     """Apply the section of this title to a copy of the project; run the test that it has."""
+    workspace = checkout(project, folder)
+    tests = apply_section(project, title, folder)
+    workspace.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    return workspace
+
+
+def apply_section(project: Path, title: str, folder: Path) -> list[str]:
+    """Apply the section of this title to a copy of the project; return the test that it has."""
     page = (project / "docs" / "extending.md").read_text(encoding="utf-8")
     (section,) = (part for part in page.split("\n## ") if part.startswith(title))
-    workspace = checkout(project, folder)
     for patch in PATCH.findall(section):
         subprocess.run(
             ["git", "apply", "-C1", "-"],
@@ -62,8 +69,7 @@ def example(project: Path, title: str, folder: Path) -> Workspace:
         path.write_text(text, encoding="utf-8")
         tests += [name] if name.startswith("tests/") else []
     assert len(tests) == 1
-    workspace.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    return workspace
+    return tests
 
 
 def test_every_block_of_the_page_is_taken(project: Path) -> None:
@@ -110,11 +116,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "data"
 
 
-def losses(workspace: Workspace, data: Path, name: str, objective: str) -> Iterator[float]:
-    """Pretrain with an objective; yield the loss of each step."""
+def losses(workspace: Workspace, data: Path, name: str, *chosen: str) -> Iterator[float]:
+    """Pretrain with a plugin and what it brings; yield the loss of each step."""
     (workspace.folder / "data").symlink_to(data)
     pipeline = (sys.executable, "-m", "pipeline")
-    overrides = ("experiment=one", f"name={name}", f"objective={objective}")
+    overrides = ("experiment=one", f"name={name}", f"plugins=[plugins.{name}]", *chosen)
     workspace.run(*pipeline, "compose", *overrides, *SMALL)
     workspace.run(*pipeline, "pretrain", "--run", "encoder")
     log = workspace.folder / "results" / name / "runs" / "encoder" / "metrics.jsonl"
@@ -126,16 +132,17 @@ def losses(workspace: Workspace, data: Path, name: str, objective: str) -> Itera
 def test_a_target(project: Path, data: Path, tmp_path: Path) -> None:
     """Would catch a target that the model does not take, or that cannot be learned."""
     workspace = example(project, "A target", tmp_path / "project")
-    found = list(losses(workspace, data, "hog", "sigma_hog"))
+    found = list(losses(workspace, data, "hog", "objective=sigma_hog"))
     assert len(found) == 12
     assert found[-1] < found[0]
 
 
 @pytest.mark.slow
-def test_an_objective(project: Path, data: Path, tmp_path: Path) -> None:
+def test_a_loss(project: Path, data: Path, tmp_path: Path) -> None:
     """Would catch a loss that is not reached, or a rule for losses that has a hole."""
-    workspace = example(project, "An objective", tmp_path / "project")
-    found = list(losses(workspace, data, "cosine", "pixel_cosine"))
+    workspace = example(project, "A loss", tmp_path / "project")
+    chosen = ("objective=pixel_demo", "objective/loss=cosine")
+    found = list(losses(workspace, data, "cosine", *chosen))
     assert all(0 <= loss <= 2 for loss in found)
     assert found[-1] < found[0]
     pipeline = (sys.executable, "-m", "pipeline")
@@ -143,9 +150,40 @@ def test_an_objective(project: Path, data: Path, tmp_path: Path) -> None:
         *pipeline,
         "compose",
         "experiment=one",
+        "plugins=[plugins.cosine]",
         "objective=sigma_mlp_demo",
-        "objective.loss=cosine",
+        "objective/loss=cosine",
         check=False,
     )
     assert refused.returncode == 2
-    assert "loss 'cosine' with a jointly trained target 'mlp' collapses" in refused.stdout
+    assert "loss 'cosine' with target 'mlp' collapses" in refused.stdout
+
+
+@pytest.mark.slow
+def test_a_benchmark_and_a_target_go_through_the_chain(project: Path, tmp_path: Path) -> None:
+    """Would catch a part of the chain that knows the built-in benchmarks alone, one that has
+    nothing to do and is started, and a plugin whose code does not count."""
+    workspace = example(project, "A target", tmp_path / "project")
+    apply_section(project, "A benchmark", workspace.folder)
+    pipeline = (sys.executable, "-m", "pipeline")
+    overrides = ("experiment=one", "name=toy", "plugins=[plugins.hog,plugins.mirroring]")
+    overrides += ("objective=sigma_hog", "segmentation=none", "severe=none", "evaluation=frozen")
+    workspace.run(*pipeline, "compose", *overrides, "+benchmarks.mirroring={clips: 8}", *SMALL)
+    said = workspace.snakemake().stdout
+    assert "[mirror encoder] cosine" in said
+    results = workspace.folder / "results" / "toy"
+    metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    assert -1 <= metrics["encoder"]["mirroring"]["cosine"] <= 1
+    assert "severe" not in metrics["encoder"]
+    files = {path.name for path in (results / "runs" / "encoder").glob("*.json")}
+    assert files == {"pretrain.json", "evaluation.json", "mirroring.json"}
+    assert "Mirroring" in (results / "report.html").read_text(encoding="utf-8")
+    traced = workspace.run(*pipeline, "trace", str(results / "evaluation.json"), "--quick").stdout
+    assert "mirroring of run encoder" in traced
+    workspace.run(sys.executable, "workflow/mirror.py")
+    listed = workspace.run(sys.executable, "-m", "dvc", "stage", "list", "--name-only").stdout
+    by_run = {name for name in listed.split() if name.endswith("@encoder")}
+    assert by_run == {"pretrain@encoder", "evaluate@encoder", "mirror@encoder"}
+    plugin = workspace.folder / "plugins" / "mirroring.py"
+    plugin.write_text(plugin.read_text(encoding="utf-8") + "\nX = 1\n", encoding="utf-8")
+    assert workspace.planned() == {"mirror": 1, "report": 1}

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from pipeline.evaluation.table import Column, Line, Table
 from pipeline.report import benchmarks, page, results, seeds, summary, tables, terminal
 from pipeline.report.results import Results, RunResult
 
@@ -129,11 +130,11 @@ def test_terminal_shows_means(several: Results) -> None:
 
 def test_benchmarks_are_averaged_too(several: Results) -> None:
     """Catches a mean over None, and a line that is lost."""
-    columns = (benchmarks.Column("", "a"), benchmarks.Column("", "b", is_error=True))
+    columns = (Column("", "a"), Column("", "b", is_error=True))
     values = {"sigma_mlp": (10.0, None), "sigma_mlp_s1": (20.0, 0.5), "sigma_mlp_s2": (30.0, 0.7)}
     values |= {"pixel": (1.0, 2.0), "random": (None, None)}
-    lines = tuple(benchmarks.Line(name, both, "3 of 4") for name, both in values.items())
-    table = benchmarks.Table("t", "t", "%", "", columns, lines)
+    lines = tuple(Line(name, both, "3 of 4") for name, both in values.items())
+    table = Table("t", "t", "%", "", columns, lines)
     first, *others = benchmarks.over_seeds(table, seeds.seed_groups(several.runs)).runs
     assert first.values == (20.0, pytest.approx(0.6))
     assert first.deviations == (10.0, pytest.approx(statistics.stdev([0.5, 0.7])))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Recognition(Benchmark):
-    """Which class a clip is of. Its scores are what the report is about: they have no table here."""
+    """Which class a clip is of. Its scores are what the report is about: no table here."""
 
     name = section = "evaluation"
     stage = "evaluate"
