@@ -21,13 +21,13 @@ def test_the_snakefile_is_a_table_of_contents(project: Path) -> None:
         text = (project / "workflow" / "rules" / f"{stage}.smk").read_text(encoding="utf-8")
         name, argument = stage, f'"{stage}"'
         if stage == "benchmarks":  # one rule for all of them
-            name, argument = "{benchmark.stage}", "benchmark.stage"
+            name, argument = "{params.stage}", "benchmark.stage"
         else:
             assert f"\nrule {stage}:\n" in f"\n{text}"
         code = f"code=stages.code_sha256({argument})"
         for part in (code, "log:", "params:", "mem_mb=", "runtime="):
             assert part in text, f"{stage}: {part}"
-        commands = re.findall(r'shell:\n +f?"(.*)"', text)
+        commands = re.findall(r'shell:\n +"(.*)"', text)
         assert len(commands) == 1
         assert commands[0].removeprefix("exec ").startswith(f"python -m pipeline {name} ")
 

@@ -24,8 +24,9 @@ for benchmark in BENCHMARKS.values():
         params:
             settings=settings_of(benchmark.stage),
             code=stages.code_sha256(benchmark.stage),
+            stage=benchmark.stage,  # the command is put together when the loop is over
         shell:
-            f"exec python -m pipeline {benchmark.stage} --params $PIPELINE_PARAMS --run {{wildcards.run}} --log {{log}}"
+            "exec python -m pipeline {params.stage} --params $PIPELINE_PARAMS --run {wildcards.run} --log {log}"
 
     rule:
         name:
