@@ -12,14 +12,14 @@ from typing import Any
 dependencies = ["torch", "torchvision", "timm", "safetensors", "pydantic", "numpy", "yaml"]
 
 
-def load(checkpoint: str, **said: Any) -> Any:
+def load(checkpoint: str, **hints: Any) -> Any:
     """Load any checkpoint of this project, SIGMA, VideoMAE or Hugging Face's VideoMAE.
 
-    `said` is what the file may not say: heads, frames, size, stride, sampling, fps.
+    `hints` are what the file may not say: heads, frames, size, stride, sampling, fps.
     """
     from pipeline.weights import hub
 
-    return hub.load(checkpoint, **said)
+    return hub.load(checkpoint, **hints)
 
 
 def vit_small() -> Any:

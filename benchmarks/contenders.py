@@ -16,10 +16,10 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.runtime import precision
 from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.interruption import StopRequest
-from pipeline.runtime.optimisation import parameter_groups
+from pipeline.runtime.optimisers import parameter_groups
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
-from pipeline.training.loop import learning_rates, take_step
+from pipeline.training.loop import learning_rates, train_step
 from pipeline.weights import hugging_face
 
 
@@ -53,7 +53,7 @@ class Ours:
     def step(self, batch: Batch) -> float:
         """Take a step of the training loop."""
         size = len(batch.ids)
-        return take_step(self.engine, batch, size, self.run, self.rate, StopRequest()).loss
+        return train_step(self.engine, batch, size, self.run, self.rate, StopRequest()).loss
 
 
 class Other:

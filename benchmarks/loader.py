@@ -32,11 +32,11 @@ from torch import Tensor
 from benchmarks import material
 from benchmarks.measuring import Speed, answered, machine, machine_lines, table, take_turns
 from pipeline.configuration.schema import Clip, Params
-from pipeline.data.load import frames as decoders
-from pipeline.data.load.loader import Batch, pretraining_batches
+from pipeline.data.load import decoders as decoders
+from pipeline.data.load.loader import Batch, LoaderOptions, PretrainingClips, pretraining_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import TubeMask
-from pipeline.method.pixels import DEVIATION, MEAN, normalise
+from pipeline.method.pixels import MEAN, STD, normalise
 
 ORIGINALS = "decord + PIL, original files"
 TO_REACH = {"h264": 4.0, "jpeg": 12.0, "raw": 40.0}  # times the first
@@ -66,7 +66,7 @@ class Usual:
             cropped = [each.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for each in cropped]
         stacked = torch.from_numpy(np.stack([np.asarray(each) for each in cropped]))
         pixels = stacked.permute(3, 0, 1, 2).contiguous().float().div(255)
-        mean, deviation = (torch.tensor(each).view(3, 1, 1, 1) for each in (MEAN, DEVIATION))
+        mean, deviation = (torch.tensor(each).view(3, 1, 1, 1) for each in (MEAN, STD))
         return pixels.sub_(mean).div_(deviation)
 
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
@@ -117,10 +117,8 @@ def ours(
     mask = TubeMask(ratio=0.9)
 
     def endless() -> Iterator[Batch]:
-        return pretraining_batches(
-            entries, clip, mask, TUBE, seed=0, batch_size=BATCH, first_step=0, steps=10**9,
-            decoder=decoder,
-        )  # fmt: skip
+        clips = PretrainingClips(entries, clip, mask, TUBE, seed=0, batch_size=BATCH)
+        return pretraining_batches(clips, range(10**9), LoaderOptions(decoder=decoder))
 
     batches = endless()
 

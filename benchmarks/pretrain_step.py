@@ -3,7 +3,7 @@
     python -m benchmarks.pretrain_step --model vit_small --target mlp --batch-size 4 --json
     python -m benchmarks.pretrain_step --model vit_small --target pixel --against hugging_face
 
-The step is the training loop's own (`pipeline.training.loop.take_step`), on random pixels that
+The step is the training loop's own (`pipeline.training.loop.train_step`), on random pixels that
 lie in memory as bytes: all but loading, logging and saving. Others take turns with it, step by
 step, so that whatever else the machine does hits all alike; the best and the middle of each are
 given, by the clock and in seconds of all processors.

@@ -50,8 +50,8 @@ ACCELERATORS = (Accelerator("A100", 312e12), Accelerator("H100 SXM", 989e12))
 STEP_CORE_S = {
     ("vit_small", "mlp"): 2.39,
     ("vit_base", "mlp"): 5.23,
-    ("vit_small", "dino"): 7.8,
-    ("vit_base", "dino"): 10.3,
+    ("vit_small", "frozen"): 7.8,
+    ("vit_base", "frozen"): 10.3,
 }
 STEP_CLIPS = 4
 YEAR_S = 365.25 * 86_400

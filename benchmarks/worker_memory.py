@@ -27,8 +27,8 @@ import torch
 
 from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
-from pipeline.data.load import frames as decoders
-from pipeline.data.load.loader import pretraining_batches
+from pipeline.data.load import decoders as decoders
+from pipeline.data.load.loader import LoaderOptions, PretrainingClips, pretraining_batches
 from pipeline.method.masks import TubeMask
 
 CODECS = ("h264", "h264-torchcodec", "jpeg", "raw")
@@ -46,10 +46,11 @@ def worker(codec: str, shards: Path, clips: int) -> dict[str, Any]:
     name: decoders.Decoder = "torchcodec" if decoder == "torchcodec" else "decord"
     process = psutil.Process()
     done, resident = [], []
-    for batch in pretraining_batches(
-        entries, params.data.clip, TubeMask(ratio=0.9), (2, 16, 16),
-        seed=0, batch_size=BATCH, first_step=0, steps=-(-clips // BATCH), decoder=name,
-    ):  # fmt: skip
+    sampled = PretrainingClips(
+        entries, params.data.clip, TubeMask(ratio=0.9), (2, 16, 16), seed=0, batch_size=BATCH
+    )
+    steps = range(-(-clips // BATCH))
+    for batch in pretraining_batches(sampled, steps, LoaderOptions(decoder=name)):
         if batch.step % max(1, clips // BATCH // READINGS) == 0:
             gc.collect()
             done.append((batch.step + 1) * BATCH)

@@ -16,7 +16,7 @@ from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
 from pipeline.planning import ending
 from pipeline.runtime.files import disk_full
-from pipeline.runtime.interruption import GO_ON_LATER
+from pipeline.runtime.interruption import EXIT_RESUME_LATER
 from pipeline.runtime.joblog import copied_to
 from pipeline.runtime.launch import own_log
 from pipeline.runtime.timing import recorded
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ending.Terminated:
             again = "run the same command again and it goes on"
             print(f"stopped: SIGTERM\n  remedy: {again}", file=sys.stderr)
-            return GO_ON_LATER
+            return EXIT_RESUME_LATER
         except KeyboardInterrupt:
             print("interrupted: run the same command again and it goes on", file=sys.stderr)
             return 130

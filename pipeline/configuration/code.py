@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 # reach a stage by value, which is compared on its own.
 WITHOUT_EFFECT = (
     "pipeline.cli.main",
-    "pipeline.data.load.failures",
+    "pipeline.data.load.failed_clips",
     "pipeline.data.load.view_cache",
     "pipeline.configuration",
     "pipeline.errors",
@@ -37,7 +37,7 @@ WITHOUT_EFFECT = (
     "pipeline.runtime.timing",
     "pipeline.runtime.allocation",
     "pipeline.runtime.checkpoints",
-    "pipeline.training.failures",
+    "pipeline.training.explained_errors",
     "pipeline.training.flops",
     "pipeline.runtime.interruption",
     "pipeline.runtime.launch",

@@ -10,8 +10,8 @@ from typing import Protocol
 from pipeline.configuration import stages
 from pipeline.configuration.schema import Clip, Views
 from pipeline.data.load import view_cache
-from pipeline.data.load.frames import Decoder
-from pipeline.data.load.loader import EvaluationBatch, OnFailure, evaluation_batches
+from pipeline.data.load.decoders import Decoder
+from pipeline.data.load.loader import EvaluationBatch, LoaderOptions, OnFailure, evaluation_batches
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 
@@ -67,8 +67,7 @@ class VideoClips:
             self.clip,
             self.looked_at,
             clips,
-            workers=workers,
-            decoder=self.decoder,
+            LoaderOptions(workers=workers, decoder=self.decoder),
             on_failure=self.on_failure,
             cache=self.cache,
         )
@@ -91,5 +90,5 @@ def caches(
     code = stages.modules_sha256("pipeline.data.load.loader")
     found = {kind: ViewCache.of(root, clip, kind, code) for kind in clips}
     wanted = {cache.folder for cache in found.values()}
-    view_cache.make_room(root, wanted, int(most_gib * GIB) - size)
+    view_cache.evict(root, wanted, int(most_gib * GIB) - size)
     return found

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.configuration.schema import Clip, Finetune
-from pipeline.data.load.order import steps_of
+from pipeline.data.load.order import total_steps
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.evaluation.training_clips import TrainingBatch, batches, seeded
@@ -35,8 +35,8 @@ from pipeline.method.pixels import normalise
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.devices import choose_device, fast_fp32
 from pipeline.runtime.files import sha256_file
-from pipeline.runtime.interruption import GoOnLater, StopRequest
-from pipeline.runtime.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.runtime.interruption import ResumeLater, StopRequest
+from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule
 from pipeline.runtime.progress import Progress
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
@@ -123,12 +123,12 @@ def fit(
 
     Raises:
         UserError: where the loss is not finite, or a clip cannot be decoded.
-        GoOnLater: after SIGTERM or SIGUSR1, once the step is done and saved.
+        ResumeLater: after SIGTERM or SIGUSR1, once the step is done and saved.
     """
     torch.set_num_threads(threads)
     device = choose_device()
     distinct = settings.batch_size // settings.augmentation.repeated
-    steps = steps_of(settings.epochs, n=len(entries), batch_size=distinct)
+    steps = total_steps(settings.epochs, n=len(entries), batch_size=distinct)
     learner = begin(weights, clip, targets.outputs, settings, device)
     state = {
         "settings": settings.model_dump(mode="json", exclude={"checkpoint_every", "views"}),
@@ -170,7 +170,7 @@ def fit(
             progress.advance(loss=f"{loss:.3f}")
     if learner.done < steps:
         learner.save(checkpoints)
-        raise GoOnLater(str(stop.signal), f"after step {learner.done:,} of {steps:,}")
+        raise ResumeLater(str(stop.signal), f"after step {learner.done:,} of {steps:,}")
     return learner.result
 
 
@@ -213,7 +213,7 @@ def learning_rates(settings: Finetune, steps: int, *, clips: int) -> NDArray[np.
     """The rate of each step before layer decay: warm-up and cosine, per 256 clips of a batch."""
     size = settings.batch_size
     distinct = size // settings.augmentation.repeated
-    warmup = min(steps, steps_of(settings.warmup_epochs, n=clips, batch_size=distinct))
+    warmup = min(steps, total_steps(settings.warmup_epochs, n=clips, batch_size=distinct))
     return schedule(
         scaled_rate(settings.base_lr, size),
         scaled_rate(settings.final_lr, size),

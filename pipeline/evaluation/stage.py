@@ -11,7 +11,7 @@ from pipeline.configuration.schema import Params
 from pipeline.evaluation.benchmark import Benchmark, Job, Outcome
 from pipeline.evaluation.weights import verified_sha256
 from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
-from pipeline.runtime.interruption import GoOnLater, leave
+from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
 
 
@@ -29,8 +29,8 @@ def run(benchmark: Benchmark, params: Params, run: str) -> None:
     job = Job(params, layout, verified_sha256(layout))
     try:
         outcome: Outcome = importlib.import_module(benchmark.module).score(job)
-    except GoOnLater as stop:
-        leave(stop, f"{benchmark.stage} {run}")
+    except ResumeLater as stop:
+        exit_or_requeue(stop, f"{benchmark.stage} {run}")
     write_json(
         layout.result(benchmark.name),
         {

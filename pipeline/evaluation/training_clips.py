@@ -22,11 +22,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugment
-from pipeline.data.load import crops, frames, order, sampling
+from pipeline.data.load import crops, decoders, order, sampling
 from pipeline.data.load.loader import FrameSource
-from pipeline.data.load.workers import in_order
+from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
-from pipeline.errors import UserError
 from pipeline.method.pixels import MEAN
 
 Transform = Callable[[Image.Image], Image.Image]
@@ -42,7 +41,7 @@ class TrainingBatch:
 
 
 @dataclass
-class TrainingSteps(Dataset["TrainingBatch | UserError"]):
+class TrainingSteps(Dataset[TrainingBatch]):
     """Step number -> batch. One copy lives in every worker."""
 
     entries: Sequence[ClipEntry]
@@ -50,7 +49,7 @@ class TrainingSteps(Dataset["TrainingBatch | UserError"]):
     settings: Finetune
     source: FrameSource
 
-    def __getitem__(self, step: int) -> TrainingBatch | UserError:
+    def __getitem__(self, step: int) -> TrainingBatch:
         settings, repeated = self.settings, self.settings.augmentation.repeated
         chosen = order.batch(
             settings.seed,
@@ -58,24 +57,21 @@ class TrainingSteps(Dataset["TrainingBatch | UserError"]):
             n=len(self.entries),
             batch_size=settings.batch_size // repeated,
         )
-        try:
-            videos = [video for sample in chosen for video in self.samples(*sample, repeated)]
-        except UserError as error:
-            return error  # an exception would reach the parent as text, with a traceback
+        videos = [video for sample in chosen for video in self.samples(*sample, repeated)]
         indices = [index for _, index in chosen for _ in range(repeated)]
         return TrainingBatch(step, torch.from_numpy(np.stack(videos)), torch.tensor(indices))
 
-    def samples(self, epoch: int, index: int, count: int) -> Iterator[frames.Frames]:
+    def samples(self, epoch: int, index: int, count: int) -> Iterator[decoders.Frames]:
         """Yield `count` differently augmented clips, uint8 (T,H,W,3), of one entry."""
         entry, clip, wanted = self.entries[index], self.clip, self.settings.augmentation
-        rng = order.sample_key(self.settings.seed, epoch, index)
+        rng = order.sample_rng(self.settings.seed, epoch, index)
         for _ in range(count):
             if self.settings.sampling == "dense":
                 chosen = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
             else:
                 chosen = sampling.per_segment(entry.frames, clip.frames, rng)
-            window = random_window(entry, wanted, seed=order.below(rng, 2**32))
-            seed = order.below(rng, 2**32)
+            window = random_window(entry, wanted, seed=order.randint(rng, 2**32))
+            seed = order.randint(rng, 2**32)
             if wanted.randaugment is None:
                 video, window = self.source.read(entry, chosen, window), window.whole
             else:  # before the crop, as what an operation turns into view is then real
@@ -94,10 +90,12 @@ def batches(
     cache_mib: int = 0,
 ) -> Iterator[TrainingBatch]:
     """Yield the batches of these steps, in order."""
-    return in_order(TrainingSteps(entries, clip, settings, FrameSource(cache_mib)), steps, workers)
+    return load_in_order(
+        TrainingSteps(entries, clip, settings, FrameSource(cache_mib)), steps, workers
+    )
 
 
-def augmented(video: frames.Frames, settings: RandAugment, seed: int) -> frames.Frames:
+def augmented(video: decoders.Frames, settings: RandAugment, seed: int) -> decoders.Frames:
     """Return uint8 (T,H,W,3): random operations of timm's, the same ones in each frame."""
     from timm.data.auto_augment import rand_augment_transform  # takes seconds
 

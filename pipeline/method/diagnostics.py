@@ -1,6 +1,6 @@
 """Numbers that tell of a collapse: how features and assignments are spread, over all processes.
 
-Letters: B clips, M masked tubes of each, O values of a feature, K prototypes.
+Shapes: B clips, M masked tubes of each, O values of a feature, K prototypes.
 """
 
 from __future__ import annotations

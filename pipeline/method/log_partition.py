@@ -6,7 +6,7 @@ the log partition, is worked out here, block by block of tubes, together with it
 gradient needs the block's softmax, which is at hand then, and never again. So the backward pass
 keeps what is of the size of the features and of the prototypes alone.
 
-Letters: N tubes, O values of a feature, K prototypes.
+Shapes: N tubes, O values of a feature, K prototypes.
 """
 
 from __future__ import annotations

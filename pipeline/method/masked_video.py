@@ -1,6 +1,6 @@
 """One step's loss on masked videos, of a batch computed at once or in parts.
 
-Letters: B clips, T frames, H and W pixels, N tubes of a clip.
+Shapes: B clips, T frames, H and W pixels, N tubes of a clip.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, R G B in [0, 1]
-DEVIATION = (0.229, 0.224, 0.225)
+STD = (0.229, 0.224, 0.225)
 
 
 def normalise(videos: Tensor) -> Tensor:
@@ -16,13 +16,13 @@ def normalise(videos: Tensor) -> Tensor:
     """
     width = videos.shape[-2]
     rows = videos.flatten(-2).to(torch.float32)  # whole rows of pixels: quicker than threes
-    mean, deviation = (by_channel(v, rows.device).repeat(width) for v in (MEAN, DEVIATION))
+    mean, deviation = (by_channel(v, rows.device).repeat(width) for v in (MEAN, STD))
     return rows.div_(255).sub_(mean).div_(deviation).view(videos.shape).permute(0, 4, 1, 2, 3)
 
 
 def denormalise(videos: Tensor) -> Tensor:
     """Return the pixels in [0, 1] that `normalise` was given: float (B,3,T,H,W), R G B."""
-    return videos * _column(DEVIATION, videos) + _column(MEAN, videos)
+    return videos * _column(STD, videos) + _column(MEAN, videos)
 
 
 def by_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """SIGMA's model: encoder, decoder, target network and prototypes (paper, section 3, figure 2).
 
-Letters: B clips, N tubes of a clip, M masked ones, V visible ones, P pixel values of a tube,
+Shapes: B clips, N tubes of a clip, M masked ones, V visible ones, P pixel values of a tube,
 D width of the encoder, O width of a target, K prototypes.
 """
 

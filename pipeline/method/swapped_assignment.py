@@ -3,7 +3,7 @@
 The branches are the decoder's predictions and the target network's features. Both are compared with
 the prototypes, and assigned to them evenly by Sinkhorn-Knopp.
 
-Letters: N masked tubes of this process, O values of a feature, K prototypes.
+Shapes: N masked tubes of this process, O values of a feature, K prototypes.
 """
 
 from __future__ import annotations

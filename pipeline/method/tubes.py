@@ -1,7 +1,7 @@
 """Space-time tubes: how a clip is cut into the tokens of the model.
 
 Paper, section 3.1: a clip is split into non-overlapping tubes of 2 frames x 16 x 16 pixels.
-Letters: B clips, T frames, H and W pixels, N tubes of a clip, P values of a tube.
+Shapes: B clips, T frames, H and W pixels, N tubes of a clip, P values of a tube.
 """
 
 from __future__ import annotations

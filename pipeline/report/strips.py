@@ -95,7 +95,7 @@ def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
 
 def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
     """Return a mask for each clip, B,N: as training draws them, from random numbers of its own."""
-    keys = (order.sample_key(SEED, 0, place) for place in range(len(videos)))
+    keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
     drawn = zip(keys, videos, strict=True)
     return np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
 

@@ -35,7 +35,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 @dataclass(frozen=True)
-class Made:
+class SetInfo:
     """What a set was made with, and how far it is."""
 
     settings: Settings
@@ -45,7 +45,7 @@ class Made:
     date: str = ""  # when its newest checkpoint was written
 
     @classmethod
-    def of(cls, state: Mapping[str, Any], path: Path) -> Made:
+    def of(cls, state: Mapping[str, Any], path: Path) -> SetInfo:
         """Read it from the checkpoint in `path`, whose content `state` is."""
         seconds = sum(session.get("seconds", 0.0) for session in state.get("sessions", ()))
         written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
@@ -57,7 +57,7 @@ class Made:
             written.isoformat(timespec="seconds"),
         )
 
-    def compared(self, settings: Settings, code: Mapping[str, str]) -> Verdict:
+    def compare(self, settings: Settings, code: Mapping[str, str]) -> Verdict:
         """Say what a training of these settings and code has in common with this one."""
         if fingerprint(self.settings) != fingerprint(settings):
             return "settings"
@@ -65,46 +65,45 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Aside:
+class ArchivedSet:
     """A set that was set aside."""
 
     folder: Path
-    made: Made
+    info: SetInfo
 
     @property
     def number(self) -> int:
         return int(self.folder.name.split("-")[0])
 
 
-def aside(folder: Path) -> list[Aside]:
+def archived(folder: Path) -> list[ArchivedSet]:
     """Return the sets that lie aside in a folder of checkpoints, the newest first."""
-    found = []
-    for path in (folder / ASIDE).glob(f"[0-9]*-*/{DESCRIPTION}"):
-        found.append(Aside(path.parent, Made(**read_json(path))))
-    return sorted(found, key=lambda each: -each.number)
+    paths = (folder / ASIDE).glob(f"[0-9]*-*/{DESCRIPTION}")
+    sets = [ArchivedSet(path.parent, SetInfo(**read_json(path))) for path in paths]
+    return sorted(sets, key=lambda each: -each.number)
 
 
-def set_aside(folder: Path, made: Made, companions: Sequence[Path]) -> Path:
+def archive(folder: Path, info: SetInfo, companions: Sequence[Path]) -> Path:
     """Move the set in `folder`, and the `companions` that are there, out of the way.
 
     The description is written first: a set that is moved halfway is found, and moved on, by its
     name.
     """
-    number = max((each.number for each in aside(folder)), default=0) + 1
-    digest = fingerprint({"settings": made.settings, "code": dict(made.code)})
+    number = max((each.number for each in archived(folder)), default=0) + 1
+    digest = fingerprint({"settings": info.settings, "code": dict(info.code)})
     place = folder / ASIDE / f"{number:03d}-{digest[:12]}"
-    write_json(place / DESCRIPTION, asdict(made))
+    write_json(place / DESCRIPTION, asdict(info))
     for path in [*_own(folder), *companions]:
         if path.exists():
             path.rename(place / path.name)
     return place
 
 
-def bring_back(folder: Path, chosen: Aside, companions: Sequence[Path]) -> None:
+def restore(folder: Path, chosen: ArchivedSet, companions: Sequence[Path]) -> None:
     """Move a set back to where it came from; nothing else of its kind is there."""
-    for path in [*_own(chosen.folder), *(chosen.folder / each.name for each in companions)]:
+    homes = {each.name: each for each in companions}
+    for path in [*_own(chosen.folder), *(chosen.folder / name for name in homes)]:
         if path.exists():
-            homes = {each.name: each for each in companions}
             path.rename(homes.get(path.name, folder / path.name))
     (chosen.folder / DESCRIPTION).unlink()
     chosen.folder.rmdir()
@@ -122,14 +121,14 @@ def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[s
 
 def differences(before: Settings, after: Settings, prefix: str = "") -> list[str]:
     """Name the keys whose values differ: `trainer.epochs was 2, is 4`."""
-    found = []
+    changed = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{key}.")
+            changed += differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            found.append(f"{prefix}{key} was {_short(old)}, is {_short(new)}")
-    return found
+            changed.append(f"{prefix}{key} was {_short(old)}, is {_short(new)}")
+    return changed
 
 
 def _short(value: object) -> str:

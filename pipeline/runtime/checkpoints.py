@@ -24,9 +24,9 @@ from typing import Any, Literal
 
 import torch
 
-from pipeline.errors import UserError
-from pipeline.runtime import checkpoint_sets as sets
-from pipeline.runtime.checkpoint_sets import Settings, fingerprint
+from pipeline.errors import UserError, first_line
+from pipeline.runtime import checkpoint_sets
+from pipeline.runtime.checkpoint_sets import ArchivedSet, SetInfo, Settings, fingerprint
 from pipeline.runtime.files import atomic_path, remove_leftovers, sha256_file, write_text
 
 FORMAT = 3
@@ -35,9 +35,9 @@ SHORT_S = 1800.0  # seconds of training that are done again without asking
 SHOWN = 8  # files or settings in one message
 
 
-def as_it_is(made: sets.Made) -> sets.Made:
+def untranslated(info: SetInfo) -> SetInfo:
     """What most checkpoints were made with needs no translation."""
-    return made
+    return info
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Checkpoints:
     on_code_change: Literal["stop", "resume", "restart"] = "stop"
     companions: tuple[Path, ...] = ()  # weights and logs, that are set aside with checkpoints
     # what older checkpoints say of what they were made with, in words of today
-    translate: Callable[[sets.Made], sets.Made] = as_it_is
+    translate: Callable[[SetInfo], SetInfo] = untranslated
     # at which steps other code took over (`on_code_change=resume`), and what had changed
     code_changes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -86,7 +86,7 @@ class Checkpoints:
             _sync(self.folder)
             self._drop(path)
         except (OSError, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            why = getattr(error, "strerror", None) or first_line(error)
             raise UserError(
                 f"the checkpoint of step {step:,} cannot be written: {why}",
                 place=str(path),
@@ -112,66 +112,58 @@ class Checkpoints:
         """Return the newest sound state of these settings and code, or None where there is none.
 
         Left-overs of an interrupted write are removed. Checkpoints of others are set aside
-        (`training.sets`), and those of just these brought back.
+        (`runtime.checkpoint_sets`), and those of just these brought back.
 
         Raises:
             UserError: where only the code differs, half an hour of training depends on it, and
                 `on_code_change` is `stop`.
         """
         remove_leftovers(self.folder)
-        state, made = self.newest()
-        others = sets.aside(self.folder)
-        here: list[sets.Aside | None] = [] if made is None else [None]
-        ranked: dict[sets.Verdict, list[sets.Aside | None]] = {"same": [], "code": []}
-        for each in [*here, *others]:
-            of = made if each is None else each.made
-            if of and (verdict := of.compared(self.settings, self.code)) != "settings":
-                ranked[verdict].append(each)
-        chosen: sets.Aside | None = None
-        goes_on = bool(ranked["same"])
-        noted: list[dict[str, Any]] = []
-        if goes_on:
-            chosen = ranked["same"][0]
-        elif ranked["code"]:
-            chosen = ranked["code"][0]
-            goes_on = self._goes_on(made if chosen is None else chosen.made, noted)
-        if goes_on and chosen is None:
-            self.code_changes.extend(noted)
-            return state
-        if made is not None:
-            self._set_aside(made)
-        if not goes_on or chosen is None:
-            return None
-        sets.bring_back(self.folder, chosen, self.companions)
-        self.say(f"brought back: the training of before of just these settings ({chosen.folder})")
-        state, _ = self.newest()
-        self.code_changes.extend(noted)
+        state, present = self.newest()
+        candidates: list[tuple[SetInfo, ArchivedSet | None]] = [(present, None)] if present else []
+        candidates += [(each.info, each) for each in checkpoint_sets.archived(self.folder)]
+        verdicts = [info.compare(self.settings, self.code) for info, _ in candidates]
+        verdict = next((each for each in ("same", "code") if each in verdicts), None)
+        archive, resumes, changes = None, False, list[dict[str, Any]]()
+        if verdict is not None:
+            info, archive = candidates[verdicts.index(verdict)]
+            resumes = verdict == "same" or self._resumes_other_code(info, changes)
+        if present is not None and not (resumes and archive is None):
+            self._set_aside(present)
+            state = None
+            self.code_changes.clear()
+        if resumes and archive is not None:
+            checkpoint_sets.restore(self.folder, archive, self.companions)
+            self.say(
+                f"brought back: the training of before of just these settings ({archive.folder})"
+            )
+            state, _ = self.newest()
+        self.code_changes.extend(changes)
         return state
 
-    def newest(self) -> tuple[dict[str, Any] | None, sets.Made | None]:
+    def newest(self) -> tuple[dict[str, Any] | None, SetInfo | None]:
         """Return the newest sound state, and what it was made with."""
         for path in reversed(self._paths()):
             state = self._read(path)
             if state is not None:
                 self.code_changes[:] = state.get("code_changes", [])
-                return state, self.translate(sets.Made.of(state, path))
+                return state, self.translate(SetInfo.of(state, path))
         return None, None
 
-    def _goes_on(self, made: sets.Made | None, noted: list[dict[str, Any]]) -> bool:
-        """Whether a training of other code is gone on with, as `on_code_change` says."""
-        assert made is not None  # noqa: S101 - for mypy
-        files = sets.changed_files(made.code, self.code)
+    def _resumes_other_code(self, info: SetInfo, changes: list[dict[str, Any]]) -> bool:
+        """Whether `on_code_change` has a training of other code resumed; adds it to `changes`."""
+        files = checkpoint_sets.changed_files(info.code, self.code)
         more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
         shown = ", ".join(files[:SHOWN]) + more
         what = f"the meaning of {shown} has changed"
-        if not made.code:
+        if not info.code:
             what = "it was made before files and pictures were noted, so nobody can compare them"
-        hours = f"{made.step:,} steps, {made.seconds / 3600:.1f} h"
+        hours = f"{info.step:,} steps, {info.seconds / 3600:.1f} h"
         if self.on_code_change == "resume":
-            noted.append({"step": made.step, "files": files if made.code else []})
+            changes.append({"step": info.step, "files": files if info.code else []})
             self.say(f"going on with other code (on_code_change=resume): {what}")
             return True
-        if self.on_code_change == "stop" and made.seconds >= SHORT_S:
+        if self.on_code_change == "stop" and info.seconds >= SHORT_S:
             raise UserError(
                 f"{self.label}: there is a training of these settings ({hours}), and {what}",
                 place=str(self.folder),
@@ -202,12 +194,13 @@ class Checkpoints:
         self.say(f"warning: {path} is no checkpoint of this version: passed over")
         return None
 
-    def _set_aside(self, made: sets.Made) -> None:
-        place = sets.set_aside(self.folder, made, self.companions)
-        changed = sets.differences(made.settings, self.settings)
-        changed += [f"{name} has changed" for name in sets.changed_files(made.code, self.code)]
+    def _set_aside(self, info: SetInfo) -> None:
+        archive = checkpoint_sets.archive(self.folder, info, self.companions)
+        changed = checkpoint_sets.differences(info.settings, self.settings)
+        files = checkpoint_sets.changed_files(info.code, self.code)
+        changed += [f"{name} has changed" for name in files]
         why = "; ".join(changed[:SHOWN]) or "settings"
-        self.say(f"starting anew: {why}. What was there is kept in {place}")
+        self.say(f"starting anew: {why}. What was there is kept in {archive}")
 
     def say(self, message: str) -> None:
         """Print one line to standard error."""

@@ -1,7 +1,7 @@
 """Writing files so that nobody ever sees half of one, and hashing them.
 
 Every writer in this project goes through `atomic_path`: with hard- or symlinked DVC
-caches an in-place write would also change the cached version (docs/design).
+caches an in-place write would also change the cached version.
 """
 
 from __future__ import annotations

@@ -16,19 +16,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn, Self, TypeVar
 
 Item = TypeVar("Item")
 
-GO_ON_LATER = 75  # exit status, EX_TEMPFAIL of sysexits.h: run the same command again
+EXIT_RESUME_LATER = 75  # exit status, EX_TEMPFAIL of sysexits.h: run the same command again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 PATIENCE = 3600.0  # seconds in Slurm until the kill; longer than most times of grace
 HAS_ITS_NODES = ("RUNNING", "SIGNALING", "STOPPED")  # a job's states, unless Slurm is ending it
 NO_ANSWER = 60.0  # seconds after which one of Slurm's commands is given up
 
 
-class GoOnLater(Exception):  # noqa: N818 (nothing went wrong)
+class ResumeLater(Exception):  # noqa: N818 (nothing went wrong)
     """Training stopped because the signal of this name asked for it; everything is saved."""
 
     def __init__(self, signal_name: str, message: str) -> None:
@@ -36,7 +36,7 @@ class GoOnLater(Exception):  # noqa: N818 (nothing went wrong)
         self.signal_name = signal_name
 
 
-def leave(stop: GoOnLater, label: str, *, is_first: bool = True) -> NoReturn:
+def exit_or_requeue(stop: ResumeLater, label: str, *, is_first: bool = True) -> NoReturn:
     """End this process as its surroundings want it; `is_first` speaks for all of a run's."""
     if is_first:
         _say(f"stopped: {label}, {stop}\n  remedy: run the same command again and it goes on")
@@ -47,7 +47,7 @@ def leave(stop: GoOnLater, label: str, *, is_first: bool = True) -> NoReturn:
         if is_first:
             _say(f"waiting for Slurm to end job {job}")
         time.sleep(PATIENCE)
-    raise SystemExit(GO_ON_LATER)
+    raise SystemExit(EXIT_RESUME_LATER)
 
 
 def _ends_or_starts_again(job: str) -> bool:
@@ -97,12 +97,7 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

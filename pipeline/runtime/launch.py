@@ -30,14 +30,14 @@ from pipeline.errors import UserError
 from pipeline.runtime import watchdog
 from pipeline.runtime.joblog import own_rank
 
-PASSED_ON = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-OWN = "this command"  # the launcher of processes that this module starts
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+OWN_LAUNCHER = "this command"  # the launcher of processes that this module starts
 GRACE = 30.0  # seconds in which the others may end by themselves, once one process has failed
 PORTS = (20_000, 40_000)  # where the processes of a Slurm step meet, by the number of the job
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessInfo:
     """Where a process stands among all `world` processes of a run (ranks count from 0)."""
 
     rank: int = 0
@@ -45,7 +45,7 @@ class Place:
     local_rank: int = 0  # on its node
     local_world: int = 1
     launcher: str = ""  # of several processes
-    meeting: tuple[str, int] | None = None  # address and port at which rank 0 is met
+    master: tuple[str, int] | None = None  # address and port at which rank 0 is met
 
     @property
     def nodes(self) -> int:
@@ -53,8 +53,8 @@ class Place:
         return self.world // self.local_world
 
 
-def find_place(environment: Mapping[str, str]) -> Place:
-    """Read this process's place from the variables of its launcher.
+def process_info(environment: Mapping[str, str]) -> ProcessInfo:
+    """Read where this process stands from the variables of its launcher.
 
     Raises:
         UserError: where a launcher says only half of it.
@@ -64,80 +64,80 @@ def find_place(environment: Mapping[str, str]) -> Place:
     # In a batch script SLURM_PROCID is set, too; only a step of several tasks has started us all.
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return _srun(environment)
-    return Place()
+    return ProcessInfo()
 
 
-def reachable(place: Place) -> Place:
-    """The same place; its processes meet under an address that this machine can look up.
+def resolve_master(process: ProcessInfo) -> ProcessInfo:
+    """Return the same process, with an address of rank 0 that this machine can look up.
 
     Slurm's name of a node need not be the name of a host: then its controller knows the address.
 
     Raises:
         UserError: where it does not, either; torch would try for `trainer.timeout_s`.
     """
-    if place.launcher != "srun" or place.meeting is None:
-        return place
-    node, port = place.meeting
+    if process.launcher != "srun" or process.master is None:
+        return process
+    node, port = process.master
     with suppress(OSError):
         socket.getaddrinfo(node, port)
-        return place
+        return process
     command = ["scontrol", "show", "node", node]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError):
-        found = None
+        match = None
     else:
-        found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
-    if found is None or found[1] == node:
+        match = re.search(r"\bNodeAddr=(\S+)", done.stdout)
+    if match is None or match[1] == node:
         raise UserError(
             f"node {node}, where the first process is, has no address that is known here",
             place="srun",
             remedy="set MASTER_ADDR to an address of it before you start Snakemake, or the job",
         )
-    return replace(place, meeting=(found[1], port))
+    return replace(process, master=(match[1], port))
 
 
-def check(place: Place, trainer: Trainer) -> None:
+def check_world(process: ProcessInfo, trainer: Trainer) -> None:
     """Refuse a world that is not the configured one, or that cannot share the batch.
 
     Raises:
         UserError: naming both sides.
     """
-    if (place.nodes, place.local_world) != (trainer.nodes, trainer.devices):
+    if (process.nodes, process.local_world) != (trainer.nodes, trainer.devices):
         raise UserError(
-            f"{place.launcher} started {place.nodes} x {place.local_world} processes (nodes x "
-            f"devices), but the configuration says {trainer.nodes} x {trainer.devices}",
+            f"{process.launcher} started {process.nodes} x {process.local_world} processes "
+            f"(nodes x devices), but the configuration says {trainer.nodes} x {trainer.devices}",
             place="trainer.nodes, trainer.devices",
             remedy="start as many as are configured, or set both to what is started",
         )
-    if trainer.engine == "single" and place.world > 1:
+    if trainer.engine == "single" and process.world > 1:
         raise UserError(
-            f"engine 'single' is for one process, and these are {place.world}",
+            f"engine 'single' is for one process, and these are {process.world}",
             place="trainer.engine",
             remedy="set trainer.engine to ddp, fsdp or deepspeed",
         )
-    if trainer.batch_size % (place.world * trainer.accumulation):
+    if trainer.batch_size % (process.world * trainer.accumulation):
         raise UserError(
-            f"a batch of {trainer.batch_size} clips cannot be shared equally by {place.world} "
+            f"a batch of {trainer.batch_size} clips cannot be shared equally by {process.world} "
             f"processes in {trainer.accumulation} part(s) each",
             place="trainer.batch_size, trainer.accumulation",
-            remedy=f"use a multiple of {place.world * trainer.accumulation}",
+            remedy=f"use a multiple of {process.world * trainer.accumulation}",
         )
 
 
-def starts_others(place: Place, trainer: Trainer) -> bool:
+def should_spawn(process: ProcessInfo, trainer: Trainer) -> bool:
     """Whether this process is alone, but not meant to be."""
-    return not place.launcher and trainer.nodes * trainer.devices > 1
+    return not process.launcher and trainer.nodes * trainer.devices > 1
 
 
-def start(trainer: Trainer, command: Sequence[str]) -> int:
+def spawn(trainer: Trainer, command: Sequence[str]) -> int:
     """Run `command` once per process; return 0, or the status of the first that failed.
 
     Raises:
         UserError: where several nodes are configured outside a Slurm allocation.
     """
     if trainer.nodes == 1:
-        return _start_here(command, trainer.devices)
+        return _spawn_locally(command, trainer.devices)
     if "SLURM_JOB_ID" not in os.environ:
         raise UserError(
             f"{trainer.nodes} nodes are configured, and this is not a Slurm allocation",
@@ -184,7 +184,7 @@ def own_log(path: Path | None, environment: Mapping[str, str]) -> Path | None:
     return path if path is None or rank == "0" else path.with_suffix(f".rank{rank}{path.suffix}")
 
 
-def _torchrun(environment: Mapping[str, str]) -> Place:
+def _torchrun(environment: Mapping[str, str]) -> ProcessInfo:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     missing = [name for name in names if name not in environment]
     if missing:
@@ -194,12 +194,12 @@ def _torchrun(environment: Mapping[str, str]) -> Place:
             remedy="start by torchrun, which sets all of them, or unset RANK and WORLD_SIZE",
         )
     rank, world, local_rank, local_world = (int(environment[name]) for name in names[:4])
-    meeting = (environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
-    launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else OWN
-    return Place(rank, world, local_rank, local_world, launcher, meeting)
+    master = (environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
+    launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else OWN_LAUNCHER
+    return ProcessInfo(rank, world, local_rank, local_world, launcher, master)
 
 
-def _srun(environment: Mapping[str, str]) -> Place:
+def _srun(environment: Mapping[str, str]) -> ProcessInfo:
     world = int(environment["SLURM_STEP_NUM_TASKS"])
     nodes = int(environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", 1)))
     if world % nodes:
@@ -214,7 +214,7 @@ def _srun(environment: Mapping[str, str]) -> Place:
     job, step = (int(environment.get(f"SLURM_{name}_ID", 0)) for name in ("JOB", "STEP"))
     port = int(environment.get("MASTER_PORT", PORTS[0] + (job * 16 + step) % PORTS[1]))
     rank, local_rank = int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"])
-    return Place(rank, world, local_rank, world // nodes, "srun", (address, port))
+    return ProcessInfo(rank, world, local_rank, world // nodes, "srun", (address, port))
 
 
 def first_host(nodes: str) -> str:
@@ -223,7 +223,7 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in match.groups()) if match else nodes
 
 
-def _start_here(command: Sequence[str], devices: int) -> int:
+def _spawn_locally(command: Sequence[str], devices: int) -> int:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     # The store is this process's: so its port is free for certain, and no rank has to be first.
@@ -306,7 +306,7 @@ def _kill(processes: Sequence[subprocess.Popen[str]]) -> None:
 def _signals_to(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
     """Pass on what asks a run to stop, while open."""
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         for process in processes:
             if process.poll() is None:
                 process.send_signal(number)
@@ -314,7 +314,7 @@ def _signals_to(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
+    before = {number: signal.signal(number, forward) for number in FORWARDED_SIGNALS}
     try:
         yield
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -52,7 +51,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.live = _live(self.stream)
         self.interval = min(interval, REDRAWN) if self.live else interval
-        self.began = self.said = time.monotonic()
+        self.began = self.last_shown = time.monotonic()
         self.fields: dict[str, object] = {}
 
     def __enter__(self) -> Self:
@@ -60,12 +59,7 @@ class Progress:
             self.live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None and time.monotonic() - self.began >= self.interval:
                 self.say()
@@ -77,7 +71,7 @@ class Progress:
         """Add `count` done; `fields` are shown as `name value`, the last value of each."""
         self.done += count
         self.fields.update(fields)
-        if time.monotonic() - self.said >= self.interval:
+        if time.monotonic() - self.last_shown >= self.interval:
             self.say()
 
     def skip(self, count: int = 1, **fields: object) -> None:
@@ -88,7 +82,7 @@ class Progress:
     def say(self) -> None:
         """Print one line now."""
         now = time.monotonic()
-        self.said = now
+        self.last_shown = now
         rate = (self.done - self.start) / max(now - self.began, 1e-9)
         left = duration((self.total - self.done) / rate) if rate > 0 else "?"
         shown = "".join(f", {name} {value}" for name, value in self.fields.items())

@@ -65,7 +65,7 @@ def code_version() -> dict[str, Any]:
     all modules and configuration files, so it tells two dirty trees apart.
     """
     revision = dirty = None
-    # Tracked here, and not merely inside somebody else's repository (a .venv in a checkout).
+    # TrackedRun here, and not merely inside somebody else's repository (a .venv in a checkout).
     if _git("ls-files", "--error-unmatch", "__init__.py") is not None:
         revision = _git("rev-parse", "HEAD")
         status = _git("status", "--porcelain", "--", ".")

@@ -30,8 +30,7 @@ def sessions(path: Path) -> list[dict[str, Any]]:
     `peak_memory_mib` (of the largest process).
     """
     try:
-        found = read_json(path)["sessions"]
-        return [dict(entry) for entry in found]
+        return [dict(entry) for entry in read_json(path)["sessions"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

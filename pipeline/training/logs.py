@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 import torch
 
 from pipeline.runtime.files import write_text
+from pipeline.runtime.timing import MAXRSS_UNIT
 
 Item = TypeVar("Item")
 COLUMNS = ("step", "epoch", "loss", "lr")  # of the table where no step was logged
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 class MetricsLog:

@@ -5,7 +5,7 @@ torch's generators are seeded anew for each part of it. So a checkpoint needs no
 any device, engine and number of processes, and a resumed run equals an uninterrupted one (on one
 CPU bit for bit, elsewhere within the rounding of sums).
 
-Letters: B clips of a process's batch, b of one of its parts (micro-batches), N tubes of a clip,
+Shapes: B clips of a process's batch, b of one of its parts (micro-batches), N tubes of a clip,
 T frames, H height, W width.
 """
 
@@ -19,10 +19,14 @@ from torch import Tensor
 
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Run, Trainer
-from pipeline.data.load.failures import FailedClips
-from pipeline.data.load.loader import Batch, pretraining_batches
-from pipeline.data.load.order import steps_of
-from pipeline.data.shards.format import ClipEntry
+from pipeline.data.load.failed_clips import FailedClips
+from pipeline.data.load.loader import (
+    Batch,
+    LoaderOptions,
+    PretrainingClips,
+    pretraining_batches,
+)
+from pipeline.data.load.order import total_steps
 from pipeline.errors import UserError
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.masked_video import assign_parts, masked_video_loss
@@ -31,85 +35,78 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import Assignments
 from pipeline.runtime import precision
 from pipeline.runtime.allocation import keep_freed_memory
-from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.devices import fast_fp32
-from pipeline.runtime.interruption import GoOnLater, StopRequest
-from pipeline.runtime.optimisation import scaled_rate, schedule
+from pipeline.runtime.interruption import ResumeLater, StopRequest
+from pipeline.runtime.optimisers import scaled_rate, schedule
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines, flops, messages
+from pipeline.training.context import RunContext
 from pipeline.training.engines import Engine
-from pipeline.training.logs import MetricsLog, SpeedLog
-from pipeline.training.messages import Taken
+from pipeline.training.messages import StepResult
 from pipeline.training.position import position, step_seed
 from pipeline.training.record import recording
-from pipeline.training.state import Session, TrainingState
-from pipeline.training.tracking import Tracked
+from pipeline.training.state import TrainingState
 
 
-def train(
-    run: Run,
-    clip: Clip,
-    entries: Sequence[ClipEntry],
-    checkpoints: Checkpoints,
-    log: MetricsLog,
-    speed: SpeedLog,
-    session: Session,
-    tracked: Tracked,
-    ranks: Ranks,
-    device: torch.device,
-) -> TrainingState:
-    """Train `run` on `entries`, from its newest checkpoint or from the start, to its end.
+def train(context: RunContext) -> TrainingState:
+    """Train a run from its newest checkpoint or from the start, to its end.
 
-    `session` is what shall be remembered of this process (`runtime.provenance`). All `ranks` call
-    this together; rank 0 alone reads and writes checkpoints and logs.
+    All processes call this together; rank 0 alone reads and writes checkpoints and logs.
 
     Raises:
         UserError: where the loss or a gradient is not finite, or a checkpoint cannot be written.
-        GoOnLater: after SIGTERM or SIGUSR1 in any process, once the step is done and saved.
+        ResumeLater: after SIGTERM or SIGUSR1 in any process, once the step is done and saved.
     """
-    trainer = run.trainer
+    run, trainer, ranks = context.run, context.run.trainer, context.ranks
     torch.set_num_threads(trainer.threads)
     keep_freed_memory()
-    format_ = precision.choose(trainer.precision, device)
-    model = initial_model(run, clip).to(device).train()
+    model = initial_model(run, context.clip).to(context.device).train()
     operations = flops.per_clip(model, run.objective)
-    rates = learning_rates(trainer, log.steps, clips=len(entries))
-    state = TrainingState(
-        engines.build(model, trainer, ranks, format_),
-        log,
-        lambda step: position(step, trainer, clips=len(entries), rates=rates),
-    )
-    state.resume(checkpoints)
-    session |= {
-        "engine": trainer.engine,
-        "processes": ranks.world,
-        "precision": format_.name,
-        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-    }
-
-    batches = _batches(run, clip, entries, state, log.steps)
-    failed = FailedClips(len(entries), trainer.max_failed_share, known=state.failed_clips)
-    session["failed_clips"] = failed.reasons  # grows while training
-    messages.say_plan(run, len(entries), state, checkpoints, session)
+    rates = learning_rates(trainer, context.log.steps, clips=len(context.entries))
+    state = resumed_state(context, model, rates)
+    known = state.failed_clips
+    failed = FailedClips(len(context.entries), trainer.max_failed_share, known=known)
+    context.session["failed_clips"] = failed.reasons  # grows while training
+    messages.say_plan(context, state)
     with (
-        fast_fp32(device, model.grid.count),
+        fast_fp32(context.device, model.grid.count),
         StopRequest() as stop,
-        recording(run, state, speed, tracked, checkpoints, operations) as record,
+        recording(context, state, operations) as record,
     ):
-        for batch, clips in together(record.timed(batches), ranks, failed):
-            taken = take_step(state.engine, batch, clips, run, rates[batch.step], stop)
-            if not is_sound(taken, state.engine):
-                raise messages.not_finite(taken, batch, checkpoints, ranks)
+        batches = record.timed(_batches(context, state))
+        for batch, clips in synchronised_batches(batches, ranks, failed):
+            rate = rates[batch.step]
+            result = train_step(state.engine, batch, clips, run, rate, stop)
+            if not is_finite(result, state.engine):
+                raise messages.not_finite(result, batch, context.checkpoints, ranks)
 
-            state.count(session, seconds=record.seconds)
-            line = {"lr": rates[batch.step], "grad_norm": taken.norm}
-            record.step(state.done, batch.epoch, taken.loss, line, taken.diagnostics, clips=clips)
-            is_last = state.done == log.steps
-            if taken.stop or is_last or state.done % trainer.checkpoint_every == 0:
-                path = state.save(checkpoints)
-            if taken.stop and not is_last:
-                name = next(name for name in ranks.everyones(stop.signal) if name)
-                raise GoOnLater(name, f"{name}: after step {state.done:,}, saved as {path}")
+            state.count(context.session, seconds=record.seconds)
+            record.step(state.done, batch.epoch, rate, result, clips=clips)
+            is_last = state.done == context.log.steps
+            if result.stop or is_last or state.done % trainer.checkpoint_every == 0:
+                path = state.save(context.checkpoints)
+            if result.stop and not is_last:
+                name = next(name for name in ranks.all_gather(stop.signal) if name)
+                raise ResumeLater(name, f"{name}: after step {state.done:,}, saved as {path}")
+    return state
+
+
+def resumed_state(context: RunContext, model: SigmaModel, rates: Sequence[float]) -> TrainingState:
+    """Put a model into its engine, at the newest checkpoint or at the beginning."""
+    trainer, ranks, device = context.run.trainer, context.ranks, context.device
+    clips, number_format = len(context.entries), precision.choose(trainer.precision, device)
+    state = TrainingState(
+        engines.build(model, trainer, ranks, number_format),
+        context.log,
+        lambda step: position(step, trainer, clips=clips, rates=rates),
+    )
+    state.resume(context.checkpoints)
+    context.session.update(
+        engine=trainer.engine,
+        processes=ranks.world,
+        precision=number_format.name,
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    )
     return state
 
 
@@ -127,7 +124,7 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
 
     Steps stand in for epochs, since a batch may reach into the next epoch.
     """
-    warmup = min(steps, steps_of(trainer.warmup_epochs, n=clips, batch_size=trainer.batch_size))
+    warmup = min(steps, total_steps(trainer.warmup_epochs, n=clips, batch_size=trainer.batch_size))
     base, final, start = (
         scaled_rate(rate, trainer.batch_size)
         for rate in (
@@ -142,7 +139,7 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
-def together(
+def synchronised_batches(
     batches: Iterator[Batch], ranks: Ranks, failed: FailedClips
 ) -> Iterator[tuple[Batch, int]]:
     """Yield each batch of this process, and how many clips it and those of the others hold.
@@ -163,19 +160,19 @@ def together(
             error = caught
         lost = list(batch.failed) if batch else []
         mine = torch.tensor([len(batch.ids) if batch else 0, error is not None, len(lost)])
-        clips, failures, missing = ranks.sums(mine).tolist()
+        clips, failures, missing = ranks.all_reduce(mine).tolist()
         if failures:
-            errors = ranks.everyones(error)
+            errors = ranks.all_gather(error)
             raise next(each for each in errors if each is not None)
         assert batch is not None  # noqa: S101 - for mypy
         if missing:
-            failed.add(each for some in ranks.everyones(lost) for each in some or [])
+            failed.add(each for some in ranks.all_gather(lost) for each in some or [])
         yield batch, clips
 
 
-def take_step(
+def train_step(
     engine: Engine, batch: Batch, clips: int, run: Run, rate: float, stop: StopRequest
-) -> Taken:
+) -> StepResult:
     """Take one optimiser step on the mean loss over `clips` clips, of which `batch` has a part.
 
     Sinkhorn assigns all tubes of the global batch at once, however many processes and parts share
@@ -197,7 +194,7 @@ def take_step(
     losses, shares = [], []
     for number, (pixels, masks, count) in enumerate(_parts(batch, run, engine)):
         with engine.precision.autocast():
-            loss, found = masked_video_loss(
+            loss, part_diagnostics = masked_video_loss(
                 engine.model,
                 pixels,
                 masks,
@@ -210,20 +207,20 @@ def take_step(
         engine.backward(loss * (count * ranks.world / clips), last=number == parts - 1)
         losses.append(loss.detach())
         shares.append(count / clips)
-        diagnostics = diagnostics or found
+        diagnostics = diagnostics or part_diagnostics
     norm = engine.step(rate)
 
     each = torch.stack(losses)
     total = (each * each.new_tensor(shares)).sum()
     asked = torch.full_like(total, stop.signal is not None)
-    total, asked = ranks.sums(torch.stack((total, asked)))
+    total, asked = ranks.all_reduce(torch.stack((total, asked)))
     numbers = torch.stack((total, norm, asked, *losses)).tolist()  # one wait for the device
-    return Taken(numbers[0], numbers[1], numbers[3:], diagnostics, bool(numbers[2]))
+    return StepResult(numbers[0], numbers[1], numbers[3:], diagnostics, bool(numbers[2]))
 
 
-def is_sound(taken: Taken, engine: Engine) -> bool:
+def is_finite(result: StepResult, engine: Engine) -> bool:
     """Whether training can go on after this step."""
-    return math.isfinite(taken.loss) and (math.isfinite(taken.norm) or engine.skips_overflow)
+    return math.isfinite(result.loss) and (math.isfinite(result.grad_norm) or engine.skips_overflow)
 
 
 def _parts(batch: Batch, run: Run, engine: Engine) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -244,24 +241,23 @@ def _parts(batch: Batch, run: Run, engine: Engine) -> Iterator[tuple[Tensor, Ten
         yield pixels, masks, count  # masks are counted on the CPU, and sent on from there
 
 
-def _batches(
-    run: Run, clip: Clip, entries: Sequence[ClipEntry], state: TrainingState, steps: int
-) -> Iterator[Batch]:
-    trainer, ranks = run.trainer, state.engine.ranks
-    return pretraining_batches(
-        entries,
-        clip,
+def _batches(context: RunContext, state: TrainingState) -> Iterator[Batch]:
+    """Load this process's part of the batches that are left."""
+    run, trainer, ranks = context.run, context.run.trainer, context.ranks
+    clips = PretrainingClips(
+        context.entries,
+        context.clip,
         run.objective.mask,
         run.model.tube,
         seed=trainer.seed,
         batch_size=trainer.batch_size,
-        first_step=state.done,
-        steps=steps - state.done,
+    )
+    options = LoaderOptions(
         workers=trainer.workers,
         cache_mib=trainer.cache_mib,
-        rank=ranks.rank,
-        world=ranks.world,
         decoder=trainer.decoder,
         max_failed_share=trainer.max_failed_share,
-        device=state.engine.device,
+        device=context.device,
     )
+    steps = range(state.done, context.log.steps)
+    return pretraining_batches(clips, steps, options, rank=ranks.rank, world=ranks.world)

@@ -8,43 +8,45 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.configuration.schema import Run
 from pipeline.data.load.loader import Batch
 from pipeline.errors import UserError
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks
-from pipeline.training.state import Session, TrainingState
+from pipeline.training.context import RunContext
+from pipeline.training.state import TrainingState
 
 SHOWN = 64  # clips in one error message
 
 
-class Taken(NamedTuple):
-    """What one step found. All but `losses` and `diagnostics` are equal in all processes."""
+class StepResult(NamedTuple):
+    """The outcome of one step. All but `losses` and `diagnostics` are equal in all processes."""
 
     loss: float  # mean over the clips of all processes
-    norm: float  # length of all gradients together, before clipping
+    grad_norm: float  # length of all gradients together, before clipping
     losses: list[float]  # mean of each part of this process's batch
     diagnostics: dict[str, Tensor]  # scalars on the device
     stop: bool  # whether any process was asked to stop
 
 
-def not_finite(taken: Taken, batch: Batch, checkpoints: Checkpoints, ranks: Ranks) -> UserError:
+def not_finite(
+    result: StepResult, batch: Batch, checkpoints: Checkpoints, ranks: Ranks
+) -> UserError:
     """The error of a step: it names the first process whose loss was not finite, and its clips.
 
     Those are the clips of the first such part; where only the gradient is not finite, all of
     rank 0. All processes call this; rank 0 alone looks at the checkpoints.
     """
-    parts = torch.arange(len(batch.ids)).tensor_split(len(taken.losses))
-    bad = next((n for n, loss in enumerate(taken.losses) if not math.isfinite(loss)), None)
+    parts = torch.arange(len(batch.ids)).tensor_split(len(result.losses))
+    bad = next((n for n, loss in enumerate(result.losses) if not math.isfinite(loss)), None)
     mine = None if bad is None else [batch.ids[i] for i in parts[bad].tolist()]
-    everyones = ranks.everyones(mine)
-    rank = next((rank for rank, clips in enumerate(everyones) if clips is not None), 0)
+    by_rank = ranks.all_gather(mine)
+    rank = next((rank for rank, clips in enumerate(by_rank) if clips is not None), 0)
     if not ranks.is_first:
         return UserError("the loss or the gradient is not finite")  # rank 0 says more
-    named = everyones[rank] or batch.ids
-    what = f"the loss is {taken.loss}"
-    if math.isfinite(taken.loss):
-        what = f"the length of the gradient is {taken.norm}"
+    named = by_rank[rank] or batch.ids
+    what = f"the loss is {result.loss}"
+    if math.isfinite(result.loss):
+        what = f"the length of the gradient is {result.grad_norm}"
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     return UserError(
         f"{what} in step {batch.step + 1:,}: stopped before it could spoil the weights",
@@ -55,19 +57,18 @@ def not_finite(taken: Taken, batch: Batch, checkpoints: Checkpoints, ranks: Rank
     )
 
 
-def say_plan(
-    run: Run, clips: int, state: TrainingState, checkpoints: Checkpoints, session: Session
-) -> None:
+def say_plan(context: RunContext, state: TrainingState) -> None:
     """Print, on rank 0, what is trained on, by whom, and from where on."""
-    trainer, engine, steps = run.trainer, state.engine, state.log.steps
+    trainer, engine, steps = context.run.trainer, state.engine, state.log.steps
+    checkpoints, clips, weights = context.checkpoints, len(context.entries), context.run.weights
     if not engine.ranks.is_first:
         return
     if not steps:
-        begins = f"its encoder is taken from {run.weights}" if run.weights else "it is untrained"
+        begins = f"its encoder is taken from {weights}" if weights else "it is untrained"
         checkpoints.say(f"no epochs: {begins}")
         return
-    place, device = engine.ranks.place, engine.device
-    micro = trainer.batch_size // (place.world * trainer.accumulation)
+    process, device = engine.ranks.process, engine.device
+    micro = trainer.batch_size // (process.world * trainer.accumulation)
     zero = f" (ZeRO {trainer.zero_stage})" if trainer.engine == "deepspeed" else ""
     where = f"{trainer.threads} CPU thread(s) each"
     if device.type == "cuda":
@@ -75,13 +76,13 @@ def say_plan(
     checkpoints.say(
         f"{clips:,} clips, {trainer.epochs} epochs = {steps:,} steps of {trainer.batch_size} clips"
     )
-    started = f", started by {place.launcher}" if place.launcher else ""
+    started = f", started by {process.launcher}" if process.launcher else ""
     checkpoints.say(
-        f"{place.world} process(es) = {place.nodes} node(s) x {place.local_world} device(s)"
+        f"{process.world} process(es) = {process.nodes} node(s) x {process.local_world} device(s)"
         f"{started}; engine {trainer.engine}{zero}, {engine.precision.name}, {where}; "
-        f"{trainer.batch_size} = {place.world} x {trainer.accumulation} part(s) x {micro}"
+        f"{trainer.batch_size} = {process.world} x {trainer.accumulation} part(s) x {micro}"
     )
     if state.done:
-        other = state.sessions[-1]["code"] != session["code"]
+        other = state.sessions[-1]["code"] != context.session["code"]
         anew = f" (which other code made; delete {checkpoints.folder} to begin anew)"
         checkpoints.say(f"going on after step {state.done:,}{anew if other else ''}")

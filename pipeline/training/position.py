@@ -49,7 +49,7 @@ def position(step: int, trainer: Trainer, *, clips: int, rates: Sequence[float])
     return {
         "step": step,
         "clips": [list(sample) for sample in batch],
-        "frames": order.sample_key(seed, *batch[0]).random(4).tolist(),
+        "frames": order.sample_rng(seed, *batch[0]).random(4).tolist(),
         "dropped": torch.rand(4, generator=generator).tolist(),
         "lr": rates[step] if step < len(rates) else None,
     }

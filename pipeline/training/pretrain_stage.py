@@ -15,32 +15,35 @@ import torch
 from pipeline.configuration import code
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Data, Params, Run, Trainer
-from pipeline.data.load.order import steps_of
+from pipeline.data.load.order import total_steps
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.runtime import launch
-from pipeline.runtime.checkpoint_sets import FINISHED, Made, fingerprint
+from pipeline.runtime.checkpoint_sets import FINISHED, SetInfo, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, is_sound, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
 from pipeline.runtime.devices import choose_device
 from pipeline.runtime.files import read_json, remove_leftovers, sha256_file, write_json
-from pipeline.runtime.interruption import GoOnLater, leave
+from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
-from pipeline.runtime.ranks import LINGER, Ranks, joined
-from pipeline.training.failures import explained
+from pipeline.runtime.ranks import LINGER, Ranks, process_group
+from pipeline.training.context import RunContext
+from pipeline.training.explained_errors import explained
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingState
-from pipeline.training.tracking import Tracked
+from pipeline.training.tracking import TrackedRun
 from pipeline.weights import encoders, hub
 
-# What may change between a run and its resumption: nothing that decides what is learned. (Other
-# `threads` add up in another order: the result is as good, but no longer equal bit for bit.)
-LOADING = {"threads", "workers", "cache_mib", "decoder", "max_failed_share"}
-SPREADING = {"engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"}
-WRITING = {"log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"}
-FREE = {"name", "on_code_change"} | LOADING | SPREADING | WRITING
+# Keys of a run that do not affect its result; excluded from the fingerprint under which it resumes.
+# (Other `threads` add up in another order: the result is as good, but not equal bit for bit.)
+RESULT_NEUTRAL_KEYS = {
+    *("name", "on_code_change"),
+    *("threads", "workers", "cache_mib", "decoder", "max_failed_share"),
+    *("engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"),
+    *("log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"),
+}
 
 
 def run(params: Params, run: str) -> None:
@@ -54,40 +57,42 @@ def run(params: Params, run: str) -> None:
         UserError: where another process is at work on this run.
     """
     trainer, label = params.runs[run].trainer, f"pretrain {run}"
-    place = launch.find_place(os.environ)
-    starts_others = launch.starts_others(place, trainer)
-    with claimed(RunLayout(params.name, run), label, claims=_claims(place, trainer)) as release:
-        if place.world == 1 and _is_done(params, run, label):
+    process = launch.process_info(os.environ)
+    should_spawn = launch.should_spawn(process, trainer)
+    with claimed(RunLayout(params.name, run), label, claims=_claims(process, trainer)) as release:
+        if process.world == 1 and _is_done(params, run, label):
             return
-        if starts_others:
-            status = launch.start(trainer, launch.this_command())
+        if should_spawn:
+            status = launch.spawn(trainer, launch.this_command())
             if status:
                 raise SystemExit(status)
             return
-        device = choose_device(place.local_rank, place.local_world)
-        with joined(launch.reachable(place), device, timeout_s=trainer.timeout_s) as ranks:
-            launch.check(place, trainer)
+        device = choose_device(process.local_rank, process.local_world)
+        with process_group(
+            launch.resolve_master(process), device, timeout_s=trainer.timeout_s
+        ) as ranks:
+            launch.check_world(process, trainer)
             stopped = None
             try:
                 _pretrain(params, run, label, ranks, device)
-            except GoOnLater as stop:
+            except ResumeLater as stop:
                 stopped = stop
                 if not ranks.is_first:
                     time.sleep(LINGER)  # until rank 0 has said so
             if stopped is None:
                 return
             release()  # Slurm may start the job again while this process waits to be ended
-            leave(stopped, label, is_first=ranks.is_first)
+            exit_or_requeue(stopped, label, is_first=ranks.is_first)
 
 
-def _claims(place: launch.Place, trainer: Trainer) -> bool:
+def _claims(process: launch.ProcessInfo, trainer: Trainer) -> bool:
     """Whether this process claims the run for all: the one that starts them here, or rank 0.
 
     What srun starts does not know of a claim of the process that called srun.
     """
-    if launch.starts_others(place, trainer) and trainer.nodes > 1:
+    if launch.should_spawn(process, trainer) and trainer.nodes > 1:
         return False
-    return place.rank == 0 and place.launcher != launch.OWN
+    return process.rank == 0 and process.launcher != launch.OWN_LAUNCHER
 
 
 def _taken(claim: Claim, layout: RunLayout, label: str) -> bool:
@@ -151,14 +156,49 @@ def _is_done(params: Params, run: str, label: str) -> bool:
         return False
     if not layout.pretrained.is_file() or read_json(layout.pretrained) != manifest:
         write_json(layout.pretrained, manifest)
-    said = f"going on after step {steps:,}, which is the last: nothing is left to train"
-    print(f"[{label}] {said}", file=sys.stderr, flush=True)
+    message = f"going on after step {steps:,}, which is the last: nothing is left to train"
+    print(f"[{label}] {message}", file=sys.stderr, flush=True)
     return True
 
 
 def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.device) -> None:
+    """Train a run, and write its weights and its manifest."""
+    chosen, layout = params.runs[run], RunLayout(params.name, run)
+    context = _context(params, run, label, ranks, device)
+    with explained(context.checkpoints, ranks):
+        if ranks.is_first:
+            layout.pretrained.unlink(missing_ok=True)  # it would vouch for weights about to change
+        state = train(context)
+        model = state.trained_model(chosen, params.data.clip)  # all processes give their parts
+        if not ranks.is_first:
+            return
+        fps = common_rate(entry.fps for entry in context.entries)
+        origin = None
+        if chosen.weights:
+            origin = encoders.fill(model.encoder, chosen, params.data.clip, fps)
+        hub.save(layout.weights, model, chosen, params.data.clip, fps)
+        layout.checkpoints.mkdir(exist_ok=True)  # DVC expects it, also where nothing was trained
+        manifest = {
+            **_results(context, layout, state, model),
+            "experiment": params.name,
+            "run": run,
+            "weights": origin.record() if origin else None,
+        }
+        write_json(layout.checkpoints / FINISHED, manifest)
+        write_json(layout.pretrained, manifest)
+    loss = state.log.last.get("loss")
+    ended = f"{state.done:,} steps, loss {loss:.3f}" if loss is not None else "untrained"
+    if origin is not None:
+        ended = f"encoder of {origin.kind}, {origin.path}"
+    print(f"[{label}] {ended}; wrote {layout.weights}", file=sys.stderr, flush=True)
+
+
+def _context(
+    params: Params, run: str, label: str, ranks: Ranks, device: torch.device
+) -> RunContext:
+    """Gather what the training needs. Raises UserError where there is no clip to pretrain on."""
     chosen, data = params.runs[run], params.data
-    source, layout = DataLayout(data.name), RunLayout(params.name, run)
+    source, layout, trainer = DataLayout(data.name), RunLayout(params.name, run), chosen.trainer
     index = DatasetIndex.load(source.shards)
     entries = index.clips(data.pretrain_splits)
     if not entries:
@@ -167,60 +207,32 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
             place=f"data.pretrain_splits, {source.index}",
             remedy="name a split that has clips, or see why they were lost in the index",
         )
-    trainer, pictures = chosen.trainer, _pictures(data)
+    pictures = _pictures(data)
     settings = resumable_settings(chosen, data, pictures)
-    steps = steps_of(trainer.epochs, n=len(entries), batch_size=trainer.batch_size)
-    made_with, configuration = provenance(), chosen.model_dump(mode="json")
-    checkpoints = replace(
-        checkpoints_of(layout),
-        settings=settings,
-        keep=trainer.keep_checkpoints,
-        label=label,
-        keep_every=trainer.keep_every,
-        code=code_that_learns(),
-        on_code_change=trainer.on_code_change,
-        translate=lambda made: _translated(made, pictures),
+    configuration, made_with = chosen.model_dump(mode="json"), provenance()
+    steps = total_steps(trainer.epochs, n=len(entries), batch_size=trainer.batch_size)
+    return RunContext(
+        run=chosen,
+        clip=data.clip,
+        entries=entries,
+        ranks=ranks,
+        device=device,
+        checkpoints=replace(
+            checkpoints_of(layout),
+            settings=settings,
+            keep=trainer.keep_checkpoints,
+            label=label,
+            keep_every=trainer.keep_every,
+            code=code_that_learns(),
+            on_code_change=trainer.on_code_change,
+            translate=lambda info: _translated(info, pictures),
+        ),
+        log=MetricsLog(layout.metrics, every=trainer.log_every, steps=steps),
+        speed=SpeedLog(layout.speed),
+        tracked=TrackedRun(params.name, run, layout.folder, fingerprint(settings), configuration),
+        provenance=made_with,
+        session=dict(made_with),
     )
-    with explained(checkpoints, ranks):
-        if ranks.is_first:
-            layout.pretrained.unlink(missing_ok=True)  # it would vouch for weights about to change
-        state = train(
-            chosen,
-            data.clip,
-            entries,
-            checkpoints,
-            MetricsLog(layout.metrics, every=trainer.log_every, steps=steps),
-            SpeedLog(layout.speed),
-            dict(made_with),
-            Tracked(params.name, run, layout.folder, fingerprint(settings), configuration),
-            ranks,
-            device,
-        )
-        model = state.trained_model(chosen, data.clip)  # all processes give their parts
-        if not ranks.is_first:
-            return
-        fps = common_rate(entry.fps for entry in entries)
-        origin = encoders.fill(model.encoder, chosen, data.clip, fps) if chosen.weights else None
-        hub.save(layout.weights, model, chosen, data.clip, fps)
-        layout.checkpoints.mkdir(exist_ok=True)  # DVC expects it, also where nothing was trained
-        inputs = {
-            "fingerprint": fingerprint(settings),
-            "code": checkpoints.code,
-            "code_changes": checkpoints.code_changes,
-            "pictures_sha256": pictures.sha256,
-            "clips": len(entries),
-            "clip": data.clip.model_dump(mode="json"),
-            "provenance": made_with,
-            "weights": origin.record() if origin else None,
-        }
-        manifest = _manifest(params, run, layout, state, model) | inputs
-        write_json(layout.checkpoints / FINISHED, manifest)
-        write_json(layout.pretrained, manifest)
-    loss = state.log.last.get("loss")
-    ended = f"{state.done:,} steps, loss {loss:.3f}" if loss is not None else "untrained"
-    if origin is not None:
-        ended = f"encoder of {origin.kind}, {origin.path}"
-    print(f"[{label}] {ended}; wrote {layout.weights}", file=sys.stderr, flush=True)
 
 
 def checkpoints_of(layout: RunLayout) -> Checkpoints:
@@ -231,10 +243,10 @@ def checkpoints_of(layout: RunLayout) -> Checkpoints:
 
 def common_rate(rates: Iterable[float]) -> float | None:
     """Return the frames a second that all clips have; None where they differ by a thousandth."""
-    found = sorted(rates)
-    if not found or found[-1] > found[0] * 1.001:
+    ordered = sorted(rates)
+    if not ordered or ordered[-1] > ordered[0] * 1.001:
         return None
-    return round(found[len(found) // 2], 6)
+    return round(ordered[len(ordered) // 2], 6)
 
 
 def code_that_learns() -> dict[str, str]:
@@ -264,50 +276,57 @@ def resumable_settings(run: Run, data: Data, pictures: Pictures) -> dict[str, An
     every = run.model_dump(mode="json")
     sections = {name: part for name, part in every.items() if isinstance(part, dict)}
     return {
-        **{name: {k: v for k, v in s.items() if k not in FREE} for name, s in sections.items()},
+        **{
+            name: {k: v for k, v in s.items() if k not in RESULT_NEUTRAL_KEYS}
+            for name, s in sections.items()
+        },
         "data": {"clip": data.clip.model_dump(mode="json"), "pictures": pictures.sha256},
     }
 
 
-def _translated(made: Made, pictures: Pictures) -> Made:
+def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
     """Say what a checkpoint of before pictures and files were noted was made with.
 
     It has one hash of all files' bytes and one of all shards' bytes, which nothing of today equals:
     so it counts as made of these pictures by other code, and `on_code_change` decides.
     """
-    data = made.settings.get("data", {})
+    data = info.settings.get("data", {})
     if "shards" not in data:
-        return made
-    settings = {name: part for name, part in made.settings.items() if name != "code"}
+        return info
+    settings = {name: part for name, part in info.settings.items() if name != "code"}
     return replace(
-        made, settings=settings | {"data": {"clip": data["clip"], "pictures": pictures.sha256}}
+        info, settings=settings | {"data": {"clip": data["clip"], "pictures": pictures.sha256}}
     )
 
 
-def _manifest(
-    params: Params, run: str, layout: RunLayout, state: TrainingState, model: SigmaModel
+def _results(
+    context: RunContext, layout: RunLayout, state: TrainingState, model: SigmaModel
 ) -> dict[str, Any]:
-    """What came out, and how long it took; steps that a crash lost are not in `seconds`."""
-    chosen = params.runs[run]
+    """What came out, of what, and how long it took; `seconds` lack steps that a crash lost."""
+    trainer, checkpoints = context.run.trainer, context.checkpoints
     seconds = sum(session["seconds"] for session in state.sessions)
+    clips_per_s = round(state.done * trainer.batch_size / seconds, 2) if seconds else None
     trained = [p for p in model.parameters() if p.requires_grad]
     return {
-        "experiment": params.name,
-        "run": run,
-        "configuration": chosen.model_dump(mode="json"),
-        "epochs": chosen.trainer.epochs,
+        "configuration": context.run.model_dump(mode="json"),
+        "epochs": trainer.epochs,
         "steps": state.done,
         "final_loss": state.log.last.get("loss"),  # null where there was no step
         "seconds": round(seconds, 3),
-        "clips_per_s": round(state.done * chosen.trainer.batch_size / seconds, 2)
-        if seconds
-        else None,
+        "clips_per_s": clips_per_s,
         "parameters": sum(p.numel() for p in trained),
         "encoder_parameters": sum(p.numel() for p in model.encoder.parameters()),
-        "averaged": chosen.trainer.ema is not None,  # whether these are the averaged weights
+        "averaged": trainer.ema is not None,  # whether these are the averaged weights
         "teacher_sha256": state.teacher_sha256,  # of the frozen network's weights; null: has none
         "model_sha256": sha256_file(layout.weights),
         "metrics_sha256": sha256_file(layout.metrics),
         "failed_clips": state.failed_clips,  # left out of training, and why; nothing replaced them
         "sessions": state.sessions,
+        "fingerprint": fingerprint(checkpoints.settings),
+        "code": checkpoints.code,
+        "code_changes": checkpoints.code_changes,
+        "pictures_sha256": checkpoints.settings["data"]["pictures"],
+        "clips": len(context.entries),
+        "clip": context.clip.model_dump(mode="json"),
+        "provenance": context.provenance,
     }

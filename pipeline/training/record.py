@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from torch import Tensor
-
-from pipeline.configuration.schema import Run, Tracking
-from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.configuration.schema import Tracking
 from pipeline.runtime.progress import Progress
 from pipeline.training import flops
+from pipeline.training.context import RunContext
 from pipeline.training.logs import MetricsLog, SpeedLog
+from pipeline.training.messages import StepResult
 from pipeline.training.profiling import profiled
 from pipeline.training.state import TrainingState
-from pipeline.training.tracking import Tracked, Trackers
+from pipeline.training.tracking import Trackers
 
 Item = TypeVar("Item")
 
@@ -43,25 +42,17 @@ class Record:
         """Since this process began to train."""
         return self.speed.seconds
 
-    def step(
-        self,
-        done: int,
-        epoch: int,
-        loss: float,
-        fields: Mapping[str, float],
-        diagnostics: Mapping[str, Tensor],
-        *,
-        clips: int,
-    ) -> None:
+    def step(self, done: int, epoch: int, rate: float, result: StepResult, *, clips: int) -> None:
         """Note that `done` steps are done; the last one took `clips` clips of all processes."""
         self.speed.clips += clips
-        self.log.add(loss)
+        self.log.add(result.loss)
         self.trace()
         if not self.writes:
             return
         if self.log.is_due(done):
-            numbers = {name: value.item() for name, value in diagnostics.items()}
-            self.log.write(done, epoch, _finite({**fields, **numbers}))
+            numbers = {"lr": rate, "grad_norm": result.grad_norm}
+            numbers |= {name: value.item() for name, value in result.diagnostics.items()}
+            self.log.write(done, epoch, _finite(numbers))
             self.speed.write(done)
             self.trackers.log(done, self.log.last, self.speed.last)
             self.progress.fields.update(_shown(self.log.last, self.speed.last, self.epochs))
@@ -69,19 +60,13 @@ class Record:
 
 
 @contextlib.contextmanager
-def recording(
-    run: Run,
-    state: TrainingState,
-    speed: SpeedLog,
-    tracked: Tracked,
-    checkpoints: Checkpoints,
-    operations: int,
-) -> Iterator[Record]:
+def recording(context: RunContext, state: TrainingState, operations: int) -> Iterator[Record]:
     """Begin to note the steps of a run, after `state.done` of them.
 
     `operations` is what the model needs for one clip.
     """
-    trainer, engine, log = run.trainer, state.engine, state.log
+    trainer, engine, log, speed = context.run.trainer, state.engine, state.log, context.speed
+    label, say = context.checkpoints.label, context.checkpoints.say
     writes = engine.ranks.is_first
     if writes:
         speed.rewind(state.done)
@@ -89,12 +74,12 @@ def recording(
         peak = flops.matmul_peak(engine.device, engine.precision.name) * engine.ranks.world
         speed.utilisation = operations / peak
     rate = ("clips", trainer.batch_size)
-    progress = Progress(checkpoints.label, log.steps, "steps", done=state.done, rate=rate)
+    progress = Progress(label, log.steps, "steps", done=state.done, rate=rate)
     tracking = trainer.tracking if writes else Tracking()
-    folder = tracked.folder / "profile"
+    folder = context.tracked.folder / "profile"
     with (
-        Trackers(tracking, replace(tracked, done=state.done), checkpoints.say) as trackers,
-        profiled(trainer.profile if writes else None, folder, checkpoints.say) as trace,
+        Trackers(tracking, replace(context.tracked, done=state.done), say) as trackers,
+        profiled(trainer.profile if writes else None, folder, say) as trace,
         progress if writes else contextlib.nullcontext(),
     ):
         yield Record(log, speed, trackers, progress, trainer.epochs, writes, trace)

@@ -64,15 +64,15 @@ class TrainingState:
                     remedy="give those weights again, or delete "
                     f"{checkpoints.folder} to begin anew",
                 )
-            if body and (found := deviations(body["position"], self.position(body["step"]))):
+            if body and (changed := deviations(body["position"], self.position(body["step"]))):
                 checkpoints.say(
-                    f"warning: {' and '.join(found)} are not what they were when the checkpoint "
+                    f"warning: {' and '.join(changed)} are not what they were when the checkpoint "
                     "was written (by other versions of numpy or PyTorch?): the run goes on, but "
                     "ends elsewhere than it would have"
                 )
             return body.get("step", 0), body.get("sessions", [])
 
-        self.done, self.sessions = self.engine.ranks.on_first(read)
+        self.done, self.sessions = self.engine.ranks.on_rank_zero(read)
         if self.done:
             self.engine.load_full_state(body or None)
 
@@ -86,7 +86,7 @@ class TrainingState:
             "sessions": self.sessions,
             "teacher_sha256": self.teacher_sha256,
         }
-        return self.engine.ranks.on_first(lambda: checkpoints.save(self.done, body))
+        return self.engine.ranks.on_rank_zero(lambda: checkpoints.save(self.done, body))
 
     def count(self, session: Session, *, seconds: float) -> None:
         """Note one more step, done by this process, whose training took `seconds` so far."""
@@ -102,7 +102,7 @@ class TrainingState:
         Its weights are the averaged ones where an average is kept. Only rank 0 gets them; the
         model of any other rank is as it was built.
         """
-        weights = self.engine.whole_weights(averaged=True)
+        weights = self.engine.full_weights(averaged=True)
         model = sigma_model(run.model, run.objective, clip, load_target=False)
         model.target.digest = self.teacher_sha256 or ""
         if weights is not None:

@@ -18,11 +18,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from pipeline.configuration.schema import Tracking
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 ON_THE_WAY = 50  # lines to MLflow that may be, before training waits
 BATCH = 100  # parameters in one request to MLflow, its limit
@@ -40,7 +39,7 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Tracked:
+class TrackedRun:
     """The run that is shown."""
 
     experiment: str
@@ -60,7 +59,7 @@ class Tracked:
 class Trackers:
     """All trackers that are switched on, as a context; often none."""
 
-    def __init__(self, settings: Tracking, tracked: Tracked, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Tracking, tracked: TrackedRun, say: Callable[[str], None]) -> None:
         """Begin; `say` prints a warning.
 
         Raises:
@@ -88,7 +87,7 @@ class Trackers:
         except Exception as error:
             self.close(failed=True)
             raise UserError(
-                f"{name} cannot begin: {_first_line(error)}",
+                f"{name} cannot begin: {first_line(error)}",
                 place=place,
                 remedy="see the tool's own documentation, or switch it off; docs/resuming.md",
             ) from error
@@ -99,12 +98,7 @@ class Trackers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(failed=kind is not None)
 
     def log(self, step: int, *lines: Mapping[str, Any]) -> None:
@@ -124,13 +118,13 @@ class Trackers:
                 action(tracker)
             except Exception as error:  # noqa: BLE001 - no tool may end the training
                 del self.trackers[name]
-                self.say(f"warning: {name} failed and is switched off: {_first_line(error)}")
+                self.say(f"warning: {name} failed and is switched off: {first_line(error)}")
 
 
 class TensorBoard:
     """Event files in the run's folder: `tensorboard --logdir results`."""
 
-    def __init__(self, tracked: Tracked) -> None:
+    def __init__(self, tracked: TrackedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = str(tracked.folder / "tensorboard")
@@ -152,7 +146,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of a project; WANDB_MODE=offline keeps it in the run's folder, for `wandb sync`."""
 
-    def __init__(self, project: str, tracked: Tracked) -> None:
+    def __init__(self, project: str, tracked: TrackedRun) -> None:
         wandb = importlib.import_module("wandb")
         tracked.folder.mkdir(parents=True, exist_ok=True)
         self.run = wandb.init(
@@ -176,15 +170,16 @@ class WeightsAndBiases:
 class MlFlow:
     """A run of the experiment at a server, or in a folder (`file:FOLDER`)."""
 
-    def __init__(self, uri: str, tracked: Tracked) -> None:
+    def __init__(self, uri: str, tracked: TrackedRun) -> None:
         if uri.startswith("file:"):  # a folder is what was asked for, old-fashioned as it may be
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         mlflow = importlib.import_module("mlflow")
         self.metric = importlib.import_module("mlflow.entities").Metric
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.sent: list[Any] = []  # what is on its way
-        found = self.client.get_experiment_by_name(tracked.experiment)
-        home = found.experiment_id if found else self.client.create_experiment(tracked.experiment)
+        name = tracked.experiment
+        experiment = self.client.get_experiment_by_name(name)
+        home = experiment.experiment_id if experiment else self.client.create_experiment(name)
         runs = self.client.search_runs([home], f"tags.sigma_id = '{tracked.id}'")
         if runs:
             self.run = runs[0].info.run_id
@@ -216,14 +211,10 @@ class MlFlow:
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
     """Nested settings as `trainer.epochs`, `800`."""
-    found: list[tuple[str, str]] = []
+    flat: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
+            flat += _flat(value, f"{prefix}{key}.")
         else:
-            found.append((f"{prefix}{key}", json.dumps(value)))
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+            flat.append((f"{prefix}{key}", json.dumps(value)))
+    return flat

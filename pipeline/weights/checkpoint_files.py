@@ -94,10 +94,10 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's tensors")
     arguments = content.get("args")
-    said = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
+    values = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
     tensors = plain_names(_tensors(content, path), path)
     _refuse_claims(tensors, path)
-    return tensors, said
+    return tensors, values
 
 
 def plain_names(tensors: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -91,15 +91,15 @@ def weight_files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         return _parts(index)
-    found = [path / name for name in HUGGING_FACE_FILES if (path / name).is_file()]
-    if not found:
+    files = [path / name for name in HUGGING_FACE_FILES if (path / name).is_file()]
+    if not files:
         expected = f"a directory needs {' or '.join(HUGGING_FACE_FILES)}" if path.is_dir() else ""
         raise UserError(
             "there are no weights",
             place=str(path),
             remedy=expected or "see runs.NAME.weights",
         )
-    return found[:1]
+    return files[:1]
 
 
 def _parts(index: Path) -> list[Path]:

@@ -62,18 +62,18 @@ class Geometry:
 
 
 def from_state(
-    state: Mapping[str, Tensor], said: Mapping[str, Any], hints: Hints, *, place: str
+    state: Mapping[str, Tensor], metadata: Mapping[str, Any], hints: Hints, *, place: str
 ) -> Geometry:
     """Find the geometry of an encoder.
 
     Args:
         state: tensors under the official names of pretraining (`encoder.blocks.0...`).
-        said: what the file says beside them: `heads`, `frames`, `size`, `stride`, `sampling`.
+        metadata: what the file says beside them: `heads`, `frames`, `size`, `stride`, `sampling`.
         hints: what the user says, which counts more.
 
     Raises:
         UserError: for a model of images, for tensors that are no encoder's, and where the heads of
-            an unusual width are not said.
+            an unusual width are not given.
     """
     tubes = state.get("encoder.patch_embed.proj.weight")
     inner = state.get("encoder.blocks.0.mlp.fc1.weight")
@@ -85,7 +85,7 @@ def from_state(
             remedy="give a checkpoint of SIGMA or VideoMAE",
         )
     width = tubes.shape[0]
-    heads = hints.heads or said.get("heads") or HEADS.get(width)
+    heads = hints.heads or metadata.get("heads") or HEADS.get(width)
     if heads is None:
         raise UserError(
             f"no tensor tells of heads, and {width} is the width of no published encoder",
@@ -103,19 +103,19 @@ def from_state(
         mlp_ratio=ratio(inner_width, width),
         **_decoder(state, width, heads),
     )
-    clip, notes = _clip(said, hints)
+    clip, notes = _clip(metadata, hints)
     check_encoder(model, clip, {name: tuple(tensor.shape) for name, tensor in state.items()}, place)
-    return Geometry(model, clip, hints.fps or said.get("fps"), notes)
+    return Geometry(model, clip, hints.fps or metadata.get("fps"), notes)
 
 
-def _clip(said: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, ...]]:
+def _clip(metadata: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, ...]]:
     values, assumed = {}, []
     for name, usual in STANDARD.items():
-        value = getattr(hints, name) or said.get(name)
+        value = getattr(hints, name) or metadata.get(name)
         if value is None:
             assumed.append(f"{name} {usual}")
         values[name] = usual if value is None else value
-    sampling = hints.sampling or said.get("sampling") or "dense"
+    sampling = hints.sampling or metadata.get("sampling") or "dense"
     note = f"the file does not say it, so VideoMAE's own is taken: {', '.join(assumed)}"
     clip = Clip(**values, sampling=sampling, scales=(1.0,), flip=False)
     return clip, (note,) if assumed else ()
@@ -124,8 +124,8 @@ def _clip(said: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, ...]]
 def of_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the arguments of an official training say, under the names of `from_state`."""
     names = {"frames": "num_frames", "size": "input_size", "stride": "sampling_rate"}
-    found = {ours: arguments[theirs] for ours, theirs in names.items() if theirs in arguments}
-    whole = {name: value for name, value in found.items() if isinstance(value, int) and value > 0}
+    given = {ours: arguments[theirs] for ours, theirs in names.items() if theirs in arguments}
+    whole = {name: value for name, value in given.items() if isinstance(value, int) and value > 0}
     # Their fine-tuning samples Something-Something by segments, all else densely.
     if str(arguments.get("data_set", "")).lower() == "ssv2":
         return whole | {"sampling": "per_segment"}

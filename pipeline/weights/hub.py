@@ -23,7 +23,7 @@ from pipeline.configuration import build, known_weights
 from pipeline.configuration.known_weights import MODEL_FORMAT, SavedModel, Seen
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
-from pipeline.method.pixels import DEVIATION, MEAN
+from pipeline.method.pixels import MEAN, STD
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import atomic_path
@@ -65,7 +65,7 @@ def save(
 
 def seen(fps: float | None) -> Seen:
     """Return what every model of this project saw beside its clips' geometry."""
-    return Seen(fps=fps, mean=MEAN, std=DEVIATION)
+    return Seen(fps=fps, mean=MEAN, std=STD)
 
 
 def read_saved(path: Path | str) -> SavedModel:
@@ -94,10 +94,10 @@ def read_config(path: Path | str) -> tuple[Run, Clip]:
 
 def refuse_other_pixels(seen: Seen, path: Path | str) -> None:
     """Refuse a file that says its pictures were normalised otherwise than here."""
-    for key, theirs, ours in (("mean", seen.mean, MEAN), ("std", seen.std, DEVIATION)):
+    for key, theirs, ours in (("mean", seen.mean, MEAN), ("std", seen.std, STD)):
         if theirs is not None and any(abs(a - b) > 1e-6 for a, b in zip(theirs, ours, strict=True)):
-            said = f"its pictures are normalised with {key} {theirs}, here with {ours}"
-            raise UserError(said, place=str(path))
+            problem = f"its pictures are normalised with {key} {theirs}, here with {ours}"
+            raise UserError(problem, place=str(path))
 
 
 def is_ours(path: Path | str) -> bool:
@@ -108,7 +108,6 @@ def is_ours(path: Path | str) -> bool:
 def load(
     path: Path | str,
     *,
-    load_teacher: bool = False,
     heads: int | None = None,
     frames: int | None = None,
     size: int | None = None,
@@ -123,7 +122,6 @@ def load(
 
     Args:
         path: a file, a directory that Transformers wrote, or a repository `OWNER/NAME` of a hub.
-        load_teacher: the frozen network of a `dino` target, which only training needs.
         heads: attention heads, where the file does not say (`pipeline.weights.geometry`); so, too,
             `frames` of a clip, `size` in pixels, `stride`, `sampling`, and `fps`, the frames a
             second that videos are brought to.
@@ -140,7 +138,7 @@ def load(
             saved.run.model,
             saved.run.objective,
             saved.clip,
-            load_target=load_teacher,
+            load_target=False,
             cls=video_model.PretrainedModel,
         )
         model = cast("video_model.PretrainedModel", sigma)
@@ -152,7 +150,7 @@ def load(
 def load_pretraining(path: Path | str, *, load_teacher: bool = False) -> SigmaModel:
     """Read a model that `save` wrote, on CPU and in evaluation mode; no other file will do.
 
-    The frozen teacher of a `dino` target is only needed for training, so not loaded by default.
+    The frozen teacher of a `frozen` target is only needed for training, so not loaded by default.
     """
     run, clip = read_config(path)
     model = build.sigma_model(run.model, run.objective, clip, load_target=load_teacher)

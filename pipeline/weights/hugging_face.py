@@ -80,23 +80,23 @@ def tensors(model: SigmaModel) -> dict[str, Tensor]:
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors of ours (`encoder.blocks.0...`, `decoder...`) under VideoMAE's names."""
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.startswith(NOT_THEIRS):
             continue
         match = BLOCK.fullmatch(name)
         if match is None:
             module, _, kind = name.rpartition(".")
-            found[f"{OUTSIDE[module]}.{kind}" if module in OUTSIDE else name] = tensor
+            renamed[f"{OUTSIDE[module]}.{kind}" if module in OUTSIDE else name] = tensor
             continue
         stack, index, rest = match.groups()
         block = f"{STACKS[stack]}.{index}"
         if rest == "attn.qkv.weight":
             for part, weight in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                found[f"{block}.attention.attention.{part}.weight"] = weight.contiguous()
+                renamed[f"{block}.attention.attention.{part}.weight"] = weight.contiguous()
         else:
-            found[f"{block}.{_in_block(rest)}"] = tensor
-    return found
+            renamed[f"{block}.{_in_block(rest)}"] = tensor
+    return renamed
 
 
 def _in_block(rest: str) -> str:

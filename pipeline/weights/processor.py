@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.method.pixels import DEVIATION, MEAN
+from pipeline.method.pixels import MEAN, STD
 from pipeline.runtime.files import read_mapping
 
 FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
@@ -97,15 +97,15 @@ def _others(part: Mapping[str, Any]) -> Iterator[str]:
     # (scale byte - offset - mean) / std = (byte / 255 - a) / b
     a = [(each + offset) / scale / 255 for each in mean]
     b = [each / scale / 255 for each in std]
-    pairs = zip((*a, *b), (*MEAN, *DEVIATION), strict=True)
+    pairs = zip((*a, *b), (*MEAN, *STD), strict=True)
     if any(abs(theirs - ours) > TOLERANCE for theirs, ours in pairs):
         keys = (*FLAGS, "rescale_factor", *OFFSETS, "image_mean", "image_std")
-        said = [f"{key} {_shown(part[key])}" for key in keys if part.get(key) is not None]
+        stated = [f"{key} {_shown(part[key])}" for key in keys if part.get(key) is not None]
         missing = [key for key in keys[-2:] if part.get(key) is None]
-        said += [f"no {key} (Transformers' own is 0.5)" for key in missing]
+        stated += [f"no {key} (Transformers' own is 0.5)" for key in missing]
         yield (
-            f"its pictures are normalised with {', '.join(said)}; here with rescale_factor 1/255, "
-            f"image_mean {list(MEAN)}, image_std {list(DEVIATION)}"
+            f"its pictures are normalised with {', '.join(stated)}; here with "
+            f"rescale_factor 1/255, image_mean {list(MEAN)}, image_std {list(STD)}"
         )
 
 

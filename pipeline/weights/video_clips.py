@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.configuration.schema import Clip, Decode
 from pipeline.data.decode import transcode
 from pipeline.data.decode.transcode import Segment
-from pipeline.data.load import crops, frames, sampling
+from pipeline.data.load import crops, decoders, sampling
 from pipeline.data.records import Outcome
 
 WHOLE = Segment()
@@ -44,8 +44,8 @@ def decoding(clip: Clip, **changes: float | None) -> Decode:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a video is looked at: `clips` of them, spread evenly, the centre square of each."""
+class ClipRequest:
+    """Which clips of a video are wanted: `clips`, spread evenly, the centre square of each."""
 
     clip: Clip
     decode: Decode
@@ -53,7 +53,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Looked:
+class DecodedClips:
     """What came of one video: C clips, or the reason why there are none."""
 
     outcome: Outcome
@@ -62,9 +62,9 @@ class Looked:
     spans: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))  # C,2 in seconds
 
 
-def look(
-    video: Path, look: Look, segment: Segment = WHOLE, scratch: Path | str | None = None
-) -> Looked:
+def decode_clips(
+    video: Path, request: ClipRequest, segment: Segment = WHOLE, scratch: Path | str | None = None
+) -> DecodedClips:
     """Return the clips of a video, or of a segment of it; no bad video is an exception.
 
     A span is from the beginning of its first frame to the end of its last, in the video's time. A
@@ -75,28 +75,28 @@ def look(
     """
     if not video.is_file():
         there = "a folder, not a file" if video.is_dir() else "there is no such file"
-        return Looked(Outcome.MISSING, there)
+        return DecodedClips(Outcome.MISSING, there)
     if not os.access(video, os.R_OK):
-        return Looked(Outcome.FORBIDDEN, "the file may not be read")
+        return DecodedClips(Outcome.FORBIDDEN, "the file may not be read")
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        made, content = shown(video, look.decode, segment, Path(folder))
+        made, content = shown(video, request.decode, segment, Path(folder))
     if made.outcome is not Outcome.OK:
-        return Looked(made.outcome, made.reason)
-    clip = look.clip
+        return DecodedClips(made.outcome, made.reason)
+    clip = request.clip
     if clip.sampling == "dense":
-        chosen = sampling.dense_centred(made.frames, clip.frames, clip.stride, look.clips)
+        chosen = sampling.dense_centred(made.frames, clip.frames, clip.stride, request.clips)
     else:
-        chosen = sampling.per_segment_centred(made.frames, clip.frames, look.clips)
+        chosen = sampling.per_segment_centred(made.frames, clip.frames, request.clips)
     shape = (made.frames, made.height, made.width)
     try:
-        pixels = frames.read(content, chosen.ravel(), shape)
-    except frames.DecodeError as error:
-        return Looked(Outcome.FAILED, f"what ffmpeg made of it cannot be read: {error}")
+        pixels = decoders.read(content, chosen.ravel(), shape)
+    except decoders.DecodeError as error:
+        return DecodedClips(Outcome.FAILED, f"what ffmpeg made of it cannot be read: {error}")
     window = crops.along_long_side(made.height, made.width, 1)[0]
     parts = pixels.reshape(*chosen.shape, *pixels.shape[1:])
     videos = np.stack([crops.cut(part, window, clip.size) for part in parts])
     ends = np.stack([chosen.min(axis=1), chosen.max(axis=1) + 1], axis=1)
-    return Looked(Outcome.OK, made.reason, videos, (segment.start or 0.0) + ends / made.fps)
+    return DecodedClips(Outcome.OK, made.reason, videos, (segment.start or 0.0) + ends / made.fps)
 
 
 def shown(

@@ -3,7 +3,7 @@
 No stage of the pipeline embeds videos, so this module is none of their sources
 (`pipeline.configuration.stages`).
 
-Letters: B clips of a batch, C clips of a video, N tubes of a clip, D width of the encoder.
+Shapes: B clips of a batch, C clips of a video, N tubes of a clip, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pipeline.weights import checkpoint_files, encoders, geometry, hub, hugging_
 from pipeline.weights.classifier import Classifier
 from pipeline.weights.encoders import Origin
 from pipeline.weights.geometry import Hints as Hints
-from pipeline.weights.video_clips import Look, decoding, look
+from pipeline.weights.video_clips import ClipRequest, decode_clips, decoding
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HEADS = ("fc_norm.", "head.")
@@ -112,14 +112,15 @@ class VideoModel(nn.Module):
         settings = decoding(
             self.clip, short_side=short_side, fps=self.fps, time_limit_s=time_limit_s
         )
-        found = look(Path(video), Look(self.clip, settings, clips), Segment(start, end))
-        if found.outcome is not Outcome.OK:
+        request = ClipRequest(self.clip, settings, clips)
+        decoded = decode_clips(Path(video), request, Segment(start, end))
+        if decoded.outcome is not Outcome.OK:
             raise UserError(
-                f"the video cannot be used ({found.outcome}): {found.reason}", place=str(video)
+                f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
             )
         device = self.encoder.patch_embed.proj.weight.device
         with torch.no_grad():
-            made = normalise(torch.from_numpy(found.videos).to(device))
+            made = normalise(torch.from_numpy(decoded.videos).to(device))
             return (self.tokens(made) if per_tube else self.pooled(made)).float().cpu()
 
 
@@ -182,7 +183,7 @@ def opened(path: str, hints: Hints) -> LoadedModel:
 def _shape(
     tensors: Mapping[str, Tensor],
     config: SavedEncoder | TheirConfig | None,
-    said: dict[str, Any],
+    metadata: dict[str, Any],
     hints: Hints,
     place: Path,
 ) -> geometry.Geometry:
@@ -195,20 +196,20 @@ def _shape(
         geometry.check_encoder(config.model, clip, shapes, str(place))
         return geometry.Geometry(config.model, clip, hints.fps or config.seen.fps)
     if config is None:
-        return geometry.from_state(tensors, said, hints, place=str(place))
+        return geometry.from_state(tensors, metadata, hints, place=str(place))
     _refuse_heads(hints, config.num_attention_heads, place)
     processor.check(place, config.image_size)
-    said = {"heads": config.num_attention_heads, **config.seen()}
-    found = geometry.from_state(tensors, said, hints, place=str(place))
+    metadata = {"heads": config.num_attention_heads, **config.seen()}
+    shape = geometry.from_state(tensors, metadata, hints, place=str(place))
     theirs = config.model()
     for key in ("tube", "width", "depth", "mlp_ratio"):
-        if getattr(theirs, key) != getattr(found.model, key):
+        if getattr(theirs, key) != getattr(shape.model, key):
             raise UserError(
                 f"config.json is another model's: {key} {getattr(theirs, key)}, where the weights "
-                f"have {getattr(found.model, key)}",
+                f"have {getattr(shape.model, key)}",
                 place=str(place),
             )
-    return found
+    return shape
 
 
 def digest(sha256: Mapping[str, str]) -> str:
@@ -232,9 +233,9 @@ def _fetched(path: str) -> Path:
             place=path,
             remedy="pip install 'sigma-pipeline[export]'",
         ) from None
-    wanted = ["*.json", "*.safetensors", "pytorch_model.bin"]
+    patterns = ["*.json", "*.safetensors", "pytorch_model.bin"]
     try:
-        return Path(snapshot_download(path, allow_patterns=wanted))
+        return Path(snapshot_download(path, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         lines = str(error).strip().splitlines()
         raise UserError(
@@ -247,9 +248,9 @@ def _read(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state: dict[str, Tensor] = {}
     arguments: dict[str, Any] = {}
     for file in files:
-        tensors, said = checkpoint_files.read(file)
+        tensors, metadata = checkpoint_files.read(file)
         state |= tensors
-        arguments |= said
+        arguments |= metadata
     return state, arguments
 
 
@@ -312,9 +313,9 @@ def _labels(config: SavedEncoder | TheirConfig | None, classes: int) -> tuple[st
     if isinstance(config, SavedEncoder):
         return config.labels if len(config.labels) == classes else ()
     names = (config.id2label if config else None) or {}
-    found = tuple(str(names[str(k)]) for k in range(classes) if str(k) in names)
+    labels = tuple(str(names[str(k)]) for k in range(classes) if str(k) in names)
     invented = tuple(f"LABEL_{k}" for k in range(classes))
-    return found if len(found) == classes and found != invented else ()
+    return labels if len(labels) == classes and labels != invented else ()
 
 
 def _set_epsilons(model: LoadedModel, config: SavedEncoder | TheirConfig | None) -> None:

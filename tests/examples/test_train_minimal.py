@@ -59,7 +59,7 @@ def test_its_first_losses_are_the_pipeline_s(example) -> None:
     model = loop.initial_model(run, params.data.clip).train()
     engine = engines.build(model, run.trainer, Ranks(), precision.choose("fp32", device))
     theirs = [
-        loop.take_step(
+        loop.train_step(
             engine,
             Batch(step, 0, clips, masks, ["clip"] * len(clips)),
             len(clips),

@@ -31,7 +31,7 @@ def noise(grid: tuple[int, int, int], seed: int) -> np.ndarray:
 def test_tube_masks(grid: tuple[int, int, int], ratio: float, seed: int) -> None:
     """Catches a mask that differs between frames, or hides another number than int(ratio h w)."""
     mask = TubeMask(ratio=ratio)
-    hidden = mask.draw(grid, order.sample_key(seed, 0, 0)).reshape(grid)
+    hidden = mask.draw(grid, order.sample_rng(seed, 0, 0)).reshape(grid)
     assert hidden.dtype == np.bool_
     assert (hidden == hidden[0]).all()
     assert hidden[0].sum() == int(ratio * (grid[1] * grid[2]))
@@ -42,7 +42,7 @@ def test_tube_masks(grid: tuple[int, int, int], ratio: float, seed: int) -> None
 def test_random_masks(grid: tuple[int, int, int], ratio: float, seed: int) -> None:
     """Catches a count that varies, which would not stack to a batch."""
     mask = RandomMask(ratio=ratio)
-    hidden = mask.draw(grid, order.sample_key(seed, 0, 0))
+    hidden = mask.draw(grid, order.sample_rng(seed, 0, 0))
     assert hidden.shape == (int(np.prod(grid)),)
     assert hidden.sum() == int(ratio * hidden.size) == mask.count(grid)
 
@@ -50,13 +50,13 @@ def test_random_masks(grid: tuple[int, int, int], ratio: float, seed: int) -> No
 def test_published_sizes() -> None:
     """Catches another rounding than the method's: 176 of 196 per frame, 1,408 of 1,568."""
     mask = TubeMask(ratio=0.9)
-    assert mask.draw((8, 14, 14), order.sample_key(0, 0, 0)).sum() == 1408
+    assert mask.draw((8, 14, 14), order.sample_rng(0, 0, 0)).sum() == 1408
 
 
 @pytest.mark.parametrize("mask", [TubeMask(0.75), RandomMask(0.75)])
 def test_every_tube_is_hidden_equally_often(mask: Mask) -> None:
     """Catches a mask that favours places: 4,000 masks, within 5 standard deviations."""
-    drawn = [mask.draw((2, 4, 4), order.sample_key(0, 0, i)) for i in range(4000)]
+    drawn = [mask.draw((2, 4, 4), order.sample_rng(0, 0, i)) for i in range(4000)]
     share = np.mean(drawn, axis=0)
     assert np.abs(share - 0.75).max() < 5 * (0.75 * 0.25 / 4000) ** 0.5
 
@@ -64,8 +64,8 @@ def test_every_tube_is_hidden_equally_often(mask: Mask) -> None:
 def test_masks_follow_their_key() -> None:
     """Catches global random state, and clips that all get one mask."""
     mask = TubeMask(ratio=0.5)
-    drawn = [mask.draw((2, 6, 6), order.sample_key(0, 0, i)).tobytes() for i in range(50)]
-    again = [mask.draw((2, 6, 6), order.sample_key(0, 0, i)).tobytes() for i in range(50)]
+    drawn = [mask.draw((2, 6, 6), order.sample_rng(0, 0, i)).tobytes() for i in range(50)]
+    again = [mask.draw((2, 6, 6), order.sample_rng(0, 0, i)).tobytes() for i in range(50)]
     assert drawn == again
     assert len(set(drawn)) == 50
 
@@ -74,7 +74,7 @@ def test_masks_follow_their_key() -> None:
 def test_masks_that_hide_nothing(ratio: float) -> None:
     """Catches a loss over no tubes at all; the message must say what was counted."""
     with pytest.raises(UserError, match="hides 0 of 4 tubes"):
-        TubeMask(ratio=ratio).draw((2, 2, 2), order.sample_key(0, 0, 0))
+        TubeMask(ratio=ratio).draw((2, 2, 2), order.sample_rng(0, 0, 0))
 
 
 @given(grids, ratios, st.floats(0, 0.99), st.integers(0, 1000))
@@ -83,8 +83,8 @@ def test_motion_masks_hide_as_many_as_tube_masks(
 ) -> None:
     """Catches a number of masked tubes that depends on the clip: int(ratio h w) at each time."""
     mask, frames = following(ratio, share), noise(grid, seed)
-    hidden = mask.draw(grid, order.sample_key(seed, 0, 0), frames)
-    again = mask.draw(grid, order.sample_key(seed, 0, 0), frames)
+    hidden = mask.draw(grid, order.sample_rng(seed, 0, 0), frames)
+    again = mask.draw(grid, order.sample_rng(seed, 0, 0), frames)
     assert hidden.dtype == np.bool_
     assert np.array_equal(hidden, again)
     each = int(ratio * (grid[1] * grid[2]))
@@ -100,7 +100,7 @@ def test_motion_masks_of_a_still_clip_are_tube_masks(
     still = noise((1, *grid[1:]), seed)[:1]
     still[:, : level % still.shape[1]] = level  # partly without any texture
     frames = np.repeat(still, 2 * grid[0], axis=0)
-    hidden = following(ratio).draw(grid, order.sample_key(seed, 0, 0), frames)
+    hidden = following(ratio).draw(grid, order.sample_rng(seed, 0, 0), frames)
     hidden = hidden.reshape(grid)
     assert (hidden == hidden[0]).all()
     assert hidden[0].sum() == int(ratio * (grid[1] * grid[2]))
@@ -116,7 +116,7 @@ def test_visible_tubes_follow_the_motion() -> None:
     frames[:4, :, 0:8] = noise((2, 4, 2), 0)
     frames[4:, :, 24:32] = noise((2, 4, 2), 1)
     mask = following(0.875 + 0.001, share=0.5)  # one of eight tubes is visible
-    drawn = [mask.draw(grid, order.sample_key(0, 0, i), frames) for i in range(4000)]
+    drawn = [mask.draw(grid, order.sample_rng(0, 0, i), frames) for i in range(4000)]
     visible = 1 - np.mean(drawn, axis=0).reshape(grid)
     # Four times the mean in two of eight tubes: weight 0.5 + 0.5 x 4; 0.5 in the six others.
     moving, still = 2.5 / 8, 0.5 / 8
@@ -132,7 +132,7 @@ def test_without_a_share_motion_does_not_matter() -> None:
     grid, mask = (2, 4, 4), following(0.75, share=0)
     frames = noise(grid, 0)
     frames[:, :8] = 100
-    drawn = [mask.draw(grid, order.sample_key(0, 0, i), frames) for i in range(2000)]
+    drawn = [mask.draw(grid, order.sample_rng(0, 0, i), frames) for i in range(2000)]
     assert np.abs(np.mean(drawn, axis=0) - 0.75).max() < 5 * (0.75 * 0.25 / 2000) ** 0.5
 
 
@@ -141,4 +141,4 @@ def test_motion_needs_its_settings_and_frames() -> None:
     with pytest.raises(ValueError, match="share"):
         OneOf(MASKS)({"kind": "motion", "ratio": 0.5})
     with pytest.raises(ValueError, match="frames"):
-        following(0.5).draw((2, 2, 2), order.sample_key(0, 0, 0))
+        following(0.5).draw((2, 2, 2), order.sample_rng(0, 0, 0))

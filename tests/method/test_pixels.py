@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torchvision.transforms.v2 import functional
 
-from pipeline.method.pixels import DEVIATION, MEAN, denormalise, normalise
+from pipeline.method.pixels import MEAN, STD, denormalise, normalise
 
 
 def test_normalise_is_torchvisions() -> None:
@@ -17,7 +17,7 @@ def test_normalise_is_torchvisions() -> None:
     for b in range(2):
         for t in range(3):
             frame = functional.to_dtype(videos[b, t].permute(2, 0, 1), torch.float32, scale=True)
-            expected = functional.normalize(frame, list(MEAN), list(DEVIATION))
+            expected = functional.normalize(frame, list(MEAN), list(STD))
             torch.testing.assert_close(ours[b, :, t], expected)
 
 

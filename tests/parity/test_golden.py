@@ -30,7 +30,7 @@ from pipeline.method.masks import TubeMask
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import MlpTarget, PixelTarget
 from pipeline.method.targets.frozen import FrozenFeatures
-from pipeline.runtime.optimisation import parameter_groups, schedule
+from pipeline.runtime.optimisers import parameter_groups, schedule
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
 

@@ -41,9 +41,10 @@ def code_version(folder: Path, path: str | None = None) -> dict[str, Any]:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A folder outside git with a small package `pipeline`."""
-    package = tmp_path / "pipeline"
-    package.mkdir()
-    (package / "__init__.py").touch()
+    package = tmp_path / "pipeline" / "runtime"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
     shutil.copy(provenance.__file__, package)
     return tmp_path
 
@@ -51,7 +52,7 @@ def copy(tmp_path: Path) -> Path:
 def test_the_revision_and_whether_the_code_differs_from_it(copy: Path) -> None:
     """Catches a dirty flag that never rises, or that rises for results and params.yaml."""
     git(copy, "init")
-    git(copy, "add", "pipeline/__init__.py", "pipeline/runtime/provenance.py")
+    git(copy, "add", "pipeline/*.py")
     git(copy, "commit", "-m", "first")
     (copy / ".gitignore").write_text("__pycache__/\n")
     (copy / "params.yaml").write_text("a: 1\n")

@@ -22,15 +22,15 @@ import torch
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
-from pipeline.data.load.failures import Failed, FailedClips
-from pipeline.data.load.loader import Batch, pretraining_batches
+from pipeline.data.load.failed_clips import FailedClip, FailedClips
+from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.runtime import launch, precision
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.devices import choose_device
 from pipeline.runtime.interruption import StopRequest
-from pipeline.runtime.ranks import Ranks, joined
+from pipeline.runtime.ranks import Ranks, process_group
 from pipeline.training import engines, loop, pretrain_stage
 
 RUN = "sigma_mlp"
@@ -52,7 +52,7 @@ def train(name: str, resumed: str | None, ranks: Ranks) -> None:
             shutil.copy(file, ours.checkpoints)
         lines = theirs.metrics.read_text().splitlines(keepends=True)
         ours.metrics.write_text("".join(lines[:STEP]))
-    ranks.on_first(lambda: None)
+    ranks.on_rank_zero(lambda: None)
     pretrain_stage._pretrain(named(name), RUN, name, ranks, choose_device())
 
 
@@ -70,14 +70,15 @@ def step_without_some(name: str, there: list[slice], ranks: Ranks) -> Trial:
     entries = DatasetIndex.load(DataLayout(params.data.name).shards).clips(["train"])
     whole = next(
         pretraining_batches(
-            entries,
-            params.data.clip,
-            run.objective.mask,
-            run.model.tube,
-            seed=0,
-            batch_size=run.trainer.batch_size,
-            first_step=0,
-            steps=1,
+            PretrainingClips(
+                entries,
+                params.data.clip,
+                run.objective.mask,
+                run.model.tube,
+                seed=0,
+                batch_size=run.trainer.batch_size,
+            ),
+            range(1),
         )
     )
     device = choose_device()
@@ -88,13 +89,13 @@ def step_without_some(name: str, there: list[slice], ranks: Ranks) -> Trial:
         precision.choose("fp32", device),
     )
     mine = clips_of(whole, there[ranks.rank])
-    ((batch, clips),) = loop.together(iter([mine]), ranks, FailedClips(len(entries), 1))
-    taken = loop.take_step(engine, batch, clips, run, 1e-3, StopRequest())
-    weights = engine.whole_weights(averaged=False)
+    ((batch, clips),) = loop.synchronised_batches(iter([mine]), ranks, FailedClips(len(entries), 1))
+    result = loop.train_step(engine, batch, clips, run, 1e-3, StopRequest())
+    weights = engine.full_weights(averaged=False)
     length = (
         None if weights is None else sum(float(w.double().square().sum()) for w in weights.values())
     )
-    return {"clips": clips, "loss": taken.loss, "norm": taken.norm, "length": length}
+    return {"clips": clips, "loss": result.loss, "norm": result.grad_norm, "length": length}
 
 
 def not_a_number(name: str, ranks: Ranks) -> str:
@@ -121,7 +122,7 @@ def unreadable(ranks: Ranks) -> str:
         yield Batch(0, 0, torch.zeros(1), torch.zeros(1), ["a"])
 
     try:
-        next(loop.together(batches(), ranks, FailedClips(100, 1)))
+        next(loop.synchronised_batches(batches(), ranks, FailedClips(100, 1)))
     except UserError as error:
         return str(error)
     return ""
@@ -130,12 +131,12 @@ def unreadable(ranks: Ranks) -> str:
 def too_many_lost(ranks: Ranks) -> list[str]:
     """What each process says where both lose a clip, which together is one too many."""
     clips = torch.zeros(1)
-    failed = (Failed(f"lost by {ranks.rank}", "damaged"),)
+    failed = (FailedClip(f"lost by {ranks.rank}", "damaged"),)
     batch = Batch(0, 0, clips, clips, ["a"], failed=failed)
     known = FailedClips(100, 0.02)
-    ((_, count),) = loop.together(iter([batch]), ranks, known)
+    ((_, count),) = loop.synchronised_batches(iter([batch]), ranks, known)
     try:
-        next(loop.together(iter([batch]), ranks, FailedClips(100, 0.01)))
+        next(loop.synchronised_batches(iter([batch]), ranks, FailedClips(100, 0.01)))
     except UserError as error:
         return [str(count), *sorted(known.reasons), str(error)]
     return []
@@ -148,7 +149,7 @@ def full_disk(ranks: Ranks) -> str:
         Checkpoints(Path("/proc/none"), {}, 1, "pretrain").save(1, {})
 
     try:
-        ranks.on_first(save)
+        ranks.on_rank_zero(save)
     except UserError as error:
         return str(error)
     return ""
@@ -158,8 +159,8 @@ def main(folder: Path) -> None:
     os.chdir(folder)
     torch.set_num_threads(1)
     found: Trial = {}
-    place = launch.find_place(os.environ)
-    with joined(place, choose_device(), timeout_s=60) as ranks:
+    process = launch.process_info(os.environ)
+    with process_group(process, choose_device(), timeout_s=60) as ranks:
         for name, resumed in json.loads(Path("runs.json").read_text()):
             train(name, resumed, ranks)
         uneven = [slice(0, 8), slice(8, 13)]
@@ -169,8 +170,8 @@ def main(folder: Path) -> None:
         found["unreadable"] = unreadable(ranks)
         found["too many lost"] = too_many_lost(ranks)
         found["full disk"] = full_disk(ranks)
-        found["speaks"] = ranks.speaks()
-    Path(f"{place.rank}.json").write_text(json.dumps(found))
+        found["reports"] = ranks.claims_error_report()
+    Path(f"{process.rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -183,4 +183,4 @@ def test_what_one_process_meets_ends_all(trials: Trials) -> None:
     assert first["too many lost"][:3] == ["2", "lost by 0", "lost by 1"]
     assert "2 of 100 clips cannot be read" in first["too many lost"][3]
     assert first["too many lost"] == second["too many lost"]
-    assert (first["speaks"], second["speaks"]) == (True, False)
+    assert (first["reports"], second["reports"]) == (True, False)

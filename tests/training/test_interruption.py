@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime.interruption import GO_ON_LATER, SIGNALS, GoOnLater, StopRequest, leave
+from pipeline.runtime.interruption import (
+    EXIT_RESUME_LATER,
+    SIGNALS,
+    ResumeLater,
+    StopRequest,
+    exit_or_requeue,
+)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -33,8 +39,9 @@ def test_a_signal_ends_the_stream_after_the_item_at_hand(number: signal.Signals)
 
 LEAVE = """
 import sys
-from pipeline.runtime.interruption import GoOnLater, leave
-leave(GoOnLater(sys.argv[1], "after step 5, saved"), "pretrain x", is_first=sys.argv[2] == "first")
+from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
+stop = ResumeLater(sys.argv[1], "after step 5, saved")
+exit_or_requeue(stop, "pretrain x", is_first=sys.argv[2] == "first")
 """
 
 
@@ -81,8 +88,8 @@ def test_outside_of_slurm_it_exits(
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     for is_first in (True, False):
         with pytest.raises(SystemExit) as caught:
-            leave(GoOnLater("SIGTERM", "after step 5"), "pretrain x", is_first=is_first)
-        assert caught.value.code == GO_ON_LATER == 75
+            exit_or_requeue(ResumeLater("SIGTERM", "after step 5"), "pretrain x", is_first=is_first)
+        assert caught.value.code == EXIT_RESUME_LATER == 75
     assert capsys.readouterr().err.splitlines() == [
         "stopped: pretrain x, after step 5",
         "  remedy: run the same command again and it goes on",
@@ -127,6 +134,6 @@ def test_where_slurm_does_not_start_it_again_it_exits(project: Path, tmp_path: P
     """Catches a job that holds its node in vain until the time limit kills it."""
     process = leaving(project, tmp_path, "RUNNING", status=1)
     said = process.communicate(timeout=300)[1]
-    assert process.returncode == GO_ON_LATER
+    assert process.returncode == EXIT_RESUME_LATER
     assert "stopped: pretrain x" in said
     assert "warning: Slurm does not start job 17 again: scontrol ended with status 1" in said

@@ -22,8 +22,8 @@ from pipeline.configuration.schema import Params, Trainer
 from pipeline.errors import UserError
 from pipeline.runtime import launch
 from pipeline.runtime.files import read_json
-from pipeline.runtime.interruption import GO_ON_LATER
-from pipeline.runtime.launch import Place, find_place
+from pipeline.runtime.interruption import EXIT_RESUME_LATER
+from pipeline.runtime.launch import ProcessInfo, process_info
 
 from .test_loop import TRAINER
 
@@ -59,18 +59,18 @@ def srun(rank: int, nodes: int, devices: int) -> dict[str, str]:
 def test_a_process_knows_its_place(nodes: int, devices: int, data: st.DataObject) -> None:
     """Catches ranks that are mixed up, and processes that would meet in different places."""
     rank = data.draw(st.integers(0, nodes * devices - 1))
-    place = find_place(torchrun(rank, nodes, devices))
+    process = process_info(torchrun(rank, nodes, devices))
     expected = (rank, nodes * devices, rank % devices, devices)
-    assert (place.rank, place.world, place.local_rank, place.local_world) == expected
-    assert (place.nodes, place.meeting) == (nodes, ("here", 29500))
+    assert (process.rank, process.world, process.local_rank, process.local_world) == expected
+    assert (process.nodes, process.master) == (nodes, ("here", 29500))
     if nodes * devices > 1:
-        place = find_place(srun(rank, nodes, devices))
-        assert (place.rank, place.world, place.local_rank, place.local_world) == expected
-        assert place.nodes == nodes
-        assert place.meeting == find_place(srun(0, nodes, devices)).meeting
-        assert place.meeting is not None
-        assert place.meeting[0] == "n1"
-        assert 1024 < place.meeting[1] < 65536
+        process = process_info(srun(rank, nodes, devices))
+        assert (process.rank, process.world, process.local_rank, process.local_world) == expected
+        assert process.nodes == nodes
+        assert process.master == process_info(srun(0, nodes, devices)).master
+        assert process.master is not None
+        assert process.master[0] == "n1"
+        assert 1024 < process.master[1] < 65536
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_process_knows_its_place(nodes: int, devices: int, data: st.DataObject
 )
 def test_a_process_may_be_alone(environment: dict[str, str]) -> None:
     """Catches a batch script, or a step of one task, that waits for processes nobody started."""
-    assert find_place(environment) == Place()
+    assert process_info(environment) == ProcessInfo()
 
 
 def test_half_a_place_is_an_error() -> None:
@@ -87,7 +87,7 @@ def test_half_a_place_is_an_error() -> None:
     environment = torchrun(0, 1, 2)
     del environment["MASTER_PORT"]
     with pytest.raises(UserError, match="but not MASTER_PORT"):
-        find_place(environment)
+        process_info(environment)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def trainer(**changes: object) -> Trainer:
 
 def test_another_world_than_configured_is_refused() -> None:
     """Catches a run that quietly trains on a batch, or a rate, that nobody asked for."""
-    place = find_place(torchrun(1, 1, 2))
-    launch.check(place, trainer(devices=2))
+    process = process_info(torchrun(1, 1, 2))
+    launch.check_world(process, trainer(devices=2))
     for configured in (trainer(devices=4), trainer(nodes=2), trainer()):
         with pytest.raises(UserError, match="torchrun started 1 x 2 processes") as caught:
-            launch.check(place, configured)
+            launch.check_world(process, configured)
         assert f"says {configured.nodes} x {configured.devices}" in caught.value.problem
 
 
@@ -162,17 +162,17 @@ def test_the_status_of_the_first_that_failed(
 ) -> None:
     """Catches others that are waited for without end, a lost status, and lost last words."""
     monkeypatch.setattr(launch, "GRACE", 0.5)
-    assert launch.start(trainer(devices=2), script("print('I am', rank)")) == 0
+    assert launch.spawn(trainer(devices=2), script("print('I am', rank)")) == 0
     said = capfd.readouterr().err
     assert "I am 0\n" in said
     assert "I am 1\n" in said
     began = time.monotonic()
     fails = "if rank == '1':\n  print('gone'); sys.exit(75)\ntime.sleep(600)"
-    assert launch.start(trainer(devices=2), script(fails)) == 75
+    assert launch.spawn(trainer(devices=2), script(fails)) == 75
     assert time.monotonic() - began < 300
     assert "gone\n" in capfd.readouterr().err
     killed = "if rank == '1': os.kill(os.getpid(), signal.SIGKILL)"
-    assert launch.start(trainer(devices=2), script(killed)) == 128 + signal.SIGKILL
+    assert launch.spawn(trainer(devices=2), script(killed)) == 128 + signal.SIGKILL
     assert "process 1 was ended by SIGKILL" in capfd.readouterr().err
 
 
@@ -193,7 +193,7 @@ def test_signals_reach_every_process(number: signal.Signals, tmp_path: Path) -> 
     listening = threading.Thread(target=signal_once_both_listen, daemon=True)
     listening.start()
     began = time.monotonic()
-    assert launch.start(trainer(devices=2), script(catches)) == 75
+    assert launch.spawn(trainer(devices=2), script(catches)) == 75
     listening.join()
     assert time.monotonic() - began < 300
 
@@ -202,7 +202,7 @@ def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a run on one node that takes itself for one on several."""
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(UserError, match="not a Slurm allocation"):
-        launch.start(trainer(nodes=2), ["true"])
+        launch.spawn(trainer(nodes=2), ["true"])
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_tasks_of_srun_stop_together_and_go_on(
         time.sleep(0.01)
     pair[1].send_signal(signal.SIGUSR1)
     said = [process.communicate(timeout=300)[1] for process in pair]
-    assert [process.returncode for process in pair] == [GO_ON_LATER] * 2, said
+    assert [process.returncode for process in pair] == [EXIT_RESUME_LATER] * 2, said
     assert "2 process(es) = 1 node(s) x 2 device(s), started by srun; engine ddp" in said[0]
     assert "SIGUSR1" in said[0]
     assert "pretrain" not in said[1]
@@ -299,7 +299,7 @@ def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path, projec
     text = f"open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w'); time.sleep(600)"
     program = (
         "from tests.training.test_launch import launch, script, trainer\n"
-        f"launch.start(trainer(devices=2), script({text!r}))"
+        f"launch.spawn(trainer(devices=2), script({text!r}))"
     )
     starter = subprocess.Popen([sys.executable, "-c", program], cwd=project)
     try:

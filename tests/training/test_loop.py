@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Optimiser, Params, Run, Trainer
-from pipeline.data.load.loader import Batch, pretraining_batches
-from pipeline.data.load.order import steps_of
+from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
+from pipeline.data.load.order import total_steps
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.runtime import precision
 from pipeline.runtime.checkpoints import Checkpoints
@@ -24,8 +24,8 @@ from pipeline.runtime.interruption import StopRequest
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
 from pipeline.training.engines import Engine
-from pipeline.training.loop import initial_model, is_sound, learning_rates, take_step
-from pipeline.training.messages import Taken, not_finite
+from pipeline.training.loop import initial_model, is_finite, learning_rates, train_step
+from pipeline.training.messages import StepResult, not_finite
 from pipeline.training.position import step_seed
 
 Compose = Callable[..., Params]
@@ -68,12 +68,12 @@ def test_a_rate_for_every_step(epochs: int, warmup: int, clips: int, batch: int)
     trainer = TRAINER.model_copy(
         update={"epochs": epochs, "warmup_epochs": min(warmup, epochs), "batch_size": batch}
     )
-    steps = steps_of(epochs, n=clips, batch_size=batch)
+    steps = total_steps(epochs, n=clips, batch_size=batch)
     rates = learning_rates(trainer, steps, clips=clips)
     scale = batch / 256
     assert len(rates) == steps
     assert all(1e-6 * scale * 0.999 <= rate <= 1e-3 * scale * 1.001 for rate in rates)
-    rise = steps_of(trainer.warmup_epochs, n=clips, batch_size=batch)
+    rise = total_steps(trainer.warmup_epochs, n=clips, batch_size=batch)
     assert all(a <= b for a, b in itertools.pairwise(rates[:rise]))
     assert all(a >= b for a, b in itertools.pairwise(rates[rise:]))
     if rise > 1:
@@ -100,14 +100,15 @@ def batch_of(params: Params, size: int) -> Batch:
     run = params.runs["pixel"]
     return next(
         pretraining_batches(
-            entries,
-            params.data.clip,
-            run.objective.mask,
-            run.model.tube,
-            seed=0,
-            batch_size=size,
-            first_step=0,
-            steps=1,
+            PretrainingClips(
+                entries,
+                params.data.clip,
+                run.objective.mask,
+                run.model.tube,
+                seed=0,
+                batch_size=size,
+            ),
+            range(1),
         )
     )
 
@@ -134,9 +135,9 @@ def engine_of(run: Run, params: Params) -> Engine:
     return engines.build(model, run.trainer, Ranks(), precision.choose(run.trainer.precision, CPU))
 
 
-def step(engine: Engine, batch: Batch, run: Run, rate: float = 0.0) -> Taken:
+def step(engine: Engine, batch: Batch, run: Run, rate: float = 0.0) -> StepResult:
     """One step on a batch; at a rate of 0 it leaves nothing but gradients."""
-    return take_step(engine, batch, len(batch.ids), run, rate, StopRequest())
+    return train_step(engine, batch, len(batch.ids), run, rate, StopRequest())
 
 
 @pytest.mark.parametrize("name", ["sigma_mlp", "pixel"])
@@ -156,7 +157,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
         found.append((step(engine, batch, run), [p.grad for p in engine.core.parameters()]))
     (whole, expected), (accumulated, measured) = found
     assert accumulated.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert accumulated.norm == pytest.approx(whole.norm, rel=1e-5)
+    assert accumulated.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
     for a, b in zip(expected, measured, strict=True):
         assert a is not None
         assert b is not None
@@ -182,13 +183,13 @@ def test_the_clips_of_a_loss_that_is_not_finite_are_named(compose: Compose, tmp_
     """Catches clips that are named although they are in another micro-batch, and a long list."""
     batch = replace(batch_of(compose(), 16), ids=[f"clip-{i}" for i in range(200)])
     checkpoints = Checkpoints(tmp_path, {}, 1, "pretrain x")
-    taken = Taken(math.nan, 1.0, [1.0, math.nan, 1.0, math.nan], {}, stop=False)
-    place = not_finite(taken, batch, checkpoints, Ranks()).place
+    result = StepResult(math.nan, 1.0, [1.0, math.nan, 1.0, math.nan], {}, stop=False)
+    place = not_finite(result, batch, checkpoints, Ranks()).place
     assert (
         place == f"pretrain x, rank 0 of 1, clips {', '.join(f'clip-{i}' for i in range(50, 100))}"
     )
-    taken = Taken(1.0, math.inf, [1.0] * 4, {}, stop=False)
-    everything = not_finite(taken, batch, checkpoints, Ranks()).place
+    result = StepResult(1.0, math.inf, [1.0] * 4, {}, stop=False)
+    everything = not_finite(result, batch, checkpoints, Ranks()).place
     assert everything.endswith("clip-63 and 136 more")
 
 
@@ -199,7 +200,7 @@ def test_gradients_are_clipped_and_the_norm_is_of_before(compose: Compose) -> No
     norms, lengths = [], []
     for params in (free, tight):
         engine = engine_of(params.runs["pixel"], params)
-        norms.append(step(engine, batch, params.runs["pixel"]).norm)
+        norms.append(step(engine, batch, params.runs["pixel"]).grad_norm)
         gradients = [p.grad for p in engine.core.parameters() if p.grad is not None]
         lengths.append(sum(float(g.square().sum()) for g in gradients) ** 0.5)
     assert norms[0] == norms[1] > 0.01
@@ -216,13 +217,13 @@ def test_mixed_precision_is_near_fp32(compose: Compose, format_: str) -> None:
         params = compose(f"trainer.precision={name}")
         run = params.runs["sigma_mlp"]
         engine, batch = engine_of(run, params), batch_of(params, 8)
-        taken = step(engine, batch, run)
-        while not math.isfinite(taken.norm) and is_sound(taken, engine):
-            taken = step(engine, batch, run)  # at first fp16 scales too much
-        found.append(taken)
+        result = step(engine, batch, run)
+        while not math.isfinite(result.grad_norm) and is_finite(result, engine):
+            result = step(engine, batch, run)  # at first fp16 scales too much
+        found.append(result)
     assert found[0].loss != found[1].loss
     assert found[1].loss == pytest.approx(found[0].loss, rel=0.02)
-    assert found[1].norm == pytest.approx(found[0].norm, rel=0.2)
+    assert found[1].grad_norm == pytest.approx(found[0].grad_norm, rel=0.2)
 
 
 def test_an_overflow_under_fp16_is_left_out_and_scaled_down(compose: Compose) -> None:
@@ -233,13 +234,13 @@ def test_an_overflow_under_fp16_is_left_out_and_scaled_down(compose: Compose) ->
     engine = engine_of(run, params)
     engine.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     before = [p.detach().clone() for p in engine.core.parameters()]
-    taken = step(engine, batch, run, rate=1e-3)
-    assert not math.isfinite(taken.norm)
-    assert is_sound(taken, engine)
+    result = step(engine, batch, run, rate=1e-3)
+    assert not math.isfinite(result.grad_norm)
+    assert is_finite(result, engine)
     changed = [not torch.equal(a, b) for a, b in zip(before, engine.core.parameters(), strict=True)]
     assert sum(changed) <= 1  # the prototypes, which were brought to length one
-    while not math.isfinite(taken.norm):
-        taken = step(engine, batch, run, rate=1e-3)
+    while not math.isfinite(result.grad_norm):
+        result = step(engine, batch, run, rate=1e-3)
     assert any(not torch.equal(a, b) for a, b in zip(before, engine.core.parameters(), strict=True))
     other = engine_of(run, params)
     other.load_full_state(engine.full_state())
@@ -257,7 +258,7 @@ def test_the_average_follows_the_weights(compose: Compose) -> None:
         decay = min(0.5, (1 + number) / (10 + number))
         for name, p in engine.core.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * p.detach()
-    torch.testing.assert_close(engine.whole_weights(averaged=True), expected)
+    torch.testing.assert_close(engine.full_weights(averaged=True), expected)
     assert not torch.equal(engine.core.mask_token, expected["mask_token"])
 
 
@@ -273,7 +274,7 @@ def test_compiled_blocks_give_the_same_step(compose: Compose) -> None:
         blocks = (*engine.core.encoder.blocks, *engine.core.decoder.blocks)
         assert all((block._compiled_call_impl is not None) == compiled for block in blocks)
     assert found[1].loss == pytest.approx(found[0].loss, rel=1e-5)
-    assert found[1].norm == pytest.approx(found[0].norm, rel=1e-4)
+    assert found[1].grad_norm == pytest.approx(found[0].grad_norm, rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "share"), [("sigma_mlp", 0.8), ("pixel", 0.93)])

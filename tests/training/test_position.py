@@ -38,7 +38,7 @@ def test_each_deviation_is_named(compose: Compose, monkeypatch: pytest.MonkeyPat
     before = torch.get_rng_state()
     position(3, trainer, clips=24, rates=rates)  # the last step is done
     assert torch.equal(before, torch.get_rng_state())
-    monkeypatch.setattr(order, "sample_key", lambda *_: np.random.default_rng(1))
+    monkeypatch.setattr(order, "sample_rng", lambda *_: np.random.default_rng(1))
     found = deviations(saved, position(2, trainer, clips=24, rates=rates))
     assert found == ["the random numbers of the samples"]
     assert "the order of the clips" in deviations(

@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.frozen import tensors_digest
 from pipeline.runtime.files import read_json, sha256_file
-from pipeline.runtime.interruption import GO_ON_LATER
+from pipeline.runtime.interruption import EXIT_RESUME_LATER
 from pipeline.training import pretrain_stage
 from pipeline.training.loop import initial_model
 from pipeline.weights import hub
@@ -304,7 +304,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(
     assert wait_for_lines(process, layout.metrics, 5)
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=300)
-    assert process.returncode == GO_ON_LATER, said
+    assert process.returncode == EXIT_RESUME_LATER, said
     assert "Traceback" not in said
     assert number.name in said
     assert not layout.pretrained.exists()

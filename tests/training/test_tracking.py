@@ -14,14 +14,14 @@ from pipeline.configuration.schema import Profile, Tracking
 from pipeline.errors import UserError
 from pipeline.training import tracking
 from pipeline.training.profiling import profiled
-from pipeline.training.tracking import Tracked, Trackers
+from pipeline.training.tracking import TrackedRun, Trackers
 
 LINES = [{"step": step, "epoch": 0, "loss": 1 / step} for step in range(1, 7)]
 
 
-def tracked(folder: Path, done: int = 0) -> Tracked:
+def tracked(folder: Path, done: int = 0) -> TrackedRun:
     configuration = {"trainer": {"epochs": 2, "ema": None}, "model": {"tube": [2, 16, 16]}}
-    return Tracked("tiny", "pixel", folder / "run", "abc", configuration, done)
+    return TrackedRun("tiny", "pixel", folder / "run", "abc", configuration, done)
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_a_run_is_known_again(tmp_path: Path) -> None:
     one = tracked(tmp_path)
     assert one.id == tracked(tmp_path / "elsewhere", done=5).id
     others = [
-        Tracked("tiny", "other", tmp_path, "abc", {}),
-        Tracked("tiny", "pixel", tmp_path, "d", {}),
+        TrackedRun("tiny", "other", tmp_path, "abc", {}),
+        TrackedRun("tiny", "pixel", tmp_path, "d", {}),
     ]
     assert len({one.id, *(other.id for other in others)}) == 3
 

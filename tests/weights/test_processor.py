@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.method.pixels import DEVIATION, MEAN
+from pipeline.method.pixels import MEAN, STD
 from pipeline.weights import processor
 
 OURS: dict[str, Any] = {
@@ -20,7 +20,7 @@ OURS: dict[str, Any] = {
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "image_mean": list(MEAN),
-    "image_std": list(DEVIATION),
+    "image_std": list(STD),
     "size": {"shortest_edge": 224},
     "crop_size": {"height": 224, "width": 224},
     "resample": 2,
@@ -42,13 +42,13 @@ def checked(folder: Path, content: object, name: str = "preprocessor_config.json
         {
             "do_rescale": False,
             "image_mean": [255 * v for v in MEAN],
-            "image_std": [255 * v for v in DEVIATION],
+            "image_std": [255 * v for v in STD],
         },
         {
             "rescale_factor": 1 / 127.5,
             "offset": True,
             "image_mean": [2 * v - 1 for v in MEAN],
-            "image_std": [2 * v for v in DEVIATION],
+            "image_std": [2 * v for v in STD],
         },
     ],
 )

@@ -265,7 +265,7 @@ def training(workspace: Workspace) -> subprocess.Popen[bytes]:
 STEPS = """
 import sys, time
 from pathlib import Path
-from pipeline.runtime.interruption import GoOnLater, StopRequest, leave
+from pipeline.runtime.interruption import ResumeLater, StopRequest, exit_or_requeue
 
 counted = Path(sys.argv[1])
 with StopRequest() as stop:
@@ -273,7 +273,7 @@ with StopRequest() as stop:
         counted.write_text(str(int(counted.read_text()) + 1 if counted.exists() else 1))
         time.sleep(0.25)
 if stop.signal:
-    leave(GoOnLater(stop.signal, f"after {counted.read_text()}, saved"), "counting")
+    exit_or_requeue(ResumeLater(stop.signal, f"after {counted.read_text()}, saved"), "counting")
 """
 
 

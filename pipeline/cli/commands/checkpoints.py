@@ -11,7 +11,7 @@ from pipeline.configuration import composition, layout
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.runtime.checkpoint_sets import Aside, Made
+    from pipeline.runtime.checkpoint_sets import ArchivedSet, SetInfo
 
 SUMMARY = "list the trainings of a run that were set aside, and bring one back"
 SHOWN = 6  # differences of one set
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each set, with what it differs in from the present one."""
-    from pipeline.runtime import checkpoint_sets as sets
+    from pipeline.runtime import checkpoint_sets
     from pipeline.training import pretrain_stage
 
     params = composition.load(Path(options.params))
@@ -42,50 +42,50 @@ def run(options: argparse.Namespace) -> int:
             _bring_back(of_run, options.bring_back)
     checkpoints = pretrain_stage.checkpoints_of(of_run)
     _, present = checkpoints.newest()
-    for line in _listed(present, sets.aside(of_run.checkpoints)):
+    for line in _listed(present, checkpoint_sets.archived(of_run.checkpoints)):
         print(line)
     return 0
 
 
 def _bring_back(of_run: layout.RunLayout, number: int) -> None:
-    from pipeline.runtime import checkpoint_sets as sets
+    from pipeline.runtime import checkpoint_sets
     from pipeline.training import pretrain_stage
 
-    found = sets.aside(of_run.checkpoints)
-    chosen = next((each for each in found if each.number == number), None)
+    archived = checkpoint_sets.archived(of_run.checkpoints)
+    chosen = next((each for each in archived if each.number == number), None)
     if chosen is None:
-        numbers = ", ".join(str(each.number) for each in reversed(found)) or "none"
+        numbers = ", ".join(str(each.number) for each in reversed(archived)) or "none"
         raise UserError(
             f"no training number {number} was set aside (there are: {numbers})",
-            place=str(of_run.checkpoints / sets.ASIDE),
+            place=str(of_run.checkpoints / checkpoint_sets.ASIDE),
         )
     checkpoints = pretrain_stage.checkpoints_of(of_run)
     _, present = checkpoints.newest()
     of_run.pretrained.unlink(missing_ok=True)  # it vouches for what is about to go
     if present is not None:
-        place = sets.set_aside(of_run.checkpoints, present, checkpoints.companions)
+        place = checkpoint_sets.archive(of_run.checkpoints, present, checkpoints.companions)
         print(f"what was there is kept in {place}")
-    sets.bring_back(of_run.checkpoints, chosen, checkpoints.companions)
+    checkpoint_sets.restore(of_run.checkpoints, chosen, checkpoints.companions)
     print(
         f"number {number} is back; it is gone on with under its own settings and code, and under "
         "other code by trainer.on_code_change=resume"
     )
 
 
-def _listed(present: Made | None, aside: list[Aside]) -> Iterator[str]:
-    from pipeline.runtime import checkpoint_sets as sets
+def _listed(present: SetInfo | None, aside: list[ArchivedSet]) -> Iterator[str]:
+    from pipeline.runtime import checkpoint_sets
 
     if present is None:
         yield "present: no checkpoint"
     else:
-        yield f"present: {_said(present)}"
+        yield f"present: {_summary(present)}"
     for each in aside:
-        yield f"{each.number:>7}: {_said(each.made)}  {each.folder}"
+        yield f"{each.number:>7}: {_summary(each.info)}  {each.folder}"
         if present is None:
             continue
-        differing = sets.differences(each.made.settings, present.settings)
-        files = sets.changed_files(each.made.code, present.code)
-        if not each.made.code and files:
+        differing = checkpoint_sets.differences(each.info.settings, present.settings)
+        files = checkpoint_sets.changed_files(each.info.code, present.code)
+        if not each.info.code and files:
             files = ["which files of its code differ was not noted"]
         for line in [*differing, *files][:SHOWN]:
             yield f"{'':9}{line}"
@@ -93,5 +93,5 @@ def _listed(present: Made | None, aside: list[Aside]) -> Iterator[str]:
             yield f"{'':9}and {len(differing) + len(files) - SHOWN} more"
 
 
-def _said(made: Made) -> str:
+def _summary(made: SetInfo) -> str:
     return f"step {made.step:,}, {made.seconds / 3600:.2f} h of training, {made.date}"

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Embed the videos, say what is lost; return 3 where that is too much."""
     from pipeline.use.embedding import extraction, features_file, videos
-    from pipeline.weights.video_clips import Look, decoding
+    from pipeline.weights.video_clips import ClipRequest, decoding
 
     if not 0 <= options.max_lost_share <= 1:
         raise UserError("--max-lost-share is a share: from 0 to 1")
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     result = extraction.extract(
         model,
         sources,
-        Look(model.clip, decode, options.clips),
+        ClipRequest(model.clip, decode, options.clips),
         options.output,
         extraction.ExecutionOptions(device, min(workers, len(sources)), options.batch_size),
         per_tube=options.per_tube,

@@ -13,7 +13,8 @@ from pipeline.cli.doctor.findings import Finding, first_line, missing, ok
 from pipeline.cli.doctor.videos import for_trial, tiny_clip
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration.schema import Decode, Params, Shards
-from pipeline.data.load import frames, stored
+from pipeline.data.load import clip_reader
+from pipeline.data.load.decoders import DecodeError, Decoder, Frames
 from pipeline.data.records import Outcome
 from pipeline.data.shards.format import ClipEntry, clips_file
 from pipeline.data.shards.shard_stage import pack
@@ -35,7 +36,7 @@ def codecs(params: Params) -> Iterator[Finding]:
                 plain = packed(Path(folder), params.data.decode, "h264")
                 expected = _frames(plain, "decord")
                 difference = np.abs(expected.astype(float) - _frames(entry, "decord")).mean()
-            except (UserError, frames.DecodeError, OSError, RuntimeError) as error:
+            except (UserError, DecodeError, OSError, RuntimeError) as error:
                 problem = first_line(error)
                 yield missing(stage, f"codec {codec}", problem, "see decode above", needed=needed)
                 continue
@@ -55,7 +56,7 @@ def decoders(params: Params) -> Iterator[Finding]:
         for library in ("decord", "torchcodec"):
             try:
                 shape = _frames(entry, library).shape
-            except (UserError, frames.DecodeError, ImportError, OSError) as error:
+            except (UserError, DecodeError, ImportError, OSError) as error:
                 remedy = "the extra torchcodec, and the system's ffmpeg; decord does without"
                 yield missing(
                     stage,
@@ -79,5 +80,5 @@ def packed(folder: Path, settings: Decode, codec: Codec) -> ClipEntry:
     return ClipEntry.parse(clips_file(tar).read_text(encoding="utf-8").splitlines()[0], tar)
 
 
-def _frames(entry: ClipEntry, library: frames.Decoder) -> frames.Frames:
-    return stored.read(entry, np.arange(entry.frames), None, library)
+def _frames(entry: ClipEntry, library: Decoder) -> Frames:
+    return clip_reader.read(entry, np.arange(entry.frames), None, library)

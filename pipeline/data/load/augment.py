@@ -4,7 +4,7 @@ Every operation takes all frames of a clip at once, so that they are changed ali
 that the clips are on. What is drawn is a pure function of the run's seed and the sample's epoch and
 index: the same on any device, in any batch, on any rank.
 
-Letters: B clips, T frames, H height, W width.
+Shapes: B clips, T frames, H height, W width.
 """
 
 from __future__ import annotations

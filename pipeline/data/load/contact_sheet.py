@@ -7,9 +7,9 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.data.load import stored
-from pipeline.data.load.failures import ClipError
-from pipeline.data.load.frames import DecodeError
+from pipeline.data.load import clip_reader
+from pipeline.data.load.decoders import DecodeError
+from pipeline.data.load.failed_clips import ClipError
 from pipeline.data.load.sampling import per_segment_centred
 from pipeline.data.shards.format import ClipEntry
 
@@ -26,7 +26,7 @@ def draw(entry: ClipEntry) -> Image.Image:
     count = min(FRAMES, entry.frames)
     indices = per_segment_centred(entry.frames, count, views=1)[0]
     try:
-        frames = stored.read(entry, indices)
+        frames = clip_reader.read(entry, indices)
     except DecodeError as error:
         problem = f"clip {entry.id!r} cannot be decoded: {error}"
         raise ClipError(problem, place=str(entry.shard)) from None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from pipeline.data.load.order import below
+from pipeline.data.load.order import randint
 
 Frames = npt.NDArray[np.uint8]
 
@@ -58,8 +58,8 @@ def multi_scale(
     short = min(height, width)
     sides = [max(1, int(short * scale)) for scale in scales]
     pairs = [(i, j) for i in range(len(sides)) for j in range(len(sides)) if abs(i - j) <= 1]
-    i, j = pairs[below(rng, len(pairs))]
-    y, x = _PLACES[below(rng, len(_PLACES))]
+    i, j = pairs[randint(rng, len(pairs))]
+    y, x = _PLACES[randint(rng, len(_PLACES))]
     tall, wide = sides[i], sides[j]
     return Window((height - tall) * y // 4, (width - wide) * x // 4, tall, wide)
 

@@ -6,7 +6,7 @@ workers; the batches are the same. So the only position that a run has to rememb
 A clip passed decoding once, so where it cannot be read something happened to the shard since. It is
 named in its batch, which is smaller by it (docs/architecture.md, "Clips that fail").
 
-Letters: B clips, V views, T frames, H height, W width, N tubes.
+Shapes: B clips, V views, T frames, H height, W width, N tubes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Views
-from pipeline.data.load import crops, frames, order, sampling, stored
-from pipeline.data.load.failures import ClipError, Failed, FailedClips
+from pipeline.data.load import clip_reader, crops, decoders, order, sampling
+from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.view_cache import ViewCache
-from pipeline.data.load.workers import in_order
+from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method import masks
@@ -44,7 +44,7 @@ class Batch:
     masks: Tensor  # bool (B,N), true is masked
     ids: list[str]
     samples: tuple[tuple[int, int], ...] = ()  # (epoch, index) of each clip
-    failed: tuple[Failed, ...] = ()
+    failed: tuple[FailedClip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EvaluationBatch:
 
     videos: Tensor  # uint8 (B,V,T,H,W,3)
     ids: list[str]
-    failed: tuple[Failed, ...] = ()  # clips that should be here
+    failed: tuple[FailedClip, ...] = ()  # clips that should be here
 
 
 class FrameSource:
@@ -64,14 +64,14 @@ class FrameSource:
     frames are asked for. Clips that are stored as bytes are kept by the system already.
     """
 
-    def __init__(self, cache_mib: int = 0, decoder: frames.Decoder = "decord") -> None:
+    def __init__(self, cache_mib: int = 0, decoder: decoders.Decoder = "decord") -> None:
         self._room = cache_mib * MIB
-        self._kept: dict[str, frames.Frames] = {}
+        self._kept: dict[str, decoders.Frames] = {}
         self._decoder = decoder
 
     def read(
         self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None = None
-    ) -> frames.Frames:
+    ) -> decoders.Frames:
         """Return frames of a clip, or a window of each: uint8 (len(indices),h,w,3).
 
         Raises ClipError, a UserError that names the clip.
@@ -90,49 +90,72 @@ class FrameSource:
 
     def _stored(
         self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None
-    ) -> frames.Frames:
+    ) -> decoders.Frames:
         try:
-            return stored.read(entry, indices, window, self._decoder)
-        except (frames.DecodeError, UserError) as error:
+            return clip_reader.read(entry, indices, window, self._decoder)
+        except (decoders.DecodeError, UserError) as error:
             reason = error.problem if isinstance(error, UserError) else str(error)
             problem = f"clip {entry.id!r} cannot be decoded: {reason}"
-            failed = Failed(entry.id, f"{entry.shard.name}: {reason}")
+            failed = FailedClip(entry.id, f"{entry.shard.name}: {reason}")
             raise ClipError(problem, failed=failed, place=str(entry.shard)) from None
 
 
-@dataclass
-class PretrainingSteps(Dataset["Batch | UserError"]):
-    """Step number -> batch. One copy lives in every worker."""
+@dataclass(frozen=True)
+class PretrainingClips:
+    """What is pretrained on, and how it is sampled: this alone decides the batches."""
 
     entries: Sequence[ClipEntry]
     clip: Clip
     mask: masks.Mask | None
-    grid: tuple[int, int, int]
-    source: FrameSource
+    tube: tuple[int, int, int]  # frames, rows, columns of pixels
     seed: int
-    batch_size: int
+    batch_size: int  # of all processes together
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tubes of a clip along time, height and width."""
+        frames, height, width = self.tube
+        clip = self.clip
+        return clip.frames // frames, clip.size // height, clip.size // width
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """Where and how fast clips are loaded, and how many may fail; no pixel depends on it."""
+
+    workers: int = 0  # processes; 0: this one
+    cache_mib: int = 0  # of decoded clips, in each worker
+    decoder: decoders.Decoder = "decord"
+    max_failed_share: float = 0.0  # of the clips, in pretraining
+    device: torch.device | None = None  # where clips are augmented, in pretraining
+
+
+IN_THIS_PROCESS = LoaderOptions()
+
+
+@dataclass
+class PretrainingSteps(Dataset[Batch]):
+    """Step number -> batch of one process. One copy lives in every worker."""
+
+    clips: PretrainingClips
+    source: FrameSource
     rank: int
     world: int
 
-    def __getitem__(self, step: int) -> Batch | UserError:
-        try:
-            return self.batch(step)
-        except UserError as error:
-            return error  # an exception would reach the parent as text, with a traceback
-
-    def batch(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Batch:
+        clips, size = self.clips, self.clips.clip.size
         chosen = order.batch(
-            self.seed,
+            clips.seed,
             step,
-            n=len(self.entries),
-            batch_size=self.batch_size,
+            n=len(clips.entries),
+            batch_size=clips.batch_size,
             rank=self.rank,
             world=self.world,
         )
         there: list[tuple[int, int]] = []
-        failed: list[Failed] = []
-        videos = np.empty((len(chosen), *self.shape), np.uint8)
-        hidden = np.empty((len(chosen), math.prod(self.grid) if self.mask else 0), np.bool_)
+        failed: list[FailedClip] = []
+        videos = np.empty((len(chosen), clips.clip.frames, size, size, 3), np.uint8)
+        hidden = np.empty((len(chosen), math.prod(clips.grid) if clips.mask else 0), np.bool_)
         for epoch, index in chosen:
             try:
                 videos[len(there)], hidden[len(there)] = self.sample(epoch, index)
@@ -144,20 +167,15 @@ class PretrainingSteps(Dataset["Batch | UserError"]):
             epoch=chosen[0][0],
             videos=torch.from_numpy(videos[: len(there)]),
             masks=torch.from_numpy(hidden[: len(there)]),
-            ids=[self.entries[index].id for _, index in there],
+            ids=[clips.entries[index].id for _, index in there],
             samples=tuple(there),
             failed=tuple(failed),
         )
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Of one clip: T,H,W,3."""
-        return (self.clip.frames, self.clip.size, self.clip.size, 3)
-
-    def sample(self, epoch: int, index: int) -> tuple[frames.Frames, masks.BoolArray]:
+    def sample(self, epoch: int, index: int) -> tuple[decoders.Frames, masks.BoolArray]:
         """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask, bool (N,)."""
-        entry, clip = self.entries[index], self.clip
-        rng = order.sample_key(self.seed, epoch, index)
+        entry, clip, mask = self.clips.entries[index], self.clips.clip, self.clips.mask
+        rng = order.sample_rng(self.clips.seed, epoch, index)
         if clip.sampling == "dense":
             indices = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
         else:
@@ -166,59 +184,38 @@ class PretrainingSteps(Dataset["Batch | UserError"]):
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)
         video = crops.cut(part, window.whole, clip.size, flip=flip)
-        if self.mask is None:
-            return video, np.empty(0, np.bool_)
-        return video, self.mask.draw(self.grid, rng, video)
+        hidden = np.empty(0, np.bool_) if mask is None else mask.draw(self.clips.grid, rng, video)
+        return video, hidden
 
 
 def pretraining_batches(
-    entries: Sequence[ClipEntry],
-    clip: Clip,
-    mask: masks.Mask | None,
-    tube: tuple[int, int, int],
+    clips: PretrainingClips,
+    steps: range,
+    options: LoaderOptions = IN_THIS_PROCESS,
     *,
-    seed: int,
-    batch_size: int,
-    first_step: int,
-    steps: int,
-    workers: int = 0,
-    cache_mib: int = 0,
     rank: int = 0,
     world: int = 1,
-    decoder: frames.Decoder = "decord",
-    max_failed_share: float = 0.0,
-    device: torch.device | None = None,
 ) -> Iterator[Batch]:
-    """Yield the batches of steps first_step .. first_step + steps - 1, in order.
+    """Yield the batches of these steps, in order: this process's `1 / world` of each.
 
-    `batch_size` is the global one; this process gets its `batch_size / world` clips of each, and
-    without `mask` no masks (B,0). Each worker (or this process, without workers) keeps up to
-    `cache_mib` MiB of decoded clips. Clips that cannot be read are missing from their batch, which
-    names them, and are said on standard error. `clip.augmentation` is done by this process, on
-    `device`, where the clips then are.
+    Without a mask there are no masks (B,0). Clips that cannot be read are missing from their batch,
+    which names them, and are said on standard error. `clip.augmentation` is done by this process,
+    on `options.device`, where the clips then are.
 
     Raises UserError at once where there is no clip, there are more workers than shards, or the
     decoder is not there; later where more than `max_failed_share` of the clips cannot be read, or
     no clip of a batch.
     """
+    entries = clips.entries
     if not entries:
         raise UserError("there is no clip to pretrain on", remedy="see data.pretrain_splits")
-    _check_workers(workers, len({entry.shard for entry in entries}))
-    dataset = PretrainingSteps(
-        entries=entries,
-        clip=clip,
-        mask=mask,
-        grid=(clip.frames // tube[0], clip.size // tube[1], clip.size // tube[2]),
-        source=FrameSource(cache_mib, _present(decoder, entries)),
-        seed=seed,
-        batch_size=batch_size,
-        rank=rank,
-        world=world,
-    )
-    batches = in_order(dataset, range(first_step, first_step + steps), workers)
-    batches = _watched(batches, FailedClips(len(entries), max_failed_share))
-    if clip.augmentation is not None:
-        batches = _augmented(batches, clip.augmentation, seed, device)
+    _check_workers(options.workers, len({entry.shard for entry in entries}))
+    source = FrameSource(options.cache_mib, _present(options.decoder, entries))
+    dataset = PretrainingSteps(clips, source, rank, world)
+    batches = load_in_order(dataset, steps, options.workers)
+    batches = _watched(batches, FailedClips(len(entries), options.max_failed_share))
+    if clips.clip.augmentation is not None:
+        batches = _augmented(batches, clips.clip.augmentation, clips.seed, options.device)
     return batches
 
 
@@ -243,15 +240,15 @@ def _augmented(
         yield replace(batch, videos=videos)
 
 
-def _present(decoder: frames.Decoder, entries: Sequence[ClipEntry]) -> frames.Decoder:
+def _present(decoder: decoders.Decoder, entries: Sequence[ClipEntry]) -> decoders.Decoder:
     """Return the decoder that will be used; UserError where one is needed that is not there."""
     if any(entry.codec == "h264" for entry in entries):
-        return frames.chosen(decoder)
+        return decoders.chosen(decoder)
     return decoder
 
 
 @dataclass
-class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
+class EvaluationSteps(Dataset[EvaluationBatch]):
     """Number of a batch -> the clips in it, in their order."""
 
     entries: Sequence[ClipEntry]
@@ -262,18 +259,18 @@ class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
     on_failure: OnFailure
     cache: ViewCache | None = None
 
-    def __getitem__(self, step: int) -> EvaluationBatch | UserError:
+    def __getitem__(self, step: int) -> EvaluationBatch:
         some = self.entries[step * self.batch_size : (step + 1) * self.batch_size]
         videos = np.empty((len(some), *self.shape), np.uint8)
         ids: list[str] = []
-        failed: list[Failed] = []
+        failed: list[FailedClip] = []
         for entry in some:
             try:
                 videos[len(ids)] = self.known_views_of(entry)
                 ids.append(entry.id)
             except ClipError as error:
                 if self.on_failure == "stop":
-                    return error
+                    raise
                 failed.append(error.failed)
         return EvaluationBatch(torch.from_numpy(videos[: len(ids)]), ids, tuple(failed))
 
@@ -283,7 +280,7 @@ class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
         views = self.views.segments * self.views.crops
         return views, self.clip.frames, self.clip.size, self.clip.size, 3
 
-    def known_views_of(self, entry: ClipEntry) -> frames.Frames:
+    def known_views_of(self, entry: ClipEntry) -> decoders.Frames:
         """Return every view of a clip, out of the cache where there is one."""
         # Pixels that are stored as bytes or images cost no more to read than their views.
         if self.cache is None or entry.codec != "h264":
@@ -292,13 +289,13 @@ class EvaluationSteps(Dataset["EvaluationBatch | UserError"]):
             path = self.cache.path(entry)
         except UserError:  # unreadable: said by what reads it next
             return self.views_of(entry)
-        found = self.cache.read(path, self.shape)
-        if found is None:
-            found = self.views_of(entry)
-            self.cache.write(path, found)
-        return found
+        views = self.cache.read(path, self.shape)
+        if views is None:
+            views = self.views_of(entry)
+            self.cache.write(path, views)
+        return views
 
-    def views_of(self, entry: ClipEntry) -> frames.Frames:
+    def views_of(self, entry: ClipEntry) -> decoders.Frames:
         """Decode every view of a clip: uint8 (V,T,H,W,3)."""
         clip, views = self.clip, self.views
         if views.sampling == "dense":
@@ -321,9 +318,8 @@ def evaluation_batches(
     clip: Clip,
     views: Views,
     batch_size: int,
-    workers: int = 0,
+    options: LoaderOptions = IN_THIS_PROCESS,
     *,
-    decoder: frames.Decoder = "decord",
     on_failure: OnFailure = "stop",
     cache: ViewCache | None = None,
 ) -> Iterator[EvaluationBatch]:
@@ -332,9 +328,9 @@ def evaluation_batches(
     A clip that cannot be read raises UserError (`stop`), or is missing from its batch, which names
     it and may then be empty (`report`).
     """
-    source = FrameSource(decoder=_present(decoder, entries))
+    source = FrameSource(decoder=_present(options.decoder, entries))
     dataset = EvaluationSteps(entries, clip, views, batch_size, source, on_failure, cache)
-    return in_order(dataset, range(-(-len(entries) // batch_size)), workers)
+    return load_in_order(dataset, range(-(-len(entries) // batch_size)), options.workers)
 
 
 def _check_workers(workers: int, shards: int) -> None:

@@ -9,7 +9,7 @@ workers or processes nor the step that a run resumed at changes any sample.
 
 Random bits are Philox's, seeded by numpy's SeedSequence: numpy promises both to stay as they are,
 which it does not of `Generator.integers` and `Generator.shuffle`. Samplers therefore draw with
-`Generator.random` alone (a fixed function of the bits), through `below` where they need integers.
+`Generator.random` alone (a fixed function of the bits), through `randint` where they need integers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     return np.argsort(bits, kind="stable")
 
 
-def sample_key(seed: int, epoch: int, index: int) -> np.random.Generator:
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """Return the source of all random numbers of clip `index` in one epoch."""
     return np.random.Generator(np.random.Philox(_key(seed, _SAMPLE, epoch, index)))
 
@@ -39,7 +39,7 @@ def augmentation_seed(seed: int, epoch: int, index: int) -> int:
     return int(_key(seed, _AUGMENT, epoch, index).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def below(rng: np.random.Generator, n: int) -> int:
+def randint(rng: np.random.Generator, n: int) -> int:
     """Return a uniform integer in 0..n-1."""
     return int(rng.random() * n)
 
@@ -64,7 +64,7 @@ def batch(
     ]
 
 
-def steps_of(epochs: int, *, n: int, batch_size: int) -> int:
+def total_steps(epochs: int, *, n: int, batch_size: int) -> int:
     """Return how many whole global batches `epochs` epochs of `n` clips hold.
 
     At least one where there is an epoch at all: the batch then reaches into further epochs.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.load.order import below
+from pipeline.data.load.order import randint
 
 Indices = npt.NDArray[np.int64]
 
@@ -28,7 +28,7 @@ def dense(frames: int, length: int, stride: int, start: int) -> Indices:
 
 def dense_random(frames: int, length: int, stride: int, rng: np.random.Generator) -> Indices:
     """Return a dense view, int64 (length,), from a start uniform among those that fit."""
-    return dense(frames, length, stride, below(rng, starts(frames, length, stride)))
+    return dense(frames, length, stride, randint(rng, starts(frames, length, stride)))
 
 
 def dense_centred(frames: int, length: int, stride: int, segments: int) -> Indices:

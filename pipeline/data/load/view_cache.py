@@ -6,7 +6,7 @@ a damaged clip is not found in it. What does not fit its checksum is as good as 
 decoded, and written again. Equal views are equal bytes, so any number of jobs may write at once and
 be killed at any moment, without temporary files and without waiting for each other.
 
-Letters: V views, T frames, S pixels of a side.
+Shapes: V views, T frames, S pixels of a side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.configuration.schema import Clip, Views
-from pipeline.data.load.frames import Frames
+from pipeline.data.load.decoders import Frames
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 
@@ -56,11 +56,11 @@ class ViewCache:
     def read(self, path: Path, shape: tuple[int, ...]) -> Frames | None:
         """Return the views, uint8 (V,T,S,S,3); None where they are not there whole and sound."""
         try:
-            found = np.fromfile(path, np.uint8)
+            content = np.fromfile(path, np.uint8)
         except OSError:
             return None
-        pixels = found[CHECKSUM:]
-        if pixels.size != np.prod(shape) or found[:CHECKSUM].tobytes() != _sum(pixels):
+        pixels = content[CHECKSUM:]
+        if pixels.size != np.prod(shape) or content[:CHECKSUM].tobytes() != _sum(pixels):
             return None
         return pixels.reshape(shape)
 
@@ -79,16 +79,16 @@ class ViewCache:
                 path.unlink()
 
 
-def make_room(root: Path, wanted: set[Path], most: int) -> None:
+def evict(root: Path, keep: set[Path], most: int) -> None:
     """Remove other kinds of views below `root`, those first that were used last the longest ago,
-    until all that is there fits into `most` bytes; mark those `wanted` as used now."""
+    until all that is there fits into `most` bytes; mark those to `keep` as used now."""
     kinds = {path: _bytes(path) for path in root.iterdir()} if root.is_dir() else {}
-    total = sum(size for path, size in kinds.items() if path not in wanted)
-    for path in sorted(kinds.keys() - wanted, key=lambda path: path.stat().st_mtime):
+    total = sum(size for path, size in kinds.items() if path not in keep)
+    for path in sorted(kinds.keys() - keep, key=lambda path: path.stat().st_mtime):
         if total > most:
             shutil.rmtree(path, ignore_errors=True)  # who reads there decodes again
             total -= kinds[path]
-    for path in kinds.keys() & wanted:
+    for path in kinds.keys() & keep:
         os.utime(path)
 
 

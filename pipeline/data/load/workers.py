@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
@@ -24,18 +25,29 @@ SOCKET = len("/pymp-12345678/listener-12345678")
 LONGEST_SOCKET_PATH = 107
 
 
-def in_order(dataset: Dataset[Item | UserError], steps: range, workers: int) -> Iterator[Item]:
+@dataclass
+class _CatchingErrors(Dataset["Item | UserError"]):
+    """A data set's items; a UserError is one, as an exception would reach the parent as text."""
+
+    items: Dataset[Item]
+
+    def __getitem__(self, step: int) -> Item | UserError:
+        try:
+            return self.items[step]
+        except UserError as error:
+            return error
+
+
+def load_in_order(dataset: Dataset[Item], steps: range, workers: int) -> Iterator[Item]:
     """Yield `dataset[step]` for each step, in order, made by `workers` processes (0: by this one).
 
-    A worker hands a UserError back as an item, which is raised here.
-
     Raises:
-        UserError: the folder for temporary files has too long a name for workers.
+        UserError: what an item raised, or the folder for temporary files has too long a name.
     """
     if workers:
         check_temporary_folder()
     loader = DataLoader(
-        dataset,
+        _CatchingErrors(dataset),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -67,7 +79,7 @@ def check_temporary_folder() -> None:
 def _leave_signals_to_the_parent(_worker: int) -> None:
     """Make a worker outlive what a terminal or a scheduler sends to all processes.
 
-    The parent may have a step to finish (`training.interruption`). A worker ends when the parent
+    The parent may have a step to finish (`runtime.interruption`). A worker ends when the parent
     says so: by the loader's own means, or, where the parent ends in another way, by SIGTERM.
     """
     sys.excepthook = _say_but_for_lost_connections

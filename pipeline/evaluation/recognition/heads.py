@@ -23,12 +23,12 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Training
 from pipeline.data.load.order import batch as clips_of_step
-from pipeline.data.load.order import steps_of
+from pipeline.data.load.order import total_steps
 from pipeline.evaluation.metrics import Names, average, rank, top_k
 from pipeline.evaluation.recognition.linear import held_out
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, predicted
 from pipeline.runtime.checkpoints import Checkpoints
-from pipeline.runtime.optimisation import scaled_rate, schedule
+from pipeline.runtime.optimisers import scaled_rate, schedule
 from pipeline.runtime.progress import Progress
 
 SAVE_EVERY_S = 300.0
@@ -128,8 +128,8 @@ def train(
     """Return a trained head per rate, in evaluation mode; goes on where it was interrupted."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     n, size = len(clips.ids), min(settings.batch_size, len(clips.ids))
-    steps = steps_of(settings.epochs, n=n, batch_size=size)
-    warmup = steps_of(settings.warmup_epochs, n=n, batch_size=size)
+    steps = total_steps(settings.epochs, n=n, batch_size=size)
+    warmup = total_steps(settings.warmup_epochs, n=n, batch_size=size)
     truth = torch.from_numpy(np.searchsorted(classes, clips.truth))
     heads = _fresh(build, len(classes), len(rates), settings.seed).to(device).train()
     optimisers = [_optimiser(head, settings) for head in heads]

@@ -29,7 +29,7 @@ from pipeline.data.fetch import archive_formats
 from pipeline.data.fetch.archive_formats import Damaged
 from pipeline.data.load import crops
 from pipeline.data.load.loader import EvaluationBatch
-from pipeline.data.load.workers import in_order
+from pipeline.data.load.workers import load_in_order
 from pipeline.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -215,26 +215,26 @@ class ImageClips:
         self, places: Sequence[int], batch_size: int, workers: int
     ) -> Iterator[EvaluationBatch]:
         steps = Stills(self, places, batch_size)
-        return in_order(steps, range(-(-len(places) // batch_size)), workers)
+        return load_in_order(steps, range(-(-len(places) // batch_size)), workers)
 
 
 @dataclass
-class Stills(Dataset["EvaluationBatch | UserError"]):
+class Stills(Dataset[EvaluationBatch]):
     """Number of a batch -> the images in it."""
 
     clips: ImageClips
     places: Sequence[int]
     batch_size: int
 
-    def __getitem__(self, step: int) -> EvaluationBatch | UserError:
+    def __getitem__(self, step: int) -> EvaluationBatch:
         size, frames = self.clips.clip.size, self.clips.clip.frames
         videos, ids = [], []
         for place in self.places[step * self.batch_size : (step + 1) * self.batch_size]:
             try:
                 image = self.clips.pictures.read(place)
-            except UserError as error:
+            except UserError:
                 if self.clips.on_failure == "stop":
-                    return error
+                    raise
                 continue
             (window,) = crops.along_long_side(image.shape[0], image.shape[1], 1)
             still = crops.cut(image[None], window, size)  # 1, size, size, 3

@@ -36,7 +36,7 @@ def score(job: Job) -> Outcome:
 
     Raises:
         UserError: where the data set is not there yet, or the model takes other clips.
-        GoOnLater: after SIGTERM or SIGUSR1, once what is done is kept.
+        ResumeLater: after SIGTERM or SIGUSR1, once what is done is kept.
     """
     params, layout = job.params, job.layout
     data, trainer = DataLayout(params.data.name), params.runs[layout.run].trainer

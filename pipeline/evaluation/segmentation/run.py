@@ -45,7 +45,7 @@ def score(job: Job) -> benchmark.Outcome:
     Raises:
         UserError: where a data set is not there yet, a folder of masks is missing, or a clip length
             is no multiple of the model's tubes.
-        GoOnLater: after SIGTERM or SIGUSR1; the clips that are scored are kept.
+        ResumeLater: after SIGTERM or SIGUSR1; the clips that are scored are kept.
     """
     params, layout, settings = job.params, job.layout, job.params.segmentation
     journal = layout.result("segmentation").with_suffix(".partial.jsonl")

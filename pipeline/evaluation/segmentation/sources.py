@@ -15,11 +15,10 @@ from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Clip, Synthetic
 from pipeline.data import synthetic
-from pipeline.data.load import crops, sampling, stored
-from pipeline.data.load.frames import DecodeError
-from pipeline.data.load.workers import in_order
+from pipeline.data.load import clip_reader, crops, sampling
+from pipeline.data.load.decoders import DecodeError
+from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
-from pipeline.errors import UserError
 from pipeline.evaluation.segmentation.folders import UnreadableError, Video
 from pipeline.evaluation.segmentation.metric import BACKGROUND
 
@@ -114,7 +113,7 @@ class EmbeddedSource:
             return Lost(entry.id, "resampled", reason)
         chosen = sampling.dense_centred(entry.frames, frames, self.stride, 1)[0]
         try:
-            pictures = stored.read(entry, chosen)
+            pictures = clip_reader.read(entry, chosen)
         except DecodeError as error:
             return Lost(entry.id, "corrupt", str(error))
         drawn = synthetic.render(self.settings, *synthetic.parse_id(entry.id))
@@ -159,20 +158,17 @@ def clips(
         UserError: where a shard of the embedded data set is damaged.
     """
     reading = _Reading(source, places, frames, clip.size, resolution)
-    return in_order(reading, range(len(places)), workers)
+    return load_in_order(reading, range(len(places)), workers)
 
 
 @dataclass
-class _Reading(Dataset["MaskedClip | Lost | UserError"]):
+class _Reading(Dataset["MaskedClip | Lost"]):
     source: Source
     places: Sequence[int]
     frames: int
     size: int
     resolution: int
 
-    def __getitem__(self, number: int) -> MaskedClip | Lost | UserError:
+    def __getitem__(self, number: int) -> MaskedClip | Lost:
         place = self.places[number]
-        try:
-            return self.source.clip(place, self.frames, self.size, self.resolution)
-        except UserError as error:
-            return error
+        return self.source.clip(place, self.frames, self.size, self.resolution)

@@ -35,7 +35,7 @@ def answer(
     """Fine-tune on the train clips; answer for the test clips. An interrupted call goes on.
 
     Raises:
-        GoOnLater: after SIGTERM or SIGUSR1, once a step is done and saved.
+        ResumeLater: after SIGTERM or SIGUSR1, once a step is done and saved.
     """
     kind, truth = KINDS[problem.task.answer], problem.train.truth
     outputs, centre, spread = max(1, len(problem.classes)), 0.0, 1.0

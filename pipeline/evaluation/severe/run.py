@@ -58,7 +58,7 @@ def score(job: Job) -> Outcome:
 
     Raises:
         UserError: where a task's data set is not there yet, or a task or the clip does not fit.
-        GoOnLater: after SIGTERM or SIGUSR1, once what is done is kept.
+        ResumeLater: after SIGTERM or SIGUSR1, once what is done is kept.
     """
     params, layout = job.params, job.layout
     check_clip(layout, params.data.clip)

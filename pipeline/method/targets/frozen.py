@@ -21,9 +21,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.errors import UserError
-from pipeline.method.pixels import DEVIATION, MEAN
+from pipeline.method.pixels import MEAN, STD
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.network import Operations, TargetNetwork
+from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.targets.projection import STABILISER
 from pipeline.method.tubes import TubeGrid, gather
 
@@ -62,7 +62,7 @@ class PatchFeatures(nn.Module):
         )
         self.patches = tuple(side // p for side, p in zip(self.input_size, patch, strict=True))
         # Videos come with ImageNet's normalisation; a network may have been trained with another.
-        ours = torch.tensor((MEAN, DEVIATION))
+        ours = torch.tensor((MEAN, STD))
         theirs = torch.tensor((network.pretrained_cfg["mean"], network.pretrained_cfg["std"]))
         self.register_buffer("scale", (ours[1] / theirs[1])[:, None, None])
         self.register_buffer("shift", ((ours[0] - theirs[0]) / theirs[1])[:, None, None])
@@ -147,35 +147,13 @@ class FrozenFeatures(TargetNetwork):
     @torch.no_grad()
     def forward(self, tubes: Tensor, masked: Tensor) -> Tensor:
         """Targets B,M,O: features of all tubes, normalised per clip, then the masked ones."""
+        if not self._network and tubes.is_meta:
+            return tubes.new_empty(*masked.shape, self.width)
         if not self._network:
             raise RuntimeError("this model was built without the frozen network of its targets")
         features = self._network[0](self.grid.first_frames(tubes))
         features = features.reshape(*tubes.shape[:2], self.width)
         return gather(normalised_features(features), masked)
-
-    def operations(self, masked: int) -> Operations:  # noqa: ARG002 - it sees all tubes
-        """The forward pass of the network over a clip's frames; nothing is really computed.
-
-        0 where the model was built without the network.
-        """
-        from torch._subclasses.fake_tensor import FakeTensorMode
-        from torch.utils.flop_counter import FlopCounterMode
-
-        if not self._network:
-            return Operations(0, 0)
-        network = getattr(self._network[0], "_orig_mod", self._network[0])  # not compiled
-        weights = torch.empty(0)
-        if isinstance(network, nn.Module):
-            weights = next(network.parameters())
-        _, height, width = self.grid.clip_shape
-        with (
-            FakeTensorMode(allow_non_fake_inputs=True),
-            FlopCounterMode(display=False) as counter,
-            torch.no_grad(),
-        ):
-            frames = torch.empty(self.grid.frames, 3, height, width, device=weights.device)
-            network(frames.to(weights.dtype))
-        return Operations(int(counter.get_total_flops()), 0)
 
 
 def frozen_features(settings: FrozenTarget, grid: TubeGrid, *, load: bool = True) -> FrozenFeatures:

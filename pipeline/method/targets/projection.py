@@ -1,6 +1,6 @@
 """Targets that are made of a tube's own pixels (paper, section 3.2).
 
-Letters: B clips, N tubes of a clip, M masked ones, P pixel values of a tube, O values of a target.
+Shapes: B clips, N tubes of a clip, M masked ones, P pixel values of a tube, O values of a target.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pipeline.method.pixels import DEVIATION, by_channel
-from pipeline.method.targets.network import Operations, TargetNetwork
+from pipeline.method.pixels import STD, by_channel
+from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import CHANNELS, gather
 
 STABILISER = 1e-6  # added to a deviation, in units of pixels from 0 to 1 (or of features)
@@ -26,7 +26,7 @@ def normalised_pixels(tubes: Tensor) -> Tensor:
     stabiliser, so neither is carried out. The result is in float32.
     """
     values = tubes.float().reshape(*tubes.shape[:-1], -1, CHANNELS)
-    deviation = by_channel(DEVIATION, values.device)
+    deviation = by_channel(STD, values.device)
     # Two passes by hand: `torch.var_mean` over a strided axis takes six times as long.
     centred = values - values.mean(dim=-2, keepdim=True)
     length = torch.linalg.vector_norm(centred, dim=-2, keepdim=True)
@@ -64,9 +64,3 @@ class MlpProjection(TargetNetwork):
         """Targets B,M,O of the masked tubes."""
         targets: Tensor = self.network(normalised_pixels(gather(tubes, masked)))
         return targets
-
-    def operations(self, masked: int) -> Operations:
-        """What the targets of `masked` tubes of one clip cost; pixels get no gradient."""
-        linear = (layer for layer in self.network if isinstance(layer, nn.Linear))
-        each = [2 * masked * layer.in_features * layer.out_features for layer in linear]
-        return Operations(sum(each), 2 * sum(each) - each[0])

@@ -16,7 +16,7 @@ class DdpEngine(Engine):
 
     model: DistributedDataParallel
 
-    def spread(self) -> nn.Module:
+    def wrap(self) -> nn.Module:
         on_accelerator = self.device.type != "cpu"
         with warnings.catch_warnings():  # torch 2.15 has another name for it, which 2.11 has not
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)

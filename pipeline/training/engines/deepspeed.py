@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
-from pipeline.runtime.optimisation import adamw
+from pipeline.runtime.optimisers import adamw
 from pipeline.training.engines.engine import Engine, Tensors
 
 
@@ -29,7 +29,7 @@ class DeepSpeedEngine(Engine):
 
     scales_losses = False
 
-    def spread(self) -> nn.Module:
+    def wrap(self) -> nn.Module:
         deepspeed = import_deepspeed(self.device)
         if self.precision.name == "fp16":
             raise UserError(
@@ -67,7 +67,7 @@ class DeepSpeedEngine(Engine):
             "wall_clock_breakdown": False,
         }
 
-    def optimiser_of(self, trainer: Trainer) -> Any:
+    def build_optimiser(self, trainer: Trainer) -> Any:
         del trainer
         return self.model.optimizer
 
@@ -86,7 +86,7 @@ class DeepSpeedEngine(Engine):
             group["lr"] = rate * group["lr_scale"]
         engine: Any = self.model
         engine.step()
-        self.note_average()
+        self.update_ema()
         norm = engine.get_global_grad_norm()
         return torch.as_tensor(norm, dtype=torch.float32, device=self.device).detach()
 
@@ -105,7 +105,7 @@ class DeepSpeedEngine(Engine):
         local = self._fragments.safe_get_local_fp32_param
         return {name: local(parameter).detach() for name, parameter in self._trainable()}
 
-    def whole(self, name: str, shard: Tensor) -> Tensor:
+    def gather_full(self, name: str, shard: Tensor) -> Tensor:
         if not self.is_stage3:
             return shard
         parts = [torch.empty_like(shard) for _ in range(self.ranks.world)]
@@ -113,7 +113,7 @@ class DeepSpeedEngine(Engine):
         shape = self.shape(name)
         return torch.cat(parts)[: shape.numel()].reshape(shape)  # the last part is padded
 
-    def take(self, name: str, shard: Tensor, whole: Tensor) -> None:
+    def scatter_full(self, name: str, shard: Tensor, whole: Tensor) -> None:
         del name
         if not self.is_stage3:
             shard.copy_(whole)
@@ -129,18 +129,18 @@ class DeepSpeedEngine(Engine):
     def after_loading_weights(self) -> None:
         shards = self.shards()
         for name, parameter in self._trainable():
-            self._set(parameter, self.whole(name, shards[name]))
+            self._set(parameter, self.gather_full(name, shards[name]))
 
-    def whole_moments(self, key: str) -> Tensors:
+    def gather_moments(self, key: str) -> Tensors:
         moments = {}
         self._link_moments()
-        for name, parameter in self._trainable() if self.steps_taken() else ():
+        for name, parameter in self._trainable() if self.step_count() else ():
             whole = self._fragments.safe_get_full_optimizer_state(parameter, key)
             if self.ranks.is_first:
                 moments[name] = whole.to("cpu", copy=True)
         return moments
 
-    def take_moments(self, key: str, whole: Mapping[str, Tensor] | None) -> None:
+    def scatter_moments(self, key: str, whole: Mapping[str, Tensor] | None) -> None:
         for name, parameter in self._trainable():
             tensor = torch.empty(self.shape(name), device=self.device)
             if whole is not None:
@@ -152,13 +152,13 @@ class DeepSpeedEngine(Engine):
     def adamw(self) -> torch.optim.Optimizer:
         return self.optimiser.optimizer  # type: ignore[no-any-return]
 
-    def stepped(self) -> list[Tensor]:
+    def optimizer_params(self) -> list[Tensor]:
         if self.is_stage3:
             return list(self.optimiser.fp32_partitioned_groups_flat)
         return list(self.optimiser.single_partition_of_fp32_groups)
 
-    def begin_moments(self, steps: int) -> None:
-        super().begin_moments(steps)
+    def init_moments(self, steps: int) -> None:
+        super().init_moments(steps)
         self._link_moments()
 
     def _link_moments(self) -> None:
@@ -166,7 +166,7 @@ class DeepSpeedEngine(Engine):
 
         (Seen with 0.19.8: it links all groups after it has taken the first group's first step.)
         """
-        if not self.is_stage3 and self.steps_taken():
+        if not self.is_stage3 and self.step_count():
             self.optimiser._hp_optimizer_states_linked = False
             self.optimiser._lazy_init_hp_params_optimizer_state()
 

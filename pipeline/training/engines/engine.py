@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from pipeline.configuration.schema import Trainer
 from pipeline.method.sigma import SigmaModel
-from pipeline.runtime.optimisation import adamw
+from pipeline.runtime.optimisers import adamw
 from pipeline.runtime.precision import Precision
 from pipeline.runtime.ranks import Ranks
-from pipeline.training.averages import Average
+from pipeline.training.ema import Ema
 
 Tensors = dict[str, Tensor]
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, for each parameter
@@ -43,11 +43,11 @@ class Engine:
         self.device = model.positions.device
         if trainer.compile:
             compile_blocks(model)
-        self.model: nn.Module = self.spread()
-        self.optimiser: Any = self.optimiser_of(trainer)
-        self.average = Average(trainer.ema) if trainer.ema is not None else None
-        if self.average is not None:
-            self.average.begin(self.shards())
+        self.model: nn.Module = self.wrap()
+        self.optimiser: Any = self.build_optimiser(trainer)
+        self.ema = Ema(trainer.ema) if trainer.ema is not None else None
+        if self.ema is not None:
+            self.ema.reset(self.shards())
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=precision.name == "fp16" and self.scales_losses
         )
@@ -56,12 +56,12 @@ class Engine:
 
     # What differs between engines ---------------------------------------------------------------
 
-    def spread(self) -> nn.Module:
+    def wrap(self) -> nn.Module:
         """Prepare `core` for several processes; return what to call in its place."""
         return self.core
 
-    def optimiser_of(self, trainer: Trainer) -> Any:
-        """Build the optimiser, over the parameters as `spread` has left them."""
+    def build_optimiser(self, trainer: Trainer) -> Any:
+        """Build the optimiser, over the parameters as `wrap` has left them."""
         return adamw(self.core, trainer.optimiser)
 
     def normalise_prototypes(self) -> None:
@@ -72,13 +72,13 @@ class Engine:
         """What this process keeps of each trainable parameter, by name; not copies."""
         return {name: p.detach() for name, p in self._trainable()}
 
-    def whole(self, name: str, shard: Tensor) -> Tensor:
+    def gather_full(self, name: str, shard: Tensor) -> Tensor:
         """The whole of a tensor that is spread as the parameter `name` is."""
         del name
         return shard
 
-    def take(self, name: str, shard: Tensor, whole: Tensor) -> None:
-        """Copy this process's part of a whole tensor into its shard. Undoes `whole`."""
+    def scatter_full(self, name: str, shard: Tensor, whole: Tensor) -> None:
+        """Copy this process's part of a whole tensor into its shard. Undoes `gather_full`."""
         del name
         shard.copy_(whole)
 
@@ -104,19 +104,19 @@ class Engine:
         self.scaler.unscale_(self.optimiser)
         with_gradient = [p for p in self.core.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient if p.grad is not None])
-        norm = whole_tensor(norm)
+        norm = full_tensor(norm)
         limit = self.trainer.optimiser.clip_grad
         if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(with_gradient, limit, norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.note_average()
+        self.update_ema()
         return norm
 
-    def note_average(self) -> None:
+    def update_ema(self) -> None:
         """Let the moving average of the weights follow, where there is one."""
-        if self.average is not None:
-            self.average.follow(self.shards())
+        if self.ema is not None:
+            self.ema.update(self.shards())
 
     @property
     def skips_overflow(self) -> bool:
@@ -133,10 +133,10 @@ class Engine:
         """
         shards = self.shards()
         state: dict[str, Any] = {
-            "model": self._gathered(shards),
-            "moments": {key: self.whole_moments(key) for key in MOMENTS},
-            "adamw_steps": self.steps_taken(),
-            "average": self._gathered(self.average.shadows) if self.average else {},
+            "model": self._gather(shards),
+            "moments": {key: self.gather_moments(key) for key in MOMENTS},
+            "adamw_steps": self.step_count(),
+            "average": self._gather(self.ema.shadows) if self.ema else {},
             "scaler": self.scaler.state_dict(),
         }
         return state if self.ranks.is_first else None
@@ -146,7 +146,7 @@ class Engine:
 
         Without a saved average, where one is kept now, it begins at the weights.
         """
-        plain = self.ranks.on_first(
+        plain = self.ranks.on_rank_zero(
             lambda: (
                 {k: state[k] for k in ("adamw_steps", "scaler")} | {"has": bool(state["average"])}
                 if state
@@ -157,20 +157,20 @@ class Engine:
         shards = self.shards()
         self._scatter(shards, given.get("model"))
         self.after_loading_weights()
-        self.begin_moments(plain["adamw_steps"])
+        self.init_moments(plain["adamw_steps"])
         if plain["adamw_steps"]:
             for key in MOMENTS:
-                self.take_moments(key, given["moments"].get(key))
-        if self.average is not None:
-            self._scatter(self.average.shadows, given.get("average" if plain["has"] else "model"))
-            self.average.steps = plain["adamw_steps"]
+                self.scatter_moments(key, given["moments"].get(key))
+        if self.ema is not None:
+            self._scatter(self.ema.shadows, given.get("average" if plain["has"] else "model"))
+            self.ema.steps = plain["adamw_steps"]
         if plain["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(plain["scaler"])
 
-    def whole_weights(self, *, averaged: bool) -> Tensors | None:
+    def full_weights(self, *, averaged: bool) -> Tensors | None:
         """The weights by name, on the CPU of rank 0; None on other ranks."""
-        chosen = self.average.shadows if averaged and self.average else self.shards()
-        gathered = self._gathered(chosen)
+        chosen = self.ema.shadows if averaged and self.ema else self.shards()
+        gathered = self._gather(chosen)
         return gathered if self.ranks.is_first else None
 
     def moments(self, key: str) -> Tensors:
@@ -178,11 +178,11 @@ class Engine:
         state = self.adamw.state
         return {name: state[p][key] for name, p in self._trainable() if p in state}
 
-    def whole_moments(self, key: str) -> Tensors:
+    def gather_moments(self, key: str) -> Tensors:
         """A moment of every parameter, whole, on the CPU of rank 0."""
-        return self._gathered(self.moments(key))
+        return self._gather(self.moments(key))
 
-    def take_moments(self, key: str, whole: Mapping[str, Tensor] | None) -> None:
+    def scatter_moments(self, key: str, whole: Mapping[str, Tensor] | None) -> None:
         """Fill a moment of every parameter from whole tensors, given on rank 0."""
         self._scatter(self.moments(key), whole)
 
@@ -191,21 +191,21 @@ class Engine:
         """The optimiser of torch that takes the steps."""
         return self.optimiser  # type: ignore[no-any-return]
 
-    def steps_taken(self) -> int:
+    def step_count(self) -> int:
         """How often AdamW has stepped: its bias correction depends on it."""
         states = [s for s in self.adamw.state.values() if "step" in s]
         return int(states[0]["step"]) if states else 0
 
-    def begin_moments(self, steps: int) -> None:
+    def init_moments(self, steps: int) -> None:
         """Make room for the moments after so many steps."""
         self.adamw.state.clear()
-        for parameter in self.stepped() if steps else ():
+        for parameter in self.optimizer_params() if steps else ():
             self.adamw.state[parameter] = {
                 "step": torch.tensor(float(steps), device=self.device),
                 **{key: torch.zeros_like(parameter) for key in MOMENTS},
             }
 
-    def stepped(self) -> list[Tensor]:
+    def optimizer_params(self) -> list[Tensor]:
         """What AdamW takes its steps on."""
         return [p for group in self.adamw.param_groups for p in group["params"]]
 
@@ -215,11 +215,11 @@ class Engine:
     def _trainable(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.core.named_parameters() if p.requires_grad]
 
-    def _gathered(self, shards: Tensors) -> Tensors:
+    def _gather(self, shards: Tensors) -> Tensors:
         """Whole tensors on the CPU of rank 0, one after the other; nothing on other ranks."""
         gathered = {}
         for name, shard in shards.items():
-            tensor = self.whole(name, shard)
+            tensor = self.gather_full(name, shard)
             if self.ranks.is_first:
                 gathered[name] = tensor.detach().to("cpu", copy=True)
         return gathered
@@ -233,14 +233,14 @@ class Engine:
                 if self.ranks.is_first and whole is not None
                 else torch.empty(shape, device=self.device)
             )
-            self.take(name, shard, self.ranks.broadcast(tensor.contiguous()))
+            self.scatter_full(name, shard, self.ranks.broadcast(tensor.contiguous()))
 
     def shape(self, name: str) -> torch.Size:
         """The shape of a whole parameter."""
         return self.core.get_parameter(name).shape
 
 
-def whole_tensor(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor that torch keeps in parts, whole; any other as it is."""
     from torch.distributed.tensor import DTensor
 

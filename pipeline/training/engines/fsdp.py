@@ -24,7 +24,7 @@ from pipeline.training.engines.engine import Engine, Tensors
 class FsdpEngine(Engine):
     """`fully_shard`: parameters are DTensors, of which each process keeps its rows."""
 
-    def spread(self) -> nn.Module:
+    def wrap(self) -> nn.Module:
         mesh = init_device_mesh(self.device.type, (self.ranks.world,))
         dtype = self.precision.dtype if self.precision.is_mixed else None
         blocks = MixedPrecisionPolicy(
@@ -48,17 +48,17 @@ class FsdpEngine(Engine):
     def moments(self, key: str) -> Tensors:
         return {name: _local(moment) for name, moment in super().moments(key).items()}
 
-    def whole(self, name: str, shard: Tensor) -> Tensor:
-        like = self._spread_parameter(name)
+    def gather_full(self, name: str, shard: Tensor) -> Tensor:
+        like = self._sharded_parameter(name)
         return DTensor.from_local(
             shard, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
         ).full_tensor()
 
-    def take(self, name: str, shard: Tensor, whole: Tensor) -> None:
-        like = self._spread_parameter(name)
+    def scatter_full(self, name: str, shard: Tensor, whole: Tensor) -> None:
+        like = self._sharded_parameter(name)
         shard.copy_(_local(distribute_tensor(whole, like.device_mesh, like.placements)))
 
-    def _spread_parameter(self, name: str) -> DTensor:
+    def _sharded_parameter(self, name: str) -> DTensor:
         parameter = self.core.get_parameter(name)
         assert isinstance(parameter, DTensor)  # noqa: S101 - for mypy
         return parameter

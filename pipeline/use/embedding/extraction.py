@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pipeline.configuration import stages
-from pipeline.data.load.workers import in_order
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.evaluation import rows
@@ -31,7 +30,7 @@ from pipeline.use.embedding.feature_cache import FeatureCache
 from pipeline.use.embedding.features_file import About, Features
 from pipeline.use.embedding.videos import VideoSource
 from pipeline.weights import video_clips
-from pipeline.weights.video_clips import Look, Looked
+from pipeline.weights.video_clips import ClipRequest, DecodedClips
 from pipeline.weights.video_model import VideoModel
 
 # Outcomes that another try may change.
@@ -69,15 +68,15 @@ class DecodedVideo:
     """One video as a worker hands it over."""
 
     sha256: str
-    clips: Looked | None  # None: its features are there already
+    clips: DecodedClips | None  # None: its features are there already
 
 
 @dataclass
-class VideoClips(Dataset["DecodedVideo | UserError"]):
+class VideoClips(Dataset[DecodedVideo]):
     """Place of a video -> its clips."""
 
     videos: Sequence[VideoSource]
-    look: Look
+    request: ClipRequest
     known: Mapping[str, str]  # id -> digest of the video whose features are there
     scratch: Path
 
@@ -87,11 +86,11 @@ class VideoClips(Dataset["DecodedVideo | UserError"]):
             sha256 = sha256_file(video.path) if video.path.is_file() else ""
         except OSError as error:  # a disk's error, no permission
             reason = error.strerror or type(error).__name__
-            return DecodedVideo("", Looked(Outcome.FORBIDDEN, reason))
+            return DecodedVideo("", DecodedClips(Outcome.FORBIDDEN, reason))
         if sha256 and self.known.get(video.id) == sha256:
             return DecodedVideo(sha256, None)
         return DecodedVideo(
-            sha256, video_clips.look(video.path, self.look, video.segment, self.scratch)
+            sha256, video_clips.decode_clips(video.path, self.request, video.segment, self.scratch)
         )
 
 
@@ -109,7 +108,7 @@ class Network(nn.Module):
 def extract(
     model: VideoModel,
     videos: Sequence[VideoSource],
-    look: Look,
+    request: ClipRequest,
     output: Path,
     options: ExecutionOptions,
     *,
@@ -125,13 +124,13 @@ def extract(
     """
     grid = model.encoder.grid.count
     shape = (grid, model.encoder.width) if per_tube else (model.encoder.width,)
-    about = About(_checkpoint(model), _settings(look, per_tube), shape)
+    about = About(_checkpoint(model), _settings(request, per_tube), shape)
     key = {"checkpoint": about.checkpoint["sha256"], "settings": about.settings}
-    with FeatureCache(_beside(output), key, (look.clips, *shape)) as cache:
+    with FeatureCache(_beside(output), key, (request.clips, *shape)) as cache:
         if cache.is_new:
-            _take_over(output, about, cache, look.clips)
+            _take_over(output, about, cache, request.clips)
         network = Network(model, per_tube=per_tube).to(options.device).eval()
-        _compute(network, videos, look, cache, options, grid)
+        _compute(network, videos, request, cache, options, grid)
         features = _gathered(videos, about, cache)
         features_file.write(output, features)
     cache.remove()
@@ -143,12 +142,12 @@ def _checkpoint(model: VideoModel) -> dict[str, Any]:
     return {"kind": origin.kind, "path": origin.path, "sha256": model.sha256}
 
 
-def _settings(look: Look, per_tube: bool) -> dict[str, Any]:
+def _settings(request: ClipRequest, per_tube: bool) -> dict[str, Any]:
     return {
-        "clip": look.clip.model_dump(mode="json", include=set(SEEN)),
-        "clips": look.clips,
+        "clip": request.clip.model_dump(mode="json", include=set(SEEN)),
+        "clips": request.clips,
         "per_tube": per_tube,
-        "decode": look.decode.model_dump(mode="json", exclude=LIMITS),
+        "decode": request.decode.model_dump(mode="json", exclude=LIMITS),
         "code": stages.modules_sha256(*CODE),
     }
 
@@ -183,7 +182,7 @@ def _take_over(output: Path, about: About, cache: FeatureCache, clips: int) -> N
 def _compute(
     network: nn.Module,
     videos: Sequence[VideoSource],
-    look: Look,
+    request: ClipRequest,
     cache: FeatureCache,
     options: ExecutionOptions,
     tokens: int,
@@ -193,7 +192,7 @@ def _compute(
         entry = cache.get(video.id)
         if entry.get("segment") == _segment(video) and entry["outcome"] not in TRANSIENT:
             known[video.id] = entry["sha256"]
-    clips = VideoClips(videos, look, known, cache.scratch)
+    clips = VideoClips(videos, request, known, cache.scratch)
     batches = _Batches(network, cache, options)
     with (
         rows.inference(options.device, tokens),
@@ -211,7 +210,7 @@ def _compute(
 
 def _read(videos: VideoClips, workers: int) -> Iterator[DecodedVideo]:
     try:
-        yield from in_order(videos, range(len(videos.videos)), workers)
+        yield from load_in_order(videos, range(len(videos.videos)), workers)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -228,10 +227,10 @@ class _Batches:
     network: nn.Module
     cache: FeatureCache
     options: ExecutionOptions
-    videos: list[tuple[VideoSource, str, Looked]] = field(default_factory=list)
+    videos: list[tuple[VideoSource, str, DecodedClips]] = field(default_factory=list)
     lost: int = 0
 
-    def add(self, video: VideoSource, sha256: str, clips: Looked) -> None:
+    def add(self, video: VideoSource, sha256: str, clips: DecodedClips) -> None:
         """Take a video; keep the reason where there is nothing to embed."""
         if clips.outcome is not Outcome.OK:
             self.lost += 1
@@ -261,7 +260,11 @@ class _Batches:
         self.videos.clear()
 
     def _keep(
-        self, video: VideoSource, sha256: str, clips: Looked, values: NDArray[np.float32] | None
+        self,
+        video: VideoSource,
+        sha256: str,
+        clips: DecodedClips,
+        values: NDArray[np.float32] | None,
     ) -> None:
         record: dict[str, Any] = {
             "outcome": clips.outcome,

@@ -82,7 +82,7 @@ def by_video(features: Features, video: Path, model: VideoModel) -> Query:
     from pipeline.configuration.schema import Clip
     from pipeline.data.records import Outcome
     from pipeline.method.pixels import normalise
-    from pipeline.weights.video_clips import Look, decoding, look
+    from pipeline.weights.video_clips import ClipRequest, decode_clips, decoding
 
     about = features.about
     if model.sha256 != about.checkpoint["sha256"]:
@@ -94,7 +94,8 @@ def by_video(features: Features, video: Path, model: VideoModel) -> Query:
         )
     settings = about.settings
     clip = Clip(**settings["clip"], scales=(1.0,), flip=False)
-    decoded = look(video, Look(clip, decoding(clip, **settings["decode"]), settings["clips"]))
+    request = ClipRequest(clip, decoding(clip, **settings["decode"]), settings["clips"])
+    decoded = decode_clips(video, request)
     if decoded.outcome is not Outcome.OK:
         raise UserError(
             f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)

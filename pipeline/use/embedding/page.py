@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.configuration.schema import Decode
 from pipeline.data.decode.transcode import Segment
-from pipeline.data.load import frames
+from pipeline.data.load import decoders
 from pipeline.data.records import Outcome
 from pipeline.runtime.pages import data_uri, environment
 from pipeline.use.embedding.features_file import Features
@@ -82,8 +82,8 @@ def strip(moment: Moment) -> Strip:
     count = min(FRAMES, made.frames)
     chosen = np.linspace(0, made.frames - 1, count).round().astype(np.int64)
     try:
-        pixels = frames.read(content, chosen, (made.frames, made.height, made.width))
-    except frames.DecodeError as error:
+        pixels = decoders.read(content, chosen, (made.frames, made.height, made.width))
+    except decoders.DecodeError as error:
         return Strip(moment, "", "", reason=str(error))
     gaps = [(0, 0), (0, 0), (0, GAP), (0, 0)]
     spaced = np.pad(pixels, gaps, constant_values=GREY)

@@ -20,7 +20,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.pixels import normalise
-from pipeline.weights.video_clips import Look, decoding, look
+from pipeline.weights.video_clips import ClipRequest, decode_clips, decoding
 
 DRAWN = 2  # videos of the embedded data set
 TAKEN = 4  # clips of the model's own data set
@@ -43,12 +43,12 @@ def clips(videos: Sequence[Path], clip: Clip, data: DatasetIndex | None) -> tupl
         return _drawn(clip), f"{DRAWN} videos of the embedded data set"
     found = []
     for video in videos:
-        looked = look(video, Look(clip, decoding(clip)))
-        if looked.outcome is not Outcome.OK:
+        decoded = decode_clips(video, ClipRequest(clip, decoding(clip)))
+        if decoded.outcome is not Outcome.OK:
             raise UserError(
-                f"the video cannot be used ({looked.outcome}): {looked.reason}", place=str(video)
+                f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
             )
-        found.append(looked.videos)
+        found.append(decoded.videos)
     names = ", ".join(video.name for video in videos)
     return normalise(torch.from_numpy(np.concatenate(found))), names
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.configuration.known_weights import CLIP_KEY
 from pipeline.errors import UserError
-from pipeline.method.pixels import DEVIATION, MEAN, denormalise, normalise
+from pipeline.method.pixels import MEAN, STD, denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets.projection import NormalisedPixels
 from pipeline.runtime.files import write_json
@@ -114,7 +114,7 @@ def _processor(size: int) -> Any:
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
         image_mean=list(MEAN),
-        image_std=list(DEVIATION),
+        image_std=list(STD),
     )
 
 

@@ -17,7 +17,7 @@ scale_lists = st.lists(st.floats(0.3, 1), min_size=1, max_size=4)
 @given(sides, sides, scale_lists, st.integers(0, 1000))
 def test_windows_lie_within(height: int, width: int, scales: list[float], seed: int) -> None:
     """Catches a window beyond the edge, and sides that are no listed share of the short side."""
-    window = crops.multi_scale(height, width, scales, order.sample_key(seed, 0, 0))
+    window = crops.multi_scale(height, width, scales, order.sample_rng(seed, 0, 0))
     assert window.top >= 0
     assert window.left >= 0
     assert window.top + window.height <= height
@@ -30,7 +30,7 @@ def test_windows_lie_within(height: int, width: int, scales: list[float], seed: 
 def test_all_places_and_pairs_are_drawn() -> None:
     """Catches a corner that is never seen: 13 places times 10 pairs of neighbouring scales."""
     scales = (1.0, 0.875, 0.75, 0.66)
-    drawn = {crops.multi_scale(256, 340, scales, order.sample_key(0, 0, i)) for i in range(4000)}
+    drawn = {crops.multi_scale(256, 340, scales, order.sample_rng(0, 0, i)) for i in range(4000)}
     pairs = {(window.height, window.width) for window in drawn}
     rank = {int(256 * scale): i for i, scale in enumerate(scales)}
     assert len(pairs) == 10

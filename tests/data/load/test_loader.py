@@ -20,12 +20,18 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, Views
-from pipeline.data.load import frames, order
-from pipeline.data.load.loader import Batch, evaluation_batches, pretraining_batches
+from pipeline.data.load import decoders, order
+from pipeline.data.load.loader import (
+    Batch,
+    LoaderOptions,
+    PretrainingClips,
+    evaluation_batches,
+    pretraining_batches,
+)
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
-from pipeline.method.masks import MotionMask, TubeMask
+from pipeline.method.masks import Mask, MotionMask, TubeMask
 
 PROJECT = Path(__file__).parents[3]
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75, 0.5), flip=True)
@@ -33,9 +39,19 @@ MASK = TubeMask(ratio=0.5)
 TUBE = (2, 8, 8)
 
 
-def load(entries: list[ClipEntry], **changes: Any) -> list[Batch]:
-    settings: dict[str, Any] = {"seed": 3, "batch_size": 4, "first_step": 0, "steps": 5}
-    return list(pretraining_batches(entries, CLIP, MASK, TUBE, **(settings | changes)))
+def load(
+    entries: list[ClipEntry],
+    mask: Mask = MASK,
+    *,
+    batch_size: int = 4,
+    steps: range = range(5),
+    rank: int = 0,
+    world: int = 1,
+    **options: Any,
+) -> list[Batch]:
+    clips = PretrainingClips(entries, CLIP, mask, TUBE, seed=3, batch_size=batch_size)
+    batches = pretraining_batches(clips, steps, LoaderOptions(**options), rank=rank, world=world)
+    return list(batches)
 
 
 def assert_same(left: list[Batch], right: list[Batch]) -> None:
@@ -71,9 +87,9 @@ def test_cache_changes_nothing(entries: list[ClipEntry], cache_mib: int) -> None
 
 def test_resumed_in_mid_epoch_is_uninterrupted(entries: list[ClipEntry]) -> None:
     """Catches any state that is carried from batch to batch."""
-    whole = load(entries, steps=6)
+    whole = load(entries, steps=range(6))
     for first in range(6):
-        assert_same(whole[first:], load(entries, first_step=first, steps=6 - first))
+        assert_same(whole[first:], load(entries, steps=range(first, 6)))
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -89,7 +105,7 @@ def test_processes_share_the_global_batch(entries: list[ClipEntry], world: int) 
 
 def test_batch_larger_than_the_data_set_goes_round(entries: list[ClipEntry]) -> None:
     """Catches a short batch, or an epoch that skips clips at its seam."""
-    (batch,) = load(entries, batch_size=14, steps=1)
+    (batch,) = load(entries, batch_size=14, steps=range(1))
     names = [entry.id for entry in entries]
     assert sorted(batch.ids[:7]) == names
     assert sorted(batch.ids[7:]) == names
@@ -100,7 +116,7 @@ def test_frames_are_those_asked_for(entries: list[ClipEntry]) -> None:
     for k, entry in enumerate(entries):
         video = read_bytes(entry)
         for wanted in ([entry.frames - 1], [3, 0, 3], list(range(entry.frames))):
-            decoded = frames.read(video, wanted, (entry.frames, entry.height, entry.width))
+            decoded = decoders.read(video, wanted, (entry.frames, entry.height, entry.width))
             expected = 20 + 3 * k + 12 * np.array(wanted)
             assert decoded.shape == (len(wanted), entry.height, entry.width, 3)
             assert np.abs(decoded.mean(axis=(1, 2, 3)) - expected).max() < 3
@@ -109,11 +125,8 @@ def test_frames_are_those_asked_for(entries: list[ClipEntry]) -> None:
 def test_motion_masks_see_what_the_model_sees(entries: list[ClipEntry]) -> None:
     """Catches masks drawn from other frames than the crop's, and ones that a worker changes."""
     mask = MotionMask(ratio=0.5, share=0.9, contrast=8.0)
-    settings = {"seed": 3, "batch_size": 4, "first_step": 0, "steps": 5}
-    batches = list(pretraining_batches(entries, CLIP, mask, TUBE, **settings))
-    assert_same(
-        batches, list(pretraining_batches(entries, CLIP, mask, TUBE, workers=2, **settings))
-    )
+    batches = load(entries, mask)
+    assert_same(batches, load(entries, mask, workers=2))
     for plain, batch in zip(load(entries), batches, strict=True):
         assert torch.equal(plain.videos, batch.videos)
         assert batch.masks.reshape(4, 2, 4).sum(2).tolist() == [[2, 2]] * 4
@@ -131,8 +144,8 @@ def test_global_random_state_is_left_alone(entries: list[ClipEntry]) -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
-    load(entries, steps=2)
-    load(entries, steps=2, workers=1)
+    load(entries, steps=range(2))
+    load(entries, steps=range(2), workers=1)
     assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(np.random.get_state()[1], numbers)
 
@@ -145,7 +158,7 @@ def test_evaluation_views(entries: list[ClipEntry]) -> None:
     assert [i for batch in batches for i in batch.ids] == [entry.id for entry in entries]
     videos = torch.cat([batch.videos for batch in batches])
     assert videos.shape == (7, 6, 4, 16, 16, 3)
-    again = evaluation_batches(entries, CLIP, views, batch_size=7, workers=1)
+    again = evaluation_batches(entries, CLIP, views, batch_size=7, options=LoaderOptions(workers=1))
     assert torch.equal(torch.cat([batch.videos for batch in again]), videos)
     # The last clip has 17 frames: 11 starts fit, the middles of their halves are 2 and 8.
     grey = videos[6].float().mean(dim=(2, 3, 4))  # V,T
@@ -163,11 +176,9 @@ def test_one_view_is_the_centre(entries: list[ClipEntry]) -> None:
 def test_more_workers_than_shards(entries: list[ClipEntry]) -> None:
     """Catches a message without the numbers, or one that comes only with the first batch."""
     shards = len({entry.shard for entry in entries})
+    clips = PretrainingClips(entries, CLIP, MASK, TUBE, seed=0, batch_size=1)
     with pytest.raises(UserError, match=rf"\({shards + 1}\).*\({shards}\)") as caught:
-        pretraining_batches(
-            entries, CLIP, MASK, TUBE, seed=0, batch_size=1, first_step=0, steps=1,
-            workers=shards + 1,
-        )  # fmt: skip
+        pretraining_batches(clips, range(1), LoaderOptions(workers=shards + 1))
     assert "trainer.workers" in caught.value.remedy
     assert "data.chunks" in caught.value.remedy
 
@@ -188,8 +199,9 @@ def test_damaged_clip_is_named(entries: list[ClipEntry], workers: int, tmp_path:
     with pytest.raises(UserError, match="1 of 3 clips cannot be read, more than") as caught:
         load(some, workers=workers)
     assert "clip 'clip.2': train-00000-000.tar: " in caught.value.place
+    options = LoaderOptions(workers=workers)
     with pytest.raises(UserError, match=r"clip 'clip\.2'"):
-        list(evaluation_batches(some, CLIP, Views(segments=1, crops=1), 4, workers=workers))
+        list(evaluation_batches(some, CLIP, Views(segments=1, crops=1), 4, options))
 
 
 def test_wrong_number_of_frames_is_named(entries: list[ClipEntry]) -> None:
@@ -204,7 +216,7 @@ def test_batches_do_not_depend_on_the_interpreter(entries: list[ClipEntry]) -> N
     """Catches order or draws that follow Python's hash seed."""
     program = (
         "import sys; from pipeline.data.load import order; "
-        "print(order.batch(5, 2, n=9, batch_size=4), order.sample_key(5, 1, 2).random())"
+        "print(order.batch(5, 2, n=9, batch_size=4), order.sample_rng(5, 1, 2).random())"
     )
     outputs = {
         subprocess.run(
@@ -277,9 +289,9 @@ def _running(group: int) -> list[psutil.Process]:
 SIGNALLED = r"""
 import signal, sys
 from pathlib import Path
-from pipeline.data.load.loader import pretraining_batches
-from pipeline.configuration.schema import (Clip)
-from pipeline.method.masks import Mask
+from pipeline.data.load.loader import LoaderOptions, PretrainingClips, pretraining_batches
+from pipeline.configuration.schema import Clip
+from pipeline.method.masks import TubeMask
 from pipeline.data.shards.format import ClipEntry
 
 noted = []
@@ -289,10 +301,8 @@ for number in (signal.SIGTERM, signal.SIGUSR1):
 lines = [line.split("\t") for line in Path(sys.argv[1]).read_text().splitlines()]
 entries = [ClipEntry.parse(line, Path(shard)) for shard, line in lines]
 clip = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
-batches = pretraining_batches(
-    entries, clip, TubeMask(ratio=0.5), (2, 8, 8),
-    seed=0, batch_size=4, first_step=0, steps=10**6, workers=2,
-)
+clips = PretrainingClips(entries, clip, TubeMask(ratio=0.5), (2, 8, 8), seed=0, batch_size=4)
+batches = pretraining_batches(clips, range(10**6), LoaderOptions(workers=2))
 try:
     next(batches)
     print("started", flush=True)

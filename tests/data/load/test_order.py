@@ -42,7 +42,7 @@ def test_recorded_numbers() -> None:
     Recorded with numpy 2.4; Philox and SeedSequence are promised never to change.
     """
     assert order.permutation(0, 0, 8).tolist() == [7, 6, 3, 2, 4, 1, 5, 0]
-    assert order.sample_key(0, 0, 0).random(2).tolist() == [
+    assert order.sample_rng(0, 0, 0).random(2).tolist() == [
         0.3113631743372899,
         0.3633243855002726,
     ]
@@ -72,11 +72,11 @@ def test_ranks_share_the_stream(seed: int, step: int, n: int, part: int, world: 
 @given(st.integers(1, 100), sizes, st.integers(1, 300))
 def test_steps_hold_whole_batches(epochs: int, n: int, batch_size: int) -> None:
     """Catches a run of no steps, and one that is an epoch too long or a batch too short."""
-    steps = order.steps_of(epochs, n=n, batch_size=batch_size)
+    steps = order.total_steps(epochs, n=n, batch_size=batch_size)
     assert steps >= 1
     assert (steps - 1) * batch_size < epochs * n
     assert (steps + 1) * batch_size > epochs * n
-    assert order.steps_of(0, n=n, batch_size=batch_size) == 0
+    assert order.total_steps(0, n=n, batch_size=batch_size) == 0
 
 
 @pytest.mark.parametrize(("rank", "world", "n"), [(0, 3, 5), (2, 2, 5), (-1, 2, 5), (0, 2, 0)])
@@ -89,11 +89,11 @@ def test_impossible_splits(rank: int, world: int, n: int) -> None:
 def test_samples_draw_apart() -> None:
     """Catches samples of different clips, epochs or seeds that share random numbers."""
     keys = [(s, e, i) for s in range(3) for e in range(3) for i in range(3)]
-    assert len({order.sample_key(*key).random() for key in keys}) == 27
+    assert len({order.sample_rng(*key).random() for key in keys}) == 27
 
 
 @given(st.integers(1, 1000), seeds)
 def test_below_is_below(n: int, seed: int) -> None:
     """Catches an index past the end."""
-    rng = order.sample_key(seed, 0, 0)
-    assert all(0 <= order.below(rng, n) < n for _ in range(20))
+    rng = order.sample_rng(seed, 0, 0)
+    assert all(0 <= order.randint(rng, n) < n for _ in range(20))

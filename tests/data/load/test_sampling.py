@@ -17,7 +17,7 @@ strides = st.integers(1, 8)
 @given(frames, lengths, strides, st.integers(0, 1000))
 def test_random_views(frames: int, length: int, stride: int, seed: int) -> None:
     """Catches an index outside the clip, a broken stride, and a late start of a short clip."""
-    drawn = sampling.dense_random(frames, length, stride, order.sample_key(seed, 0, 0))
+    drawn = sampling.dense_random(frames, length, stride, order.sample_rng(seed, 0, 0))
     assert drawn.shape == (length,)
     assert drawn[0] >= 0
     assert drawn[-1] <= frames - 1
@@ -32,7 +32,7 @@ def test_random_views(frames: int, length: int, stride: int, seed: int) -> None:
 def test_every_start_is_drawn() -> None:
     """Catches an off-by-one that never shows the first or the last frame."""
     starts = {
-        int(sampling.dense_random(10, 3, 2, order.sample_key(0, 0, i))[0]) for i in range(200)
+        int(sampling.dense_random(10, 3, 2, order.sample_rng(0, 0, i))[0]) for i in range(200)
     }
     assert starts == set(range(6))
 
@@ -65,7 +65,7 @@ def test_one_frame_per_segment(frames: int, length: int, seed: int | None) -> No
     if seed is None:
         drawn = sampling.per_segment_centred(frames, length, 1)[0]
     else:
-        drawn = sampling.per_segment(frames, length, order.sample_key(seed, 0, 0))
+        drawn = sampling.per_segment(frames, length, order.sample_rng(seed, 0, 0))
     assert drawn.shape == (length,)
     edges = np.arange(length + 1) * frames / length
     assert (drawn >= np.floor(edges[:-1])).all()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, Views
-from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.load.loader import LoaderOptions, evaluation_batches
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
@@ -27,7 +27,9 @@ def cache(tmp_path: Path) -> ViewCache:
 
 
 def looked_at(entries: list[ClipEntry], cache: ViewCache | None, workers: int = 0) -> torch.Tensor:
-    batches = evaluation_batches(entries, CLIP, VIEWS, 2, workers, cache=cache)
+    batches = evaluation_batches(
+        entries, CLIP, VIEWS, 2, LoaderOptions(workers=workers), cache=cache
+    )
     return torch.cat([batch.videos for batch in batches])
 
 
@@ -42,7 +44,7 @@ def test_what_is_kept_is_what_was_decoded(
     expected = looked_at(entries, None)
     assert torch.equal(looked_at(entries, cache, workers=1), expected)
     assert len(files(cache)) == len(entries)
-    monkeypatch.setattr("pipeline.data.load.stored.read", None)  # whoever decodes fails
+    monkeypatch.setattr("pipeline.data.load.clip_reader.read", None)  # whoever decodes fails
     assert torch.equal(looked_at(entries[::-1], cache), expected.flip(0))
 
 

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[3]
 TAKE_ONE = """
 import torch
 from torch.utils.data import Dataset
-from pipeline.data.load.workers import in_order
+from pipeline.data.load.workers import load_in_order
 from pipeline.errors import UserError
 
 class Squares(Dataset):
@@ -26,7 +26,7 @@ class Squares(Dataset):
 
 if __name__ == "__main__":
     try:
-        print([int(item) for item in in_order(Squares(), range(4), {workers})])
+        print([int(item) for item in load_in_order(Squares(), range(4), {workers})])
     except UserError as error:
         print(error)
 """

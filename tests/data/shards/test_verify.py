@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.cli import main as cli
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Shards
-from pipeline.data.load import stored
+from pipeline.data.load import clip_reader
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.data.shards import index
 from pipeline.data.shards.format import clips_file
@@ -138,7 +138,7 @@ def test_show(
     sheet = Image.open(tmp_path / "a%2E1.png").convert("RGB")
     assert sheet.size == (4 * 32, 3 * (24 + 14))  # ten frames in rows of four
     entry = DatasetIndex.load(folder).clips(["train"])[0]
-    for k, frame in enumerate(stored.read(entry, np.arange(10))):
+    for k, frame in enumerate(clip_reader.read(entry, np.arange(10))):
         left, top = 32 * (k % 4), 38 * (k // 4) + 14
         assert np.array_equal(sheet.crop((left, top, left + 32, top + 24)), frame)
     assert cli.main(["shards", "show", str(folder), "d", "-o", "d.png"]) == 2

@@ -89,7 +89,7 @@ def test_the_next_encoder_decodes_nothing(
     before = dict(np.load(files.features))
     files.features.unlink()
     shutil.rmtree(files.probing)
-    monkeypatch.setattr("pipeline.data.load.stored.read", None)  # whoever decodes fails
+    monkeypatch.setattr("pipeline.data.load.clip_reader.read", None)  # whoever decodes fails
     assert evaluate(params, files)["scores"] == first["scores"]
     after = np.load(files.features)
     for split in SIZES:

@@ -20,7 +20,7 @@ from pipeline.evaluation.encoder import for_frames
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.segmentation import scores, sources
 from pipeline.runtime.files import read_json, sha256_file, write_json
-from pipeline.runtime.interruption import GoOnLater
+from pipeline.runtime.interruption import ResumeLater
 from pipeline.weights import hub
 
 from ..conftest import EMBEDDED, RUN
@@ -85,7 +85,7 @@ def test_an_interrupted_job_goes_on(params: Params, monkeypatch: pytest.MonkeyPa
 
     def until_killed(clip: sources.MaskedClip, *rest: Any) -> Any:
         if len(calls) == EMBEDDED["test"] + 2:
-            raise GoOnLater("SIGTERM", "here")
+            raise ResumeLater("SIGTERM", "here")
         calls.append(clip.id)
         return score(clip, *rest)
 

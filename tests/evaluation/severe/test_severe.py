@@ -21,7 +21,7 @@ from pipeline.evaluation import stage
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.severe import columns, drawn, frozen
 from pipeline.runtime.files import read_json, sha256_file
-from pipeline.runtime.interruption import GoOnLater
+from pipeline.runtime.interruption import ResumeLater
 
 from ..conftest import EMBEDDED, RUN
 
@@ -81,7 +81,7 @@ def test_an_interrupted_job_goes_on(params: Params, monkeypatch: pytest.MonkeyPa
 
     def until_killed(problem: Any, *rest: Any) -> Any:
         if len(asked) == 3:
-            raise GoOnLater("SIGTERM", "here")
+            raise ResumeLater("SIGTERM", "here")
         asked.append(problem.task.name)
         return answer(problem, *rest)
 

@@ -15,14 +15,14 @@ from pipeline.use.embedding.extraction import ExecutionOptions, Extraction, extr
 from pipeline.use.embedding.features_file import Features
 from pipeline.use.embedding.videos import video_sources
 from pipeline.weights import hub, video_clips
-from pipeline.weights.video_clips import Look, decoding
+from pipeline.weights.video_clips import ClipRequest, decoding
 
 CPU = ExecutionOptions(torch.device("cpu"), workers=0, batch_size=3)
 
 
 def run(checkpoint: Path, folder: Path, output: Path, clips: int = 2, **options: Any) -> Extraction:
     model = hub.load(checkpoint)
-    look = Look(model.clip, decoding(model.clip), clips)
+    look = ClipRequest(model.clip, decoding(model.clip), clips)
     execution = options.pop("execution", CPU)
     return extract(model, video_sources([str(folder)]), look, output, execution, **options)
 
@@ -36,13 +36,13 @@ def same(one: Features, other: Features) -> None:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of videos that are decoded, as they are."""
     names: list[str] = []
-    really = video_clips.look
+    really = video_clips.decode_clips
 
     def look(video: Path, *rest: Any) -> Any:
         names.append(video.name)
         return really(video, *rest)
 
-    monkeypatch.setattr(video_clips, "look", look)
+    monkeypatch.setattr(video_clips, "decode_clips", look)
     return names
 
 
@@ -94,7 +94,7 @@ def test_an_interrupted_call_goes_on(
     """What was done is not done again, and the result is that of a call that ran through; also
     where the last line was cut, and features are damaged."""
     whole = run(checkpoint, videos, videos.parent / "whole.parquet").features
-    really, names = video_clips.look, []
+    really, names = video_clips.decode_clips, []
 
     def interrupted(video: Path, *rest: Any) -> Any:
         names.append(video.name)
@@ -102,7 +102,7 @@ def test_an_interrupted_call_goes_on(
             raise KeyboardInterrupt
         return really(video, *rest)
 
-    monkeypatch.setattr(video_clips, "look", interrupted)
+    monkeypatch.setattr(video_clips, "decode_clips", interrupted)
     output = videos.parent / "f.parquet"
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, videos, output)

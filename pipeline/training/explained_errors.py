@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import torch
 from safetensors import SafetensorError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.runtime.checkpoints import Checkpoints
-from pipeline.runtime.ranks import Ranks, is_of_a_collective, lost
+from pipeline.runtime.ranks import Ranks, is_collective_error, lost_process
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -23,21 +23,20 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
     """Turn into a UserError what goes wrong around the training, within the block.
 
     That is a full or read-only disk, a process that died or hangs, and too little memory of the
-    accelerator. Each process of a run may be the one that meets it; `ranks.joined` sees to it that
-    the others end too.
+    accelerator. Any process of a run may meet it; `ranks.process_group` ends the others too.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"{ranks.name}: the accelerator's memory does not suffice: {_first_line(error)}",
+            f"{ranks.name}: the accelerator's memory does not suffice: {first_line(error)}",
             place="trainer.accumulation, model.activation_checkpointing",
             remedy=f"raise the one or switch on the other, then run again; {_last(checkpoints)}",
         ) from error
     except RuntimeError as error:
-        if not is_of_a_collective(error):
+        if not is_collective_error(error):
             raise
-        raise lost(ranks, error, _last(checkpoints)) from error
+        raise lost_process(ranks, error, _last(checkpoints)) from error
     except OSError as error:
         if error.errno not in FULL | REFUSED:
             raise
@@ -48,7 +47,7 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
         if number is None or int(number[1]) not in FULL | REFUSED:
             raise
         place = str(checkpoints.folder.parent)
-        raise _unwritten(checkpoints, int(number[1]), _first_line(error), place) from error
+        raise _unwritten(checkpoints, int(number[1]), first_line(error), place) from error
 
 
 def _unwritten(checkpoints: Checkpoints, number: int | None, why: str, place: str) -> UserError:
@@ -65,7 +64,3 @@ def _last(checkpoints: Checkpoints) -> str:
         return checkpoints.last_good()
     except OSError as error:
         return f"the checkpoints in {checkpoints.folder} cannot be read: {error.strerror}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

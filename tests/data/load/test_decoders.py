@@ -12,15 +12,15 @@ import pytest
 
 from pipeline.configuration import composition
 from pipeline.data.decode import transcode
-from pipeline.data.load import frames
+from pipeline.data.load import decoders
 from pipeline.errors import UserError
 
-Videos = dict[int, tuple[frames.Frames, bytes]]
+Videos = dict[int, tuple[decoders.Frames, bytes]]
 
 
 @pytest.fixture(scope="module")
 def videos(
-    tmp_path_factory: pytest.TempPathFactory, write_h264: Callable[[Path, frames.Frames], None]
+    tmp_path_factory: pytest.TempPathFactory, write_h264: Callable[[Path, decoders.Frames], None]
 ) -> Videos:
     """Grey noise in blocks of 4 x 4, other in each frame: (pixels, encoded) by width."""
     folder = tmp_path_factory.mktemp("videos")
@@ -36,11 +36,11 @@ def videos(
 
 @pytest.mark.parametrize("decoder", ["decord", "torchcodec"])
 @pytest.mark.parametrize("width", [16, 24, 32, 40, 48, 64, 72])
-def test_every_width(videos: Videos, width: int, decoder: frames.Decoder) -> None:
+def test_every_width(videos: Videos, width: int, decoder: decoders.Decoder) -> None:
     """Catches decord's failure at widths 16, 24, 48 and 72, and skewed rows at any."""
     video, encoded = videos[width]
     for indices in ([0, 1, 2, 3, 4, 5], [5, 1, 1, 3]):
-        decoded = frames.read(encoded, indices, (6, 16, width), decoder)
+        decoded = decoders.read(encoded, indices, (6, 16, width), decoder)
         assert decoded.shape == (len(indices), 16, width, 3)
         wrong = np.abs(decoded.astype(int) - video[indices]).mean(axis=(1, 2, 3))
         assert wrong.max() < 4  # grey levels, from coding; another frame would be about 85 off
@@ -50,10 +50,10 @@ def test_every_width(videos: Videos, width: int, decoder: frames.Decoder) -> Non
 def test_all_decoders_agree(videos: Videos, width: int) -> None:
     """Catches pixels that depend on `trainer.decoder`, a clip's width or its codec."""
     _, encoded = videos[width]
-    by_ffmpeg = frames._by_ffmpeg(encoded, (6, 16, width))
-    by_decord = frames._by_decord(encoded, np.arange(6), (6, 16, width))
+    by_ffmpeg = decoders._by_ffmpeg(encoded, (6, 16, width))
+    by_decord = decoders._by_decord(encoded, np.arange(6), (6, 16, width))
     assert (by_decord is None) == (width == 48)
-    for other in (by_decord, frames._by_torchcodec(encoded, np.arange(6), (6, 16, width))):
+    for other in (by_decord, decoders._by_torchcodec(encoded, np.arange(6), (6, 16, width))):
         assert other is None or np.array_equal(by_ffmpeg, other)
 
 
@@ -67,11 +67,11 @@ def test_all_decoders_agree_on_real_clips(clips_folder: Path, tmp_path: Path) ->
         done = transcode.transcode(clips_folder / "good" / name, path, segment, settings)
         shape, some = (done.frames, done.height, done.width), np.arange(0, done.frames, 3)
         decoded = [
-            frames.read(path.read_bytes(), some, shape, decoder)
+            decoders.read(path.read_bytes(), some, shape, decoder)
             for decoder in ("decord", "torchcodec")
         ]
         assert np.array_equal(*decoded)
-        assert np.array_equal(frames._by_ffmpeg(path.read_bytes(), shape)[some], decoded[0])
+        assert np.array_equal(decoders._by_ffmpeg(path.read_bytes(), shape)[some], decoded[0])
 
 
 def _params(folder: Path) -> Path:
@@ -101,13 +101,13 @@ def test_torchcodec_is_not_there(
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "torchcodec"]:
         monkeypatch.delitem(sys.modules, name)
-    frames.chosen.cache_clear()
+    decoders.chosen.cache_clear()
     with pytest.raises(UserError, match=problem) as caught:
-        frames.read(videos[32][1], [0], (6, 16, 32), "torchcodec")
+        decoders.read(videos[32][1], [0], (6, 16, 32), "torchcodec")
     assert re.search(remedy, caught.value.remedy)
     assert "trainer.decoder=decord" in caught.value.remedy
-    assert frames.read(videos[32][1], [0], (6, 16, 32), "auto").shape == (1, 16, 32, 3)
-    frames.chosen.cache_clear()
+    assert decoders.read(videos[32][1], [0], (6, 16, 32), "auto").shape == (1, 16, 32, 3)
+    decoders.chosen.cache_clear()
 
 
 @pytest.mark.parametrize(("width", "decoder"), [(32, "decord"), (48, "decord"), (32, "torchcodec")])
@@ -124,12 +124,12 @@ def test_torchcodec_is_not_there(
 def test_what_is_wrong_is_said(
     videos: Videos,
     width: int,
-    decoder: frames.Decoder,
+    decoder: decoders.Decoder,
     damage: Callable[[bytes], bytes],
     shape: tuple[int, int],
     problem: str,
 ) -> None:
     """Catches other exceptions than DecodeError, and frames of another size passed on."""
-    with pytest.raises(frames.DecodeError, match=problem) as caught:
-        frames.read(damage(videos[width][1]), [0, 1], (*shape, width), decoder)
+    with pytest.raises(decoders.DecodeError, match=problem) as caught:
+        decoders.read(damage(videos[width][1]), [0, 1], (*shape, width), decoder)
     assert "\n" not in str(caught.value)

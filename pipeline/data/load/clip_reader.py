@@ -17,8 +17,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from pipeline.data.load.crops import Window
-from pipeline.data.load.frames import DecodeError, Decoder, Frames, Indices
-from pipeline.data.load.frames import read as decode
+from pipeline.data.load.decoders import DecodeError, Decoder, Frames, Indices
+from pipeline.data.load.decoders import read as decode
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import mapped, read_at, read_bytes
 

@@ -12,8 +12,14 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Views
-from pipeline.data.load.failures import SHOWN, ClipError, Failed, FailedClips, scored
-from pipeline.data.load.loader import Batch, evaluation_batches, pretraining_batches
+from pipeline.data.load.failed_clips import SHOWN, ClipError, FailedClip, FailedClips, scored
+from pipeline.data.load.loader import (
+    Batch,
+    LoaderOptions,
+    PretrainingClips,
+    evaluation_batches,
+    pretraining_batches,
+)
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.masks import TubeMask
@@ -21,10 +27,19 @@ from pipeline.method.masks import TubeMask
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75), flip=True)
 
 
-def load(entries: list[ClipEntry], clip: Clip = CLIP, **changes: Any) -> list[Batch]:
-    mask, settings = TubeMask(ratio=0.5), {"seed": 3, "batch_size": 4, "first_step": 0}
-    settings |= {"steps": 5, "max_failed_share": 0.5} | changes
-    return list(pretraining_batches(entries, clip, mask, (2, 8, 8), **settings))
+def load(
+    entries: list[ClipEntry],
+    clip: Clip = CLIP,
+    *,
+    batch_size: int = 4,
+    steps: range = range(5),
+    rank: int = 0,
+    world: int = 1,
+    **changes: Any,
+) -> list[Batch]:
+    clips = PretrainingClips(entries, clip, TubeMask(ratio=0.5), (2, 8, 8), 3, batch_size)
+    options = LoaderOptions(**({"max_failed_share": 0.5} | changes))
+    return list(pretraining_batches(clips, steps, options, rank=rank, world=world))
 
 
 @pytest.fixture
@@ -90,10 +105,10 @@ def test_nothing_left_of_a_batch(damaged: list[ClipEntry]) -> None:
 def test_the_list_fits_on_a_screen() -> None:
     """Catches a message with a line for each of a million clips, and one that hides how many."""
     failures = FailedClips(clips=1000, max_share=0.05)
-    failures.add([Failed(f"a{k}", "no") for k in range(50)], step=0)
-    failures.add([Failed("a0", "no")], step=9)  # the same again is no further clip
+    failures.add([FailedClip(f"a{k}", "no") for k in range(50)], step=0)
+    failures.add([FailedClip("a0", "no")], step=9)  # the same again is no further clip
     with pytest.raises(UserError, match="51 of 1000") as caught:
-        failures.add([Failed("b", "no")], step=10)
+        failures.add([FailedClip("b", "no")], step=10)
     assert len(str(caught.value).splitlines()) < SHOWN + 6
     assert f"and {51 - SHOWN} more" in caught.value.place
 
@@ -104,11 +119,10 @@ def test_evaluation_stops_or_reports(
 ) -> None:
     """Catches scores of fewer clips than the table says, and clips under another's id."""
     views = Views(segments=2, crops=1)
+    options = LoaderOptions(workers=workers)
     with pytest.raises(UserError, match=r"clip 'clip\.2' cannot be decoded: "):
-        list(evaluation_batches(damaged, CLIP, views, 1, workers=workers))
-    batches = list(
-        evaluation_batches(damaged, CLIP, views, 1, workers=workers, on_failure="report")
-    )
+        list(evaluation_batches(damaged, CLIP, views, 1, options))
+    batches = list(evaluation_batches(damaged, CLIP, views, 1, options, on_failure="report"))
     whole = list(evaluation_batches(entries, CLIP, views, 1))
     assert [len(batch.ids) for batch in batches] == [1, 1, 0, 1, 1, 0, 1]
     assert batches[2].videos.shape == (0, *whole[2].videos.shape[1:])
@@ -122,7 +136,7 @@ def test_evaluation_stops_or_reports(
 
 def test_error_travels_between_processes() -> None:
     """Catches an error that a worker cannot hand over."""
-    error = ClipError("clip 'a' is bad", failed=Failed("a", "bad"), place="x.tar")
+    error = ClipError("clip 'a' is bad", failed=FailedClip("a", "bad"), place="x.tar")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (str(again), again.failed) == (str(error), error.failed)
 

@@ -13,7 +13,7 @@ REMEDY = "the shard has changed since it was made: run the shard and index stage
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedClip:
     """A clip that is missing from a batch, and why."""
 
     id: str
@@ -23,9 +23,9 @@ class Failed:
 class ClipError(UserError):
     """One clip cannot be read."""
 
-    def __init__(self, problem: str, *, failed: Failed | None = None, place: str = "") -> None:
+    def __init__(self, problem: str, *, failed: FailedClip | None = None, place: str = "") -> None:
         super().__init__(problem, place=place, remedy=REMEDY)
-        self.failed = failed or Failed("", problem)  # the default is for unpickling alone
+        self.failed = failed or FailedClip("", problem)  # the default is for unpickling alone
 
 
 class FailedClips:
@@ -40,7 +40,7 @@ class FailedClips:
         self.clips, self.max_share = clips, max_share
         self.reasons: dict[str, str] = dict(known or {})
 
-    def add(self, failed: Iterable[Failed], step: int | None = None) -> None:
+    def add(self, failed: Iterable[FailedClip], step: int | None = None) -> None:
         """Take note of clips; with the step that each is missing from, say it on standard error."""
         for each in failed:
             if each.id not in self.reasons:
@@ -65,7 +65,7 @@ class FailedClips:
         )
 
 
-def scored(total: int, failed: Sequence[Failed]) -> str:
+def scored(total: int, failed: Sequence[FailedClip]) -> str:
     """Return `scored 998/1000, missing: a, b`, or `scored 1000/1000`."""
     missing = f", missing: {', '.join(each.id for each in failed)}" if failed else ""
     return f"scored {total - len(failed)}/{total}{missing}"

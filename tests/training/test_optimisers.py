@@ -12,7 +12,7 @@ from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.method.masks import RandomMask
 from pipeline.method.targets import MlpTarget
-from pipeline.runtime.optimisation import parameter_groups, scaled_rate, schedule
+from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule
 from pipeline.weights.classifier import Classifier
 
 CLIP = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)

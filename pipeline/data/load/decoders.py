@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from pipeline.data.decode.raw_frames import DecodeError as DecodeError
 from pipeline.data.decode.raw_frames import decode_frames
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 Frames = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -81,7 +81,7 @@ def _by_torchcodec(video: bytes, indices: Indices, shape: tuple[int, int, int]) 
             raise DecodeError(f"{len(decoder)} frames where there should be {shape[0]}")
         frames: Frames = decoder.get_frames_at(indices.tolist()).data.numpy()
     except (RuntimeError, ValueError, IndexError) as error:
-        raise DecodeError(_first_line(error)) from None
+        raise DecodeError(first_line(error)) from None
     return frames
 
 
@@ -102,18 +102,13 @@ def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> F
     except (decord.DECORDError, RuntimeError) as error:  # the latter where no stream opens
         if "DECORDArrayCopyFromTo" in str(error):
             return None
-        raise DecodeError(_first_line(error)) from None
+        raise DecodeError(first_line(error)) from None
     return frames
 
 
 def _by_ffmpeg(video: bytes, shape: tuple[int, int, int]) -> Frames:
     """Decode all frames with the ffmpeg program: tens of milliseconds, but any width."""
     return np.stack(list(decode_frames(video, shape)))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -14,21 +14,21 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class Average:
-    """The average of what `follow` is given, by name."""
+class Ema:
+    """The average of what `update` is given, by name."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.shadows: dict[str, Tensor] = {}
         self.steps = 0
 
-    def begin(self, weights: Mapping[str, Tensor]) -> None:
+    def reset(self, weights: Mapping[str, Tensor]) -> None:
         """Start at these weights."""
         self.shadows = {name: weight.clone() for name, weight in weights.items()}
         self.steps = 0
 
     @torch.no_grad()
-    def follow(self, weights: Mapping[str, Tensor]) -> None:
+    def update(self, weights: Mapping[str, Tensor]) -> None:
         """Move towards the weights after one more step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.configuration.schema import Shards
-from pipeline.data.load import stored
+from pipeline.data.load import clip_reader
 from pipeline.data.load.crops import Window
-from pipeline.data.load.frames import DecodeError, Frames
+from pipeline.data.load.decoders import DecodeError, Frames
 from pipeline.data.records import ClipRecord, Outcome
 from pipeline.data.shards import index
 from pipeline.data.shards.format import ClipEntry, clips_file
@@ -51,7 +51,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> Entries:
 def whole(entries: Entries) -> dict[str, Frames]:
     """All frames of the clip, by codec."""
     every = np.arange(FRAMES)
-    return {codec: stored.read(entry, every) for codec, entry in entries.items()}
+    return {codec: clip_reader.read(entry, every) for codec, entry in entries.items()}
 
 
 def test_codecs_hold_the_same_pictures(whole: dict[str, Frames]) -> None:
@@ -84,9 +84,9 @@ def test_what_is_asked_for_and_nothing_else(
     request: tuple[list[int], Window],
 ) -> None:
     """Catches a frame or a rectangle beside the one asked for, however the reads are grouped."""
-    monkeypatch.setattr(stored, "READ_THROUGH", read_through)
+    monkeypatch.setattr(clip_reader, "READ_THROUGH", read_through)
     indices, window = request
-    got = stored.read(entries[codec], np.array(indices), window)
+    got = clip_reader.read(entries[codec], np.array(indices), window)
     assert np.array_equal(got, whole[codec][indices, window.rows, window.columns])
 
 
@@ -98,12 +98,12 @@ def test_few_reads(entries: Entries, monkeypatch: pytest.MonkeyPatch) -> None:
         sizes.append(size)
         return index.read_at(entry, offset, size)
 
-    monkeypatch.setattr(stored, "read_at", counted)
-    stored.read(entries["jpeg"], np.array([0, 2, 4]))
+    monkeypatch.setattr(clip_reader, "read_at", counted)
+    clip_reader.read(entries["jpeg"], np.array([0, 2, 4]))
     assert len(sizes) == 3  # offsets, checksums, and all three images
-    monkeypatch.setattr(stored, "READ_THROUGH", 0)
+    monkeypatch.setattr(clip_reader, "READ_THROUGH", 0)
     sizes.clear()
-    stored.read(entries["jpeg"], np.array([0, 1, 4]))
+    clip_reader.read(entries["jpeg"], np.array([0, 1, 4]))
     assert len(sizes) == 4
     assert sum(sizes[2:]) < entries["jpeg"].size / 2
 
@@ -147,7 +147,7 @@ def test_damage_is_said(
     (tmp_path / entry.shard.name).write_bytes(tar)
     broken = dataclasses.replace(entry, shard=tmp_path / entry.shard.name)
     with pytest.raises(DecodeError, match=problem):
-        stored.read(broken, np.arange(3))
+        clip_reader.read(broken, np.arange(3))
 
 
 @pytest.mark.parametrize("codec", ["h264", "jpeg", "raw"])
@@ -157,7 +157,7 @@ def test_shard_that_was_cut_short(entries: Entries, tmp_path: Path, codec: str) 
     path = tmp_path / entry.shard.name
     path.write_bytes(entry.shard.read_bytes()[: entry.offset + entry.size // 2])
     with pytest.raises(UserError, match="ends before the end of clip 'b'"):
-        stored.read(dataclasses.replace(entry, shard=path), np.array([0, FRAMES - 1]))
+        clip_reader.read(dataclasses.replace(entry, shard=path), np.array([0, FRAMES - 1]))
 
 
 @pytest.mark.parametrize("codec", ["h264", "jpeg", "raw"])
@@ -175,7 +175,7 @@ def test_no_byte_of_the_pictures_can_change_unseen(
     path = tmp_path_factory.mktemp("flipped") / entry.shard.name
     path.write_bytes(tar)
     with pytest.raises(DecodeError, match="checksum"):
-        stored.read(dataclasses.replace(entry, shard=path), np.arange(FRAMES))
+        clip_reader.read(dataclasses.replace(entry, shard=path), np.arange(FRAMES))
 
 
 @pytest.mark.parametrize("codec", ["h264", "jpeg", "raw"])
@@ -187,4 +187,4 @@ def test_shards_without_checksums_are_read(
     line = {name: value for name, value in line.items() if name not in ("xxh3", "checks")}
     entry = ClipEntry.parse(json.dumps(line), entries[codec].shard)
     assert (entry.xxh3, entry.checks) == (None, 0)
-    assert np.array_equal(stored.read(entry, np.arange(FRAMES)), whole[codec])
+    assert np.array_equal(clip_reader.read(entry, np.arange(FRAMES)), whole[codec])

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.runtime.launch import Place, reachable
+from pipeline.runtime.launch import ProcessInfo, resolve_master
 
 
-def place(node: str) -> Place:
-    return Place(rank=1, world=2, launcher="srun", meeting=(node, 20_000))
+def process(node: str) -> ProcessInfo:
+    return ProcessInfo(rank=1, world=2, launcher="srun", master=(node, 20_000))
 
 
 def knowing(monkeypatch: pytest.MonkeyPatch, folder: Path, answer: str) -> None:
@@ -25,8 +25,8 @@ def knowing(monkeypatch: pytest.MonkeyPatch, folder: Path, answer: str) -> None:
 def test_a_host_keeps_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Catches a controller that is asked by every process of a large job."""
     knowing(monkeypatch, tmp_path, "   NodeAddr=10.0.0.1 NodeHostName=x")
-    assert reachable(place("localhost")) == place("localhost")
-    assert reachable(Place()) == Place()
+    assert resolve_master(process("localhost")) == process("localhost")
+    assert resolve_master(ProcessInfo()) == ProcessInfo()
 
 
 def test_slurm_knows_the_address_of_its_node(
@@ -34,7 +34,7 @@ def test_slurm_knows_the_address_of_its_node(
 ) -> None:
     """Catches ranks that look up the name of a node for ten minutes."""
     knowing(monkeypatch, tmp_path, "   NodeAddr=127.0.0.1 NodeHostName=x Version=22.05.8")
-    assert reachable(place("n1.invalid")) == place("127.0.0.1")
+    assert resolve_master(process("n1.invalid")) == process("127.0.0.1")
 
 
 @pytest.mark.parametrize("answer", ["Node n1.invalid not found", "  NodeAddr=n1.invalid Version=1"])
@@ -44,4 +44,4 @@ def test_a_node_without_an_address_is_an_error(
     """Catches the same where Slurm has no other address, either."""
     knowing(monkeypatch, tmp_path, answer)
     with pytest.raises(UserError, match=r"node n1\.invalid"):
-        reachable(place("n1.invalid"))
+        resolve_master(process("n1.invalid"))

@@ -1,0 +1,34 @@
+"""What one process of a run trains with: the model's settings, its data, its place, its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.configuration.schema import Clip, Run
+from pipeline.data.shards.format import ClipEntry
+from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.ranks import Ranks
+from pipeline.training.logs import MetricsLog, SpeedLog
+from pipeline.training.state import Session
+from pipeline.training.tracking import TrackedRun
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run, seen from one of its processes."""
+
+    run: Run
+    clip: Clip
+    entries: Sequence[ClipEntry]  # the clips that it trains on
+    ranks: Ranks
+    device: torch.device
+    checkpoints: Checkpoints
+    log: MetricsLog
+    speed: SpeedLog
+    tracked: TrackedRun
+    provenance: Mapping[str, Any]  # the code and the machine (`runtime.provenance`)
+    session: Session  # begins as `provenance`, and grows while this process trains
