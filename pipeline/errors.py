@@ -28,5 +28,6 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type's name where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Return the first line of what an error says, or its type's name where it says nothing."""
+    text = error.problem if isinstance(error, UserError) else str(error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

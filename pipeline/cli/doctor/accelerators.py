@@ -8,9 +8,10 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from pipeline.cli.doctor.findings import Finding, first_line, missing, ok, warning
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.cli.doctor.workplace import output_of
 from pipeline.configuration.schema import Params
+from pipeline.errors import first_line
 
 STAGE = "pretrain"
 LARGE = 256  # width of an encoder from which a CPU will not do

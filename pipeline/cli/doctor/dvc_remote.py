@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.doctor.findings import Finding, first_line, missing, ok, warning
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Params
+from pipeline.errors import first_line
 
 STAGE, SUBJECT = "all stages", "DVC remote"
 PATIENCE_S = 60.0

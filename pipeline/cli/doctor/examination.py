@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 
-from pipeline.cli.doctor.findings import Finding, first_line, missing
+from pipeline.cli.doctor.findings import Finding, missing
 from pipeline.configuration.schema import Params
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 # Stage, module, function. Modules are imported one by one: what is broken there is a finding.
 AREAS = (

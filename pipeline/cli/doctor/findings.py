@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import UserError
-
 Status = Literal["ok", "warning", "missing"]
 
 
@@ -40,9 +38,3 @@ def warning(stage: str, subject: str, found: str, remedy: str) -> Finding:
 def missing(stage: str, subject: str, found: str, remedy: str, *, needed: bool = False) -> Finding:
     """It is not there, or does not work."""
     return Finding(stage, subject, "missing", found, remedy, needed)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line."""
-    text = error.problem if isinstance(error, UserError) else str(error)
-    return text.splitlines()[0] if text else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pipeline.cli.doctor.findings import Finding, first_line, missing, ok
+from pipeline.cli.doctor.findings import Finding, missing, ok
 from pipeline.cli.doctor.videos import for_trial, tiny_clip
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration.schema import Decode, Params, Shards
@@ -18,7 +18,7 @@ from pipeline.data.load.decoders import DecodeError, Decoder, Frames
 from pipeline.data.records import Outcome
 from pipeline.data.shards.format import ClipEntry, clips_file
 from pipeline.data.shards.shard_stage import pack
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 Codec = Literal["h264", "jpeg", "raw"]
 # Mean difference in grey levels from the frames that H.264 gives, above which a codec is broken.

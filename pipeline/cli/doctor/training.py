@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.cli.doctor.findings import Finding, first_line, missing, ok, warning
+from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration import known_weights
 from pipeline.configuration.schema import Params, Run
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.method.targets import FrozenTarget
 
 STAGE = "pretrain"

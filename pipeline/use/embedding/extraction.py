@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pipeline.configuration import stages
+from pipeline.data.load.workers import load_in_order
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.evaluation import rows
