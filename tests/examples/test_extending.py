@@ -181,6 +181,7 @@ def test_a_benchmark_and_a_target_go_through_the_chain(project: Path, tmp_path: 
     traced = workspace.run(*pipeline, "trace", str(results / "evaluation.json"), "--quick").stdout
     assert "mirroring of run encoder" in traced
     workspace.run(sys.executable, "workflow/mirror.py")
+    workspace.run("git", "init", "--quiet")
     listed = workspace.run(sys.executable, "-m", "dvc", "stage", "list", "--name-only").stdout
     by_run = {name for name in listed.split() if name.endswith("@encoder")}
     assert by_run == {"pretrain@encoder", "evaluate@encoder", "mirror@encoder"}
