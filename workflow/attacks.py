@@ -68,7 +68,7 @@ AREAS = (
     Area(
         "shards",
         "cut, exchanged and rotten bytes",
-        ("tests/data/shards/test_verify.py", "tests/data/load/test_failures.py"),
+        ("tests/data/shards/test_verify.py", "tests/data/load/test_failed_clips.py"),
     ),
     Area("views", "cut, rotten and foreign decoded views", ("tests/data/load/test_view_cache.py",)),
     Area(
