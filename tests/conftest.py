@@ -21,12 +21,17 @@ SHARED = PROJECT.parent / "shared"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, begin with the files that take longest, so that none
-    of these is left for the end."""
+    """Begin with files of quick tests; then, where several processes share the tests, those of the
+    workflow, which take longest, so that none of these is left for the end."""
     if hasattr(config, "workerinput"):
-        long = {item.path for item in items if item.get_closest_marker("slow")}
+        long = {item.path for item in items if item.get_closest_marker("system")}
         whole = PROJECT / "tests" / "workflow"
-        items.sort(key=lambda item: (whole not in item.path.parents, item.path not in long))
+        items.sort(
+            key=lambda item: (
+                item.path in long or whole in item.path.parents,
+                whole not in item.path.parents,
+            )
+        )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

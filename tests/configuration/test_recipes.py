@@ -79,7 +79,7 @@ def test_masks_can_follow_motion() -> None:
     assert isinstance(run.objective.mask, MotionMask)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["ssv2_vit_small_mlp", "k400_vit_base_dino"])
 def test_recipes_are_planned(name: str, project: Path, tmp_path: Path) -> None:
     """Catches a recipe that Snakemake cannot plan: a job per chunk, one of each other stage."""

@@ -124,7 +124,7 @@ def test_every_clip_has_its_own_feature(
         {"batch_size": 1},
         {"batch_size": 45},
         {"workers": 1},
-        pytest.param({"processes": 2}, marks=pytest.mark.slow),
+        pytest.param({"processes": 2}, marks=pytest.mark.system),
     ],
 )
 def test_how_it_is_computed_changes_nothing(
@@ -226,7 +226,7 @@ def test_an_interrupted_extraction_goes_on(
     assert Path("features.npz").read_bytes() == Path("uninterrupted.npz").read_bytes()
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.system)])
 def test_clips_that_cannot_be_read(
     encoder: Encoder, entries: list[ClipEntry], params: Params, processes: int
 ) -> None:

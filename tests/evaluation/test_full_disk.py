@@ -59,6 +59,7 @@ def on_it(
     shutil.copytree(embedded_built, project)
     params = embedded_params.model_dump(mode="json")
     params["runs"] = {RUN: params["runs"][RUN]}
+    params["segmentation"]["runs"] = params["severe"]["runs"] = [RUN]
     (project / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     monkeypatch.chdir(project)
     return disk

@@ -78,7 +78,7 @@ def test_every_block_of_the_page_is_taken(project: Path) -> None:
     assert len(FILE.findall(page)) + len(PATCH.findall(page)) == page.count("```") / 2
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_data_set(project: Path, tmp_path: Path) -> None:
     """Would catch a reader that cannot be called, or a group that does not compose."""
     workspace = example(project, "A data set", tmp_path / "project")
@@ -128,7 +128,7 @@ def losses(workspace: Workspace, data: Path, name: str, *chosen: str) -> Iterato
         yield json.loads(line)["loss"]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_target(project: Path, data: Path, tmp_path: Path) -> None:
     """Would catch a target that the model does not take, or that cannot be learned."""
     workspace = example(project, "A target", tmp_path / "project")
@@ -137,7 +137,7 @@ def test_a_target(project: Path, data: Path, tmp_path: Path) -> None:
     assert found[-1] < found[0]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_loss(project: Path, data: Path, tmp_path: Path) -> None:
     """Would catch a loss that is not reached, or a rule for losses that has a hole."""
     workspace = example(project, "A loss", tmp_path / "project")
@@ -159,7 +159,7 @@ def test_a_loss(project: Path, data: Path, tmp_path: Path) -> None:
     assert "loss 'cosine' with target 'mlp' collapses" in refused.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_benchmark_and_a_target_go_through_the_chain(project: Path, tmp_path: Path) -> None:
     """Would catch a part of the chain that knows the built-in benchmarks alone, one that has
     nothing to do and is started, and a plugin whose code does not count."""

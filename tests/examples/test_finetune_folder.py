@@ -66,7 +66,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_it_learns_what_the_folders_say(
     script: ModuleType,
     weights: Path,

@@ -61,7 +61,6 @@ def own(workspace: Workspace) -> nbformat.NotebookNode:
     return executed(workspace, OWN)
 
 
-@pytest.mark.slow
 @pytest.mark.system
 def test_your_own_videos(own: nbformat.NotebookNode, workspace: Workspace) -> None:
     """Would catch a step of the first ten minutes that does not work, or shows nothing."""
@@ -77,7 +76,6 @@ def test_your_own_videos(own: nbformat.NotebookNode, workspace: Workspace) -> No
     assert f"{len(features['test_ids'])} clips, {width} numbers each" in printed
 
 
-@pytest.mark.slow
 @pytest.mark.system
 def test_what_the_prototypes_see(own: nbformat.NotebookNode, workspace: Workspace) -> None:
     """Would catch a page without pictures; and that it trains a run which is not there."""

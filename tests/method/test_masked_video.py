@@ -192,7 +192,7 @@ def run_processes(folder: Path, world: int) -> list[dict[str, Tensor]]:
     return [load_file(folder / f"{rank}-of-{world}.safetensors") for rank in range(world)]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("world", [2, 4])
 def test_several_processes_take_the_step_of_one(world: int, tmp_path: Path) -> None:
     """Gloo processes with B / world clips each, under DDP, against one process with all B:

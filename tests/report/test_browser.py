@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from .experiments import Experiment
 
-pytestmark = [pytest.mark.slow, pytest.mark.system]
+pytestmark = pytest.mark.system
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}

@@ -25,7 +25,7 @@ from pipeline.training import pretrain_stage
 from .conftest import OVERRIDES
 from .engine_runs import RUN, STEP, named, step_without_some
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 # Ten steps. With seed 0 one tube lies within rounding between two prototypes, and the argmax that
 # decides turns with the last bit of a sum, which changes gradients by 2 %.

@@ -18,7 +18,7 @@ from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.training import pretrain_stage
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 Compose = Callable[..., Params]
 PRETRAIN = [sys.executable, "-m", "pipeline", "pretrain", "--run", "sigma_mlp"]

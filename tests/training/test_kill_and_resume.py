@@ -33,7 +33,6 @@ def script(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.slow
 @pytest.mark.system
 def test_killed_at_any_moment_and_started_again(
     compose: Compose, workspace: Path, script: ModuleType

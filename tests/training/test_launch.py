@@ -249,7 +249,7 @@ PAIR = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_tasks_of_srun_stop_together_and_go_on(
     compose: Compose,
     tasks: Callable[[], list[subprocess.Popen[str]]],
@@ -280,7 +280,7 @@ def test_tasks_of_srun_stop_together_and_go_on(
     assert [s["processes"] for s in sessions] == [2, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_world_that_is_not_configured_ends_on_one_screen(
     compose: Compose, tasks: Callable[[], list[subprocess.Popen[str]]]
 ) -> None:

@@ -262,7 +262,7 @@ def test_the_average_follows_the_weights(compose: Compose) -> None:
     assert not torch.equal(engine.core.mask_token, expected["mask_token"])
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_compiled_blocks_give_the_same_step(compose: Compose) -> None:
     """Catches a switch that does nothing, and compiled code that computes something else."""
     found = []

@@ -284,7 +284,7 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
             process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 0)])
 def test_asked_to_stop_it_saves_and_goes_on_later(
     compose: Compose,

@@ -68,7 +68,7 @@ def test_tensorboard(tmp_path: Path, said: list[str]) -> None:
     assert said == []
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_mlflow(tmp_path: Path, said: list[str]) -> None:
     """Catches a second run for a resumed one, doubled steps, and settings that are not shown."""
     mlflow = pytest.importorskip("mlflow")
@@ -85,7 +85,7 @@ def test_mlflow(tmp_path: Path, said: list[str]) -> None:
     assert said == []
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_weights_and_biases(tmp_path: Path, said: list[str]) -> None:
     """Catches a second run for a resumed one; what is sent is the tool's own affair."""
     pytest.importorskip("wandb")
@@ -159,7 +159,7 @@ def test_no_tool_is_imported_for_nothing() -> None:
     assert not any(f"import {tool}" in top for tool in ("wandb", "mlflow", "tensorboard"))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_profile(tmp_path: Path, said: list[str]) -> None:
     """Catches a switch that does nothing, or that traces steps which were not asked for."""
     import torch

@@ -132,7 +132,7 @@ def test_a_fine_tuned_checkpoint(
     torch.testing.assert_close(encoder(videos), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["VideoMAEModel", "VideoMAEForPreTraining"])
 def test_directories_that_transformers_writes(
     tmp_path: Path, own_run: Run, clip: Clip, name: str

@@ -122,7 +122,7 @@ def test_official_fine_tuning(tmp_path: Path, classifier: Classifier) -> None:
     assert opened.clip.sampling == "per_segment"
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("kind", ["VideoMAEModel", "VideoMAEForVideoClassification"])
 @pytest.mark.parametrize("mean", [True, False])
 def test_what_transformers_writes(

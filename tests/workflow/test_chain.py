@@ -13,8 +13,6 @@ from pipeline.configuration.layout import DataLayout, ExperimentLayout
 
 from .workspace import Workspace
 
-pytestmark = pytest.mark.slow
-
 DATA = DataLayout("synthetic_tiny")
 TINY_RESULTS = ExperimentLayout("tiny")
 RUNS = ("sigma_mlp", "pixel", "random")
@@ -43,6 +41,7 @@ def test_runs_are_pretrained_side_by_side(first_output: str) -> None:
     assert len(begun) >= 2
 
 
+@pytest.mark.system
 def test_a_second_run_does_nothing(finished: Workspace) -> None:
     """Catches a rule that never is up to date."""
     files = [p for p in (finished.folder / "results").rglob("*") if p.is_file()]
@@ -52,6 +51,7 @@ def test_a_second_run_does_nothing(finished: Workspace) -> None:
     assert finished.planned() == {}
 
 
+@pytest.mark.system
 def test_make_run_shows_the_table_once(finished: Workspace, tmp_path: Path) -> None:
     """Catches a table that is shown twice or, where nothing was to be done, not at all."""
     again = finished.copy(tmp_path / "again")
@@ -65,6 +65,7 @@ def test_make_run_shows_the_table_once(finished: Workspace, tmp_path: Path) -> N
         assert said.splitlines()[-1] == f"report: {TINY_RESULTS.report}"
 
 
+@pytest.mark.system
 def test_videos_without_labels(finished: Workspace, tmp_path: Path) -> None:
     """Catches a probe that fails, or is silently left out, where the list has no labels."""
     mine = finished.copy(tmp_path / "mine")

@@ -15,7 +15,7 @@ from pipeline.configuration.layout import DataLayout, ExperimentLayout
 
 from .workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 DATA = DataLayout("synthetic_tiny")
 TINY_RESULTS = ExperimentLayout("tiny")

@@ -14,7 +14,7 @@ from pipeline.runtime.timing import sessions
 
 from .workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 RESULTS = ExperimentLayout("tiny")
 

@@ -12,7 +12,7 @@ from pipeline.data.records import ChunkManifest
 
 from .workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 DATA = DataLayout("synthetic_tiny")
 TINY_RESULTS = ExperimentLayout("tiny")

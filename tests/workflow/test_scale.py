@@ -13,7 +13,7 @@ from benchmarks.scale import cost, dry_run, pipeline, prepared, write_list
 from .workspace import Workspace
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_planning_holds_no_clips(tmp_path: Path) -> None:
     """Would catch planning that holds all rows: 10 million clips would need more than 4 GB.
 
@@ -31,7 +31,7 @@ def test_planning_holds_no_clips(tmp_path: Path) -> None:
     assert used[1] - used[0] < 60
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_dry_run_does_not_look_at_clips(tmp_path: Path) -> None:
     """Would catch a workflow that reads the list: 240,000 clips take as much as 1,000."""
     used = []
@@ -45,7 +45,7 @@ def test_a_dry_run_does_not_look_at_clips(tmp_path: Path) -> None:
     assert used[1] < 1000
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_one_percent_more_clips_redo_one_percent_of_the_work(
     fresh: Workspace, tmp_path: Path
 ) -> None:

@@ -31,7 +31,6 @@ from .submission import (
 from .workspace import Workspace, checkout, environment
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.system,
     pytest.mark.timeout(1800),
     pytest.mark.xdist_group("slurm"),

@@ -16,7 +16,7 @@ from pipeline.evaluation.registry import BENCHMARKS
 
 from .workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 DATA = DataLayout("synthetic_tiny")
 RESULTS = ExperimentLayout("tiny")

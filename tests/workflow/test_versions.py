@@ -21,7 +21,7 @@ from pipeline.configuration.stages import STAGES
 
 from .workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 # One encoder, trained for six steps, on the data that the fixture `finished` has made.
 ONE = (

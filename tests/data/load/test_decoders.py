@@ -57,7 +57,7 @@ def test_all_decoders_agree(videos: Videos, width: int) -> None:
         assert other is None or np.array_equal(by_ffmpeg, other)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_all_decoders_agree_on_real_clips(clips_folder: Path, tmp_path: Path) -> None:
     """Catches libraries that take another matrix of colours, or another frame, for real videos."""
     settings = composition.load(_params(tmp_path)).data.decode

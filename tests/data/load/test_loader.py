@@ -230,7 +230,7 @@ def test_batches_do_not_depend_on_the_interpreter(entries: list[ClipEntry]) -> N
     assert len(outputs) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("number", "outcome"),
     [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "finished"), (signal.SIGUSR1, "finished")],

@@ -125,7 +125,6 @@ def _file(variant: Variant, files: Path) -> Path:
     return files / f"damaged{variant.source.suffix}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", ["few", pytest.param("rest", marks=pytest.mark.system)])
 def test_no_damaged_file_crashes_hangs_or_passes_silently(
     sources: list[Path],

@@ -43,7 +43,7 @@ def shown(path: Path, log: str) -> tuple[int, float]:
     return round((max(times) - min(times)) * rate) + 1, rate
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_good_videos_keep_their_frames_and_times(
     clips_folder: Path, decode: Decode, tmp_path: Path
 ) -> None:
@@ -81,7 +81,7 @@ def chain(params: Params, listed: Path) -> dict[str, ClipRecord]:
     return {clip.id: clip for clip in clips}
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_all_clips_end_with_the_right_record(
     clips_folder: Path, composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +98,7 @@ def test_all_clips_end_with_the_right_record(
         assert str(clips_folder) not in clip.reason
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_all_segments_have_their_frames(
     clips_folder: Path, composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,8 +208,10 @@ def by_hand(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_views_are_averaged_as_probabilities() -> None:
     """Catches an average of logits, or over another axis."""
     logits = np.random.default_rng(0).normal(size=(5, 6, 7)) * 3
-    np.testing.assert_allclose(task.average(logits), by_hand(logits), atol=1e-5)
-    assert not np.allclose(task.average(logits), by_hand(logits.mean(1, keepdims=True)), atol=0.01)
+    np.testing.assert_allclose(metrics.average(logits), by_hand(logits), atol=1e-5)
+    assert not np.allclose(
+        metrics.average(logits), by_hand(logits.mean(1, keepdims=True)), atol=0.01
+    )
 
 
 def test_tokens_are_the_same_from_disk_and_from_the_encoder(

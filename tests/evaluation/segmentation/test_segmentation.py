@@ -100,7 +100,7 @@ def test_an_interrupted_job_goes_on(params: Params, monkeypatch: pytest.MonkeyPa
     assert len(calls) == 2 * EMBEDDED["test"]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_workers_and_processes_change_no_number(params: Params) -> None:
     """Scores that depend on how many processes read the clips, and how many cluster them."""
     few = changed(params, frames=(8,), pictures=0)

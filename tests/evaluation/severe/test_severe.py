@@ -142,7 +142,7 @@ def test_other_data_sets_have_their_tasks_skipped(params: Params) -> None:
     assert [note["task"] for note in found["skipped"]] == [task.name for task in tasks]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_fine_tuning_answers_the_same_questions(params: Params) -> None:
     """Targets of one kind given to a head of another; counts that come back as logarithms; a
     fine-tuning that knows nothing of its train clips."""

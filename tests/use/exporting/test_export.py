@@ -49,7 +49,7 @@ def test_what_is_written_is_complete(checkpoints: Path, kind: str, name: str) ->
     assert ("logits" in " ".join(done.differences)) == (name == "finetuned")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["sigma_mlp", "pixel", "finetuned"])
 def test_transformers_reads_it(checkpoints: Path, name: str) -> None:
     """By its own code alone: tokens, logits, and the pixels of pictures of another size. Catches
@@ -83,7 +83,7 @@ def test_transformers_reads_it(checkpoints: Path, name: str) -> None:
     assert largest(model.pooled(videos), again.pooled(videos)) < LIMIT
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_transformers_that_loses_biases_is_named(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +103,7 @@ def test_a_transformers_that_loses_biases_is_named(
     assert not Path("out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["sigma_mlp", "finetuned"])
 def test_onnx_runs(checkpoints: Path, name: str) -> None:
     """In onnxruntime, for a number of clips that the exporter never saw."""

@@ -31,7 +31,7 @@ print(model.origin.path)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_there_and_back(checkpoints: Path, project: Path, tmp_path: Path) -> None:
     """What is uploaded is the export, whole, in a private repository; what is loaded from there is
     the model."""
