@@ -10,8 +10,8 @@ TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); e
 
 help:
 	@echo "make run    make everything that params.yaml asks for; end with a table and a report"
-	@echo "make test   check the code and run the tests; make test-system runs those that need Slurm, a"
-	@echo "            browser, notebooks, many kills or many damaged files, which make test leaves out"
+	@echo "make test   check the code and run the tests; make test-system runs those of whole"
+	@echo "            chains, several processes, Slurm, a browser, notebooks, kills and damaged files"
 	@echo "make clean  remove results and what was derived from downloads, but no download"
 	@echo "make lint   check the code only"
 	@echo "make lock   renew requirements.lock      make deps   renew the settings in dvc.yaml"
