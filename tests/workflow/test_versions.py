@@ -109,7 +109,10 @@ def test_recording_makes_them_agree(recorded: Workspace) -> None:
     agree_that_all_is_done(recorded)
     lock = yaml.safe_load((recorded.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     stages = {f"{n}@encoder" if n in BY_RUN else n for n in STAGES}
-    assert set(lock) == {"code", *stages}
+    assert set(lock) == {"code", *stages} - {
+        "segment@encoder",
+        "severe@encoder",
+    }  # with nothing to do
     outs = {out["path"] for stage in lock.values() for out in stage["outs"]}
     for path in (DATA.shards, RUN.weights, RUN.checkpoints, RUN.features, RUN.curves):
         assert path.as_posix() in outs
