@@ -30,7 +30,10 @@ _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+")  # as a web token begins
 _IN_PATH = re.compile(r"(?<=[/;~,*])([\w.%-]+)=[^/;~,*?#]*")
 NAME = "redacted"  # of the parameter that takes the place of what was taken out
 _REDACTED = re.compile(rf"[?&]{NAME}=[0-9a-f]{{16}}(?=$|#|!/)")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://[^\s'\"<>]+")
+# An address in a text; or a parameter of one in which a space or a control character stands.
+_ADDRESS = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.:-]*://[^\s'\"<>]+|[?&;#](?P<name>[\w.%-]+)=[^\s&;#?'\"<>]*"
+)
 
 
 def is_redacted(address: str) -> bool:
@@ -60,13 +63,20 @@ def redact(address: str) -> str:
 
 def redact_text(text: str) -> str:
     """Return a message, or any text, without what `redact` takes out of the addresses in it."""
-    return _ADDRESS.sub(lambda match: redact_any(match[0]), text) if "://" in text else text
+    return _ADDRESS.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    if found["name"] is None:
+        return redact_any(found[0])
+    return f"{found[0][0]}{found['name']}=" if _is_secret(found["name"]) else found[0]
 
 
 def redact_any(address: str) -> str:
     """Return what a message may show of an address, even of one that cannot be read."""
     if addresses.fault(address):  # then user and password may be anywhere before an @
-        start = address.partition("://")[0] + "://" if "://" in address else ""
+        found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(//)?", address)
+        start = found[0] if found else ""
         address = start + address.removeprefix(start).rpartition("@")[2]
     return redact(address)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.data.manifest import addresses, redaction
@@ -60,6 +60,7 @@ def test_what_looks_redacted_is_looked_through_all_the_same() -> None:
     assert "HUSH" not in shown
 
 
+@example(address="http://127.0.0.1:9\t/a.mp4?token=hush")
 @given(address=hostile_rows.addresses() | st.text(max_size=30).map("http://a:HUSH@{}".format))
 def test_any_text_can_be_shown(address: str) -> None:
     """Catches an exception, and a password, for what is no address at all."""
