@@ -121,7 +121,8 @@ class Checkpoints:
         remove_leftovers(self.folder)
         state, present = self.newest()
         candidates: list[tuple[SetInfo, ArchivedSet | None]] = [(present, None)] if present else []
-        candidates += [(each.info, each) for each in checkpoint_sets.archived(self.folder)]
+        sets = checkpoint_sets.archived(self.folder)
+        candidates += [(self.translate(each.info), each) for each in sets]
         verdicts = [info.compare(self.settings, self.code) for info, _ in candidates]
         verdict = next((each for each in ("same", "code") if each in verdicts), None)
         archive, resumes, changes = None, False, list[dict[str, Any]]()

@@ -60,8 +60,9 @@ def train(context: RunContext) -> TrainingState:
     run, trainer, ranks = context.run, context.run.trainer, context.ranks
     torch.set_num_threads(trainer.threads)
     keep_freed_memory()
-    model = initial_model(run, context.clip).to(context.device).train()
-    operations = flops.per_clip(model, run.objective)
+    model = initial_model(run, context.clip)
+    operations = flops.per_clip(model, run.objective)  # copies the model: not on an accelerator
+    model = model.to(context.device).train()
     rates = learning_rates(trainer, context.log.steps, clips=len(context.entries))
     state = resumed_state(context, model, rates)
     known = state.failed_clips

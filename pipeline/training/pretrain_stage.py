@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pipeline.configuration import code
+from pipeline.configuration import code, old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Data, Params, Run, Trainer
 from pipeline.data.load.order import total_steps
@@ -285,18 +285,20 @@ def resumable_settings(run: Run, data: Data, pictures: Pictures) -> dict[str, An
 
 
 def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
-    """Say what a checkpoint of before pictures and files were noted was made with.
+    """Say in today's terms what a checkpoint of before was made with.
 
-    It has one hash of all files' bytes and one of all shards' bytes, which nothing of today equals:
-    so it counts as made of these pictures by other code, and `on_code_change` decides.
+    Settings of the objective get their names of today. One from before pictures and files were
+    noted has one hash of all files' bytes and one of all shards' bytes, which nothing of today
+    equals: so it counts as made of these pictures by other code, and `on_code_change` decides.
     """
-    data = info.settings.get("data", {})
-    if "shards" not in data:
-        return info
-    settings = {name: part for name, part in info.settings.items() if name != "code"}
-    return replace(
-        info, settings=settings | {"data": {"clip": data["clip"], "pictures": pictures.sha256}}
-    )
+    settings = dict(info.settings)
+    if "objective" in settings:
+        settings["objective"] = old_names.objective(settings["objective"])
+    data = settings.get("data", {})
+    if "shards" in data:
+        settings.pop("code", None)
+        settings["data"] = {"clip": data["clip"], "pictures": pictures.sha256}
+    return replace(info, settings=settings)
 
 
 def _results(

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -177,9 +178,39 @@ def aged(path: Path) -> None:
     settings["data"] = {"clip": settings["data"]["clip"], "shards": "cd" * 32}
     del body["code"], body["code_changes"], settings["trainer"]["seed"]
     settings["trainer"]["seed"] = 0
-    body |= {"format": 2, "settings": json.dumps(settings, sort_keys=True)}
-    torch.save(body, path)
+    rewrite(path, body | {"format": 2}, settings)
+
+
+def rewrite(path: Path, body: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Write a checkpoint with these settings, and its hash."""
+    torch.save(body | {"settings": json.dumps(settings, sort_keys=True)}, path)
     write_text(path.with_name(f"{path.name}.sha256"), f"{sha256_file(path)}  {path.name}\n")
+
+
+@pytest.mark.parametrize("run", ["pixel", "sigma_mlp"])
+def test_settings_under_old_names_are_the_same_settings(run: str, compose: Compose) -> None:
+    """Catches a training that begins anew since a key of its objective has another name."""
+    params = compose()
+    layout = RunLayout(params.name, run)
+    pretrain_stage.run(params, run)
+    weights, path = sha256_file(layout.weights), layout.checkpoints / "step-00000003.pt"
+    body = torch.load(path, weights_only=True)
+    settings = json.loads(body["settings"])
+    objective = settings["objective"]
+    loss = {"prototypes": 3000, "epsilon": 0.05, "iterations": 10, "temperature": 0.1}
+    loss |= objective["loss"]
+    settings["objective"] = {
+        "target": objective["target"],
+        "loss": loss.pop("kind"),
+        "mask": objective["mask"] | {"motion": None},
+        **loss,
+    }
+    rewrite(path, body, settings)
+    (layout.checkpoints / "finished.json").unlink()
+    pretrain_stage.run(params, run)
+    assert not (layout.checkpoints / "set-aside").exists()
+    assert sha256_file(layout.weights) == weights
+    assert read_json(layout.pretrained)["code_changes"] == []
 
 
 def test_older_checkpoints_are_asked_about(
