@@ -4,5 +4,10 @@ from pipeline.cli.main import main
 from pipeline.planning.ending import Termination
 
 if __name__ == "__main__":
-    Termination().heed()
-    raise SystemExit(main())
+    termination = Termination()
+    termination.heed()
+    try:
+        status = main()
+    finally:
+        termination.ignore()
+    raise SystemExit(status)

@@ -10,35 +10,38 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import signal
-from collections.abc import Callable, Mapping, MutableMapping
+import threading
+from collections.abc import Mapping, MutableMapping
 from types import FrameType
 
 import psutil
 
 VARIABLE = "PIPELINE_WORKFLOW"  # in a local job's environment: Snakemake's process
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def pass_signals_on() -> None:
     """From now on tell this Snakemake's jobs when it is told to stop; it then does as before.
 
-    A job that a terminal's Ctrl-C has reached as well heeds the first of both.
+    A job that a terminal's Ctrl-C has reached as well heeds the first of both. A thread does it, as
+    Python's handlers run in the main thread alone: where the kernel has given the signal to another
+    one, a main thread that waits for a lock wakes up only when a job has ended.
     """
-    for number in PASSED_ON:
-        before = signal.getsignal(number)
-        if callable(before):  # not where it is ignored, as in what a shell started with `&`
-            signal.signal(number, functools.partial(_pass_on, before))
+    arrived, arriving = os.pipe()
+    os.set_blocking(arriving, False)
+    signal.set_wakeup_fd(arriving)  # gets the number of every signal that Python handles
+    threading.Thread(target=_pass_on, args=(arrived,), name="signals", daemon=True).start()
 
 
-def _pass_on(before: Callable[..., object], number: int, frame: FrameType | None) -> None:
-    for job in _jobs():
-        with contextlib.suppress(psutil.Error):
-            job.terminate()
-    before(number, frame)
+def _pass_on(arrived: int) -> None:
+    while True:
+        if not PASSED_ON.isdisjoint(os.read(arrived, 64)):
+            for job in _jobs():
+                with contextlib.suppress(psutil.Error):
+                    job.terminate()
 
 
 def _jobs() -> list[psutil.Process]:
@@ -92,6 +95,12 @@ class Termination:
         signal.signal(signal.SIGTERM, self._terminate)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._interrupt)
+
+    def ignore(self) -> None:
+        """Nothing comes of SIGTERM from now on: the work is over, and what libraries do at exit is
+        not to be torn in two."""
+        self.stopping = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _terminate(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a forked worker: it has nothing to clear up

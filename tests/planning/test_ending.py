@@ -17,11 +17,14 @@ from pipeline.planning import ending
 
 # Snakemake's part: mark the environment, start a job by a shell, wait for it.
 WORKFLOW = """\
-import os, subprocess, sys
+import os, signal, subprocess, sys
 from pipeline.planning import ending
 ending.mark(os.environ, is_workflow=True)
 ending.pass_signals_on()
 job = subprocess.Popen(["bash", "-c", "set -euo pipefail; " + sys.argv[1]], cwd=sys.argv[2])
+if "deaf" in sys.argv:  # the kernel gives SIGTERM to another thread than the main one
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 raise SystemExit(job.wait() and 1)
 """
 # A job's part, which `python -m pipeline` finds in the folder that it is started in.
@@ -44,17 +47,18 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def workflow(project: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def workflow(project: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Start a workflow with one job in `tmp_path`; wait until the job is at work."""
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline" / "__main__.py").write_text(JOB)
     (tmp_path / "pipeline" / "__init__.py").touch()
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(*options: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PROJECT": str(project), "PYTHONPATH": str(project)}
+        job = f"exec {sys.executable} -m pipeline"
         process = subprocess.Popen(
-            [sys.executable, "-c", WORKFLOW, f"exec {sys.executable} -m pipeline", str(tmp_path)],
+            [sys.executable, "-c", WORKFLOW, job, str(tmp_path), *options],
             env=environment,
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -96,6 +100,33 @@ def test_jobs_end_with_a_workflow_that_alone_is_told_to(
     process.wait(timeout=50)
     wait_for(lambda: has_ended(job))
     assert (tmp_path / "saved").exists()
+
+
+def test_jobs_end_though_the_main_thread_hears_nothing(
+    workflow: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Catches a job that trains to its end, since Snakemake's main thread waits for that in a lock
+    and another thread got the signal."""
+    process = workflow("deaf")
+    job = int((tmp_path / "started").read_text())
+    process.send_signal(signal.SIGTERM)
+    wait_for(lambda: has_ended(job))
+    assert (tmp_path / "saved").exists()
+    process.wait(timeout=50)
+
+
+def test_a_job_at_its_end_is_left_in_peace(project: Path) -> None:
+    """Catches tracebacks of what libraries do at exit, where SIGTERM comes when all is done."""
+    code = (project / "pipeline" / "__main__.py").read_text().replace("main()", "0")
+    late = "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", late + code],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_terminal_interrupts_once(
