@@ -49,6 +49,19 @@ def test_nothing_is_fetched_without_a_hash(project: Path, file: str) -> None:
         assert "first.lock" in command or "--no-build-isolation" in command
 
 
+def test_containers_begin_with_one_base(project: Path) -> None:
+    """Catches a base image that changes under its tag, and two recipes that differ in it."""
+    recipes = [
+        project / "workflow" / "containers" / name for name in ("Dockerfile", "pipeline.def")
+    ]
+    bases = re.findall(
+        r"(?m)^(?:ARG BASE=|From: )(.*)$", "".join(recipe.read_text() for recipe in recipes)
+    )
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"debian:12[.\w-]*@sha256:[0-9a-f]{64}", bases[0])
+
+
 @pytest.mark.parametrize("folders", [("pipeline", "workflow"), ("tests", "benchmarks")])
 def test_what_is_imported_is_declared(project: Path, folders: tuple[str, ...]) -> None:
     """Catches a package that is there only because another one happens to need it."""
