@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
 
 
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Put what hypothesis drew into the report, where workflow/attacks.py counts it."""
+    if statistics := getattr(item, "hypothesis_statistics", None):
+        item.user_properties.append(("hypothesis", statistics))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clips", type=Path, default=SHARED / "clips", help="folder of real videos")
     parser.addoption("--golden", type=Path, default=SHARED / "golden", help="recorded numbers")

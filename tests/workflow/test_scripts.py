@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+PROJECT = Path(__file__).resolve().parents[2]
 
-def script(name: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, project / "workflow" / f"{name}.py")
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "workflow" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -20,28 +25,60 @@ def script(name: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleT
     return module
 
 
-def test_attacks_are_counted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a failure that counts as withstood, a test that is nowhere, and a table beside the
-    one on the page."""
-    attacks = script("attacks", project, monkeypatch)
-    said = "  - during generate phase: 100 passing examples, 1 failing examples\n"
-    said += "1 failed, 6 passed, 2 skipped, 1 error in 3.21s"
-    assert attacks.counted(said) == attacks.Tried(cases=109, failed=2, skipped=2)
+CASES = """
+import pytest
+from hypothesis import given, settings, strategies
+
+@settings(max_examples=10, database=None)
+@given(strategies.integers())
+def test_all(number): pass
+
+@pytest.mark.parametrize("name", ["a", "b[c]", "::"])
+def test_each(name): assert name != "a"
+
+@pytest.mark.skip
+def test_none(): pass
+
+@pytest.fixture
+def broken(): raise OSError
+
+def test_broken(broken): pass
+"""
+
+
+def test_attacks_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a failure that counts as withstood, and examples of hypothesis that are lost where
+    several processes run the tests."""
+    attacks = script("attacks", monkeypatch)
+    (tmp_path / "test_cases.py").write_text(CASES, encoding="utf-8")
+    shutil.copy(PROJECT / "tests" / "conftest.py", tmp_path)
+    options = ("-n", "2", "-p", "no:cacheprovider", "--junitxml=report.xml")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-m", "pytest", *options]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=False)
+    area = attacks.Area("x", "", ("test_cases.py",))
+    tried = attacks.counted(area, attacks.read([tmp_path / "report.xml"]))
+    assert tried == attacks.Tried(cases=5 + 10, failed=2, skipped=1)
+    one = attacks.Area("x", "", ("test_cases.py::test_each",))
+    assert attacks.counted(one, attacks.read([tmp_path / "report.xml"])).cases == 3
+
+
+def test_each_area_has_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a test that is nowhere, and a table beside the one on the page."""
+    attacks = script("attacks", monkeypatch)
     for area in attacks.AREAS:
         for test in area.tests:
             file, _, name = test.partition("::")
-            assert f"def {name}" in (project / file).read_text(encoding="utf-8")
+            assert f"def {name}" in (PROJECT / file).read_text(encoding="utf-8")
     page = attacks.PAGE.read_text(encoding="utf-8")
     once = attacks.with_table(page, "| a |\n")
     assert attacks.with_table(once, "| a |\n") == once
     assert once.count("| a |") == 1
 
 
-def test_differences_of_two_chains(
-    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_differences_of_two_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a file that is lost, left over or other, and times taken for a difference."""
-    chain = script("kill_the_chain", project, monkeypatch)
+    chain = script("kill_the_chain", monkeypatch)
     for name, seconds, rest in (("a", 1, "x"), ("b", 2, "x"), ("c", 1, "y")):
         folder = tmp_path / name / "results"
         folder.mkdir(parents=True)
