@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOCKED := --require-hashes --no-build-isolation --requirement requirements.lock
 SHELL := /bin/bash
+# Each of a few hundred processes would compile PyTorch's 2,000 files anew: 5 core seconds a start.
+unexport PYTHONDONTWRITEBYTECODE
 # One more than there are cores, as some tests wait for servers and schedulers; 2 GB of memory each.
 TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
 
