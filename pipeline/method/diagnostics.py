@@ -24,7 +24,7 @@ def assignment_diagnostics(counts: Tensor, agreeing: Tensor, all_reduce: AllRedu
     counts = all_reduce(counts.double(), "sum")
     tubes = counts[0].sum()
     share = counts[1] / tubes
-    evenest = torch.minimum(tubes, tubes.new_tensor(counts.shape[1])).clamp(min=2).log()
+    evenest = tubes.clamp(2, counts.shape[1]).log()
     return {
         "prototypes_used": (counts.sum(0) > 0).double().mean(),
         "assignment_entropy": -torch.xlogy(share, share).sum() / evenest,

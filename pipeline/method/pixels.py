@@ -25,10 +25,12 @@ def denormalise(videos: Tensor) -> Tensor:
     return videos * _column(STD, videos) + _column(MEAN, videos)
 
 
-def by_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+def by_channel(
+    values: tuple[float, float, float], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Three constants as a tensor (3,), written by the device itself: it is not waited for."""
-    return torch.stack([torch.full((), value, device=device) for value in values])
+    return torch.stack([torch.full((), value, device=device, dtype=dtype) for value in values])
 
 
 def _column(values: tuple[float, float, float], like: Tensor) -> Tensor:
-    return like.new_tensor(values).view(3, 1, 1, 1)
+    return by_channel(values, like.device, like.dtype).view(3, 1, 1, 1)

@@ -211,8 +211,7 @@ def train_step(
         diagnostics = diagnostics or part_diagnostics
     norm = engine.step(rate)
 
-    each = torch.stack(losses)
-    total = (each * each.new_tensor(shares)).sum()
+    total = torch.stack([loss * share for loss, share in zip(losses, shares, strict=True)]).sum()
     asked = torch.full_like(total, stop.signal is not None)
     total, asked = ranks.all_reduce(torch.stack((total, asked)))
     numbers = torch.stack((total, norm, asked, *losses)).tolist()  # one wait for the device
