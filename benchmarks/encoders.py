@@ -36,7 +36,7 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips, caches
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
@@ -147,7 +147,7 @@ def extracted(model: Encoder, clips: VideoClips, name: str) -> bytes:
         {"train": clips},
         path=Path(f"{name}.npz"),
         key={"encoder": name},
-        how=How(batch_size=64, device=torch.device("cpu"), label="encoders"),
+        options=ExecutionOptions(64, device=torch.device("cpu"), label="encoders"),
     )
     return found["train"].values.tobytes()
 

@@ -46,8 +46,10 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import finetune, views
-from pipeline.evaluation.finetune import Targets
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.clips import VideoClips
+from pipeline.evaluation.finetune import Targets, TrainingSet
+from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.files import atomic_path
 from pipeline.runtime.spreadsheets import cell
 from pipeline.weights import hub
@@ -106,24 +108,17 @@ def run(options: argparse.Namespace) -> float:
     settings = settings_of(options, params)
     with contextlib.chdir(options.output):  # the stages write below the working directory
         problem = problem_of(made(with_clips_of(clip, fps, params)))
+        targets = Targets("single", problem.targets(problem.train), len(problem.classes))
+        execution = ExecutionOptions(settings.batch_size, threads=options.threads, label="test")
         network = finetune.fit(
             weights,
-            clip,
-            problem.train,
-            Targets("single", problem.targets(problem.train), len(problem.classes)),
+            TrainingSet(problem.train, clip, targets),
             settings,
-            folder=Path("checkpoints"),
-            label="fine-tune",
-            threads=options.threads,
+            Resumption(Path("checkpoints"), label="fine-tune"),
+            execution,
         )
-        scores = views.predict(
-            network,
-            "single",
-            problem.test,
-            clip,
-            settings.views,
-            how=How(settings.batch_size, threads=options.threads, label="test"),
-        )
+        test = VideoClips(problem.test, clip, settings.views)
+        scores = views.predict(network, "single", test, execution)
         write_predictions(Path("predictions.csv"), problem, scores)
         save(Path("model.safetensors"), network, (trained.model, clip, fps), problem.classes)
         shutil.rmtree("checkpoints")  # they are for an interrupted call to go on from

@@ -1,4 +1,4 @@
-"""Rooms import from those below them alone (docs/architecture.md)."""
+"""Rooms import from those below them alone (docs/architecture.md); functions are small."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ ROOMS = (
 )
 # What a benchmark declares is read with the configuration, and is of its room.
 DECLARED = ("benchmark", "registry", "settings")
+MOST_LINES = 50  # of a function
+MOST_PARAMETERS = 7  # of a function, `self` not counted: where more go together they are an object
 METHOD = {"torch", "numpy", "annotated_types", "timm", "safetensors"}  # beside the standard library
 
 
@@ -85,6 +87,26 @@ def test_the_method_stands_alone(project: Path) -> None:
         and imported.split(".")[0] not in METHOD | sys.stdlib_module_names
     }
     assert beyond == set()
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many parameters a function has, keyword-only ones too."""
+    given = function.args
+    names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def test_functions_are_small(project: Path) -> None:
+    """Catches a function that nobody sees as a whole, and one that is told everything one by one."""
+    wrong = []
+    for path in sorted((project / "pipeline").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > MOST_LINES or parameters(node) > MOST_PARAMETERS:
+                    name = f"{path.relative_to(project)}: {node.name}"
+                    wrong.append(f"{name}: {lines} lines, {parameters(node)} parameters")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("module", ["pipeline.training.loop", "pipeline.data.fetch.web"])

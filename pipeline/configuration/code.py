@@ -49,6 +49,7 @@ WITHOUT_EFFECT = (
     "pipeline.training.tracking",
     "pipeline.runtime.claims",
     "pipeline.runtime.journal",
+    "pipeline.runtime.store",
     "pipeline.runtime.watchdog",
 )
 TEMPLATES = {".html", ".css", ".js", ".j2"}

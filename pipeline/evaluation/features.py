@@ -1,6 +1,6 @@
 """Frozen features: computed once per checkpoint and shared by all probes.
 
-Letters: n clips, V views, N tubes, D width of the encoder.
+Shapes: n clips, V views, N tubes, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import atomic_path
 from pipeline.runtime.provenance import provenance
+from pipeline.runtime.store import Store
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def extract(
     *,
     path: Path,
     key: Mapping[str, Any],
-    how: How,
+    options: ExecutionOptions,
 ) -> dict[str, SplitFeatures]:
     """Compute the pooled features of these clips, or read them where that has been done before.
 
@@ -65,43 +66,29 @@ def extract(
             `provenance`, written whole at the end. Until then what is done is kept beside it, and
             an interrupted call goes on.
         key: what the features depend on (hashes, settings); others' files are not reused.
+        options: how fast.
     """
     finished = _read(path, key)
     if finished is not None:
-        print(f"[{how.label}] reusing {path}")
+        print(f"[{options.label}] reusing {path}")
         return finished
-    found = {}
+    features, stores = {}, []
     for split, clips in sorted(splits.items()):
-        part = rows.compute(
-            Pooled(encoder),
-            clips,
-            (encoder.width,),
-            path=_beside(path, split),
-            key=key,
-            how=how,
-            tokens=encoder.grid.count,
-        )
-        ids = np.array(clips.ids, dtype=np.str_)
-        found[split] = SplitFeatures(
-            tuple(ids[~part.failed].tolist()),
-            np.array(part.values[~part.failed], dtype=np.float32),
-            tuple(ids[part.failed].tolist()),
-        )
-    _write(path, key, found)
-    for split in splits:
-        for file in path.parent.glob(f"{_beside(path, split).name}.*"):
-            file.unlink()
-    return found
+        store = Store(path.with_name(f"{path.stem}.partial-{split}"), key)
+        part = rows.compute(Pooled(encoder), clips, store, options, encoder.grid.count)
+        values = part.stacked(clips.views, encoder.width)
+        features[split] = SplitFeatures(part.ids, values, part.failed)
+        stores.append(store)
+    _write(path, key, features)
+    for store in stores:
+        store.remove()
+    return features
 
 
-def _beside(path: Path, split: str) -> Path:
-    return path.with_name(f"{path.stem}.partial-{split}")
-
-
-def _write(path: Path, key: Mapping[str, Any], found: Mapping[str, SplitFeatures]) -> None:
+def _write(path: Path, key: Mapping[str, Any], features: Mapping[str, SplitFeatures]) -> None:
     arrays: dict[str, NDArray[Any]] = {"key": np.array(json.dumps(key, sort_keys=True))}
     arrays["provenance"] = np.array(json.dumps(provenance(), sort_keys=True))
-    for split, part in found.items():
+    for split, part in features.items():
         arrays[f"{split}_ids"] = np.array(part.ids, dtype=np.str_)
         arrays[f"{split}_features"] = part.values
         arrays[f"{split}_failed"] = np.array(part.failed, dtype=np.str_)

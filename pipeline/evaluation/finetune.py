@@ -8,7 +8,7 @@ the weights after the last step are the result, and no test clip is looked at.
 As in pretraining the batch of each step and all random numbers depend on seed and step alone, so
 that a resumed fine-tuning equals an uninterrupted one.
 
-Letters: n clips, B of a batch, b of a part of it, C outputs, T frames, H height, W width.
+Shapes: n clips, B of a batch, b of a part of it, C outputs, T frames, H height, W width.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from pipeline.configuration.schema import Clip, Finetune
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.training_clips import TrainingBatch, batches, seeded
 from pipeline.method.pixels import normalise
-from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.checkpoints import Checkpoints, Resumption
 from pipeline.runtime.devices import choose_device, fast_fp32
 from pipeline.runtime.files import sha256_file
 from pipeline.runtime.interruption import ResumeLater, StopRequest
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from timm.utils.model_ema import ModelEmaV3
 
 Kind = Literal["single", "multi", "regression"]
-SAVED = 1  # checkpoints that are kept
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,35 @@ class Targets:
     outputs: int
 
 
+@dataclass(frozen=True)
+class TrainingSet:
+    """The train clips, and no others, with their targets in the same order."""
+
+    entries: Sequence[ClipEntry]
+    clip: Clip
+    targets: Targets
+
+    def steps(self, epochs: int, settings: Finetune) -> int:
+        """Return how many steps so many epochs have."""
+        distinct = settings.batch_size // settings.augmentation.repeated
+        return total_steps(epochs, n=len(self.entries), batch_size=distinct)
+
+    @property
+    def sha256(self) -> str:
+        """Changes with the clips' ids and targets."""
+        digest = hashlib.sha256("\n".join(entry.id for entry in self.entries).encode())
+        digest.update(np.ascontiguousarray(self.targets.values).tobytes())
+        return digest.hexdigest()
+
+
 @dataclass
 class Learner:
-    """All that changes while a network is fine-tuned."""
+    """All that changes while a network is fine-tuned, and where."""
 
     network: Classifier
     optimiser: torch.optim.Optimizer
     average: ModelEmaV3 | None
+    device: torch.device
     done: int = 0
 
     def resume(self, checkpoints: Checkpoints) -> None:
@@ -99,71 +121,47 @@ class Learner:
 
 def fit(
     weights: Path,
-    clip: Clip,
-    entries: Sequence[ClipEntry],
-    targets: Targets,
+    train: TrainingSet,
     settings: Finetune,
-    *,
-    folder: Path,
-    label: str,
-    code: str = "",
-    threads: int = 1,
-    workers: int = 0,
-    cache_mib: int = 0,
+    resumption: Resumption,
+    options: ExecutionOptions,
 ) -> Classifier:
-    """Fine-tune the encoder in `weights` on `entries`; return it in evaluation mode.
+    """Fine-tune the encoder in `weights`; return the classifier in evaluation mode.
 
     Args:
         weights: a run's `model.safetensors`.
-        entries: the train clips, and no others.
-        targets: of these clips, in their order.
-        folder: of the checkpoints; an interrupted call goes on there. The caller removes it.
-        label: begins the messages.
-        code: a hash of the code that decides the result; checkpoints of other code are set aside.
+        train: clips and targets.
+        settings: of the training.
+        resumption: where the checkpoints are, in which an interrupted call goes on (the caller
+            removes them); what else they depend on, such as the code's hash.
+        options: how fast; the batch size is that of the settings.
 
     Raises:
         UserError: where the loss is not finite, or a clip cannot be decoded.
         ResumeLater: after SIGTERM or SIGUSR1, once the step is done and saved.
     """
-    torch.set_num_threads(threads)
-    device = choose_device()
-    distinct = settings.batch_size // settings.augmentation.repeated
-    steps = total_steps(settings.epochs, n=len(entries), batch_size=distinct)
-    learner = begin(weights, clip, targets.outputs, settings, device)
-    state = {
-        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every", "views"}),
-        "clip": clip.model_dump(mode="json"),
-        "weights": sha256_file(weights),
-        "train": _digest(entries, targets),
-        "code": code,
-    }
-    checkpoints = Checkpoints(folder, state, SAVED, label)
+    torch.set_num_threads(options.threads)
+    checkpoints = _checkpoints(weights, train, settings, resumption)
+    learner = begin(weights, train.clip, train.targets.outputs, settings, choose_device())
     learner.resume(checkpoints)
-    rates = learning_rates(settings, steps, clips=len(entries))
-    values = torch.from_numpy(np.asarray(targets.values))
+    steps = train.steps(settings.epochs, settings)
+    rates = learning_rates(settings, steps, warmup=train.steps(settings.warmup_epochs, settings))
     waiting = batches(
-        entries,
-        clip,
+        train.entries,
+        train.clip,
         settings,
         range(learner.done, steps),
-        workers=workers,
-        cache_mib=cache_mib,
+        workers=options.workers,
+        cache_mib=options.cache_mib,
     )
     with (
-        fast_fp32(device, learner.network.encoder.grid.count),
+        fast_fp32(learner.device, learner.network.encoder.grid.count),
         StopRequest() as stop,
-        Progress(label, steps, "steps", done=learner.done) as progress,
+        Progress(resumption.label, steps, "steps", done=learner.done) as progress,
     ):
         for batch in stop.until(waiting):
-            loss = _step(
-                learner, batch, values, targets, settings, float(rates[batch.step]), device
-            )
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} in step {batch.step + 1:,}",
-                    place=label,
-                    remedy="lower evaluation.finetune.base_lr, or set clip_grad or precision=fp32",
-                )
+            loss = _step(learner, batch, train.targets, settings, float(rates[batch.step]))
+            _refuse_infinite(loss, batch.step, resumption.label)
             learner.done = batch.step + 1
             if learner.done % settings.checkpoint_every == 0 or learner.done == steps:
                 learner.save(checkpoints)
@@ -172,6 +170,26 @@ def fit(
         learner.save(checkpoints)
         raise ResumeLater(str(stop.signal), f"after step {learner.done:,} of {steps:,}")
     return learner.result
+
+
+def _checkpoints(
+    weights: Path, train: TrainingSet, settings: Finetune, resumption: Resumption
+) -> Checkpoints:
+    return resumption.checkpoints(
+        finetune=settings.model_dump(mode="json", exclude={"checkpoint_every", "views"}),
+        clip=train.clip.model_dump(mode="json"),
+        weights=sha256_file(weights),
+        train=train.sha256,
+    )
+
+
+def _refuse_infinite(loss: float, step: int, label: str) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} in step {step + 1:,}",
+            place=label,
+            remedy="lower evaluation.finetune.base_lr, or set clip_grad or precision=fp32",
+        )
 
 
 def begin(
@@ -189,10 +207,7 @@ def begin(
     if settings.frozen:
         network.encoder.requires_grad_(False)
     groups = parameter_groups(
-        network,
-        settings.weight_decay,
-        layer_decay=settings.layer_decay,
-        depth=model.depth,
+        network, settings.weight_decay, layer_decay=settings.layer_decay, depth=model.depth
     )
     average = None
     if settings.ema is not None:
@@ -200,7 +215,8 @@ def begin(
 
         # A warm-up of the decay, or a short training would be averaged with its beginning.
         average = ModelEmaV3(network, decay=settings.ema, use_warmup=True)
-    return Learner(network, _optimiser([dict(group) for group in groups], settings), average)
+    optimiser = _optimiser([dict(group) for group in groups], settings)
+    return Learner(network, optimiser, average, device)
 
 
 def _optimiser(groups: list[dict[str, Any]], settings: Finetune) -> torch.optim.Optimizer:
@@ -209,32 +225,25 @@ def _optimiser(groups: list[dict[str, Any]], settings: Finetune) -> torch.optim.
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=True)
 
 
-def learning_rates(settings: Finetune, steps: int, *, clips: int) -> NDArray[np.float64]:
+def learning_rates(settings: Finetune, steps: int, *, warmup: int) -> NDArray[np.float64]:
     """The rate of each step before layer decay: warm-up and cosine, per 256 clips of a batch."""
     size = settings.batch_size
-    distinct = size // settings.augmentation.repeated
-    warmup = min(steps, total_steps(settings.warmup_epochs, n=clips, batch_size=distinct))
     return schedule(
         scaled_rate(settings.base_lr, size),
         scaled_rate(settings.final_lr, size),
         epochs=steps,
         steps_per_epoch=1,
-        warmup_epochs=warmup,
+        warmup_epochs=min(steps, warmup),
         start=scaled_rate(settings.warmup_lr, size),
     )
 
 
 def _step(
-    learner: Learner,
-    batch: TrainingBatch,
-    values: Tensor,
-    targets: Targets,
-    settings: Finetune,
-    rate: float,
-    device: torch.device,
+    learner: Learner, batch: TrainingBatch, targets: Targets, settings: Finetune, rate: float
 ) -> float:
     """Do one step; return the mean loss of its batch."""
-    network, parts = learner.network, settings.accumulation
+    network, device, parts = learner.network, learner.device, settings.accumulation
+    values = torch.from_numpy(np.asarray(targets.values))
     network.train()
     if settings.frozen:
         network.encoder.eval()
@@ -270,22 +279,22 @@ def mixed(
 
     Frames and colours become one axis, so that all frames of a clip are treated alike.
     """
-    wanted, shape = settings.augmentation, pixels.shape
+    augmentation, shape = settings.augmentation, pixels.shape
     flat = pixels.flatten(1, 2)  # b, 3 T, H, W
-    if wanted.erasing:
+    if augmentation.erasing:
         from timm.data.random_erasing import RandomErasing
 
-        erase = RandomErasing(wanted.erasing, mode="pixel", device=pixels.device)  # type: ignore[no-untyped-call]
+        erase = RandomErasing(augmentation.erasing, mode="pixel", device=pixels.device)  # type: ignore[no-untyped-call]
         flat = erase(flat)
-    if (wanted.mixup or wanted.cutmix) and targets.kind != "regression":
+    if (augmentation.mixup or augmentation.cutmix) and targets.kind != "regression":
         from timm.data.mixup import Mixup
 
         mixup = Mixup(  # type: ignore[no-untyped-call]
-            mixup_alpha=wanted.mixup,
-            cutmix_alpha=wanted.cutmix,
-            prob=wanted.mix_probability,
-            switch_prob=wanted.switch_probability,
-            label_smoothing=wanted.label_smoothing,
+            mixup_alpha=augmentation.mixup,
+            cutmix_alpha=augmentation.cutmix,
+            prob=augmentation.mix_probability,
+            switch_prob=augmentation.switch_probability,
+            label_smoothing=augmentation.label_smoothing,
             num_classes=targets.outputs,
             multi_label=targets.kind == "multi",
         )
@@ -306,9 +315,3 @@ def loss_of(logits: Tensor, target: Tensor, kind: Kind, settings: Finetune) -> T
 
 def _seed(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.sha256(f"finetune/{seed}/{step}".encode()).digest()[:7], "big")
-
-
-def _digest(entries: Sequence[ClipEntry], targets: Targets) -> str:
-    digest = hashlib.sha256("\n".join(entry.id for entry in entries).encode())
-    digest.update(np.ascontiguousarray(targets.values).tobytes())
-    return digest.hexdigest()

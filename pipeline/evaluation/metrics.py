@@ -1,4 +1,4 @@
-"""From scores of classes to accuracies. Letters: n clips, C classes, k places."""
+"""From scores of classes to accuracies. Shapes: n clips, C classes, k places."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ augmented R times. RandAugment and the random crop are timm's, which draw from P
 global generators: these are seeded for each frame anew, so that all frames of a clip get the same
 operations, and are put back afterwards.
 
-Letters: B clips of a batch with repetitions, T frames, H height, W width.
+Shapes: B clips of a batch with repetitions, T frames, H height, W width.
 """
 
 from __future__ import annotations

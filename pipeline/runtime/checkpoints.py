@@ -208,6 +208,20 @@ class Checkpoints:
         print(f"[{self.label}] {message}", file=sys.stderr, flush=True)
 
 
+@dataclass(frozen=True)
+class Resumption:
+    """Where a part of an evaluation keeps its training, and what that depends on."""
+
+    folder: Path
+    settings: Settings = field(default_factory=dict)
+    label: str = "head"  # begins the messages
+
+    def checkpoints(self, purpose: str = "", **settings: Any) -> Checkpoints:
+        """Return the checkpoints of a training for `purpose`, of these `settings`, too."""
+        state = {"settings": dict(self.settings), **settings}
+        return Checkpoints(self.folder / purpose, state, 1, self.label)
+
+
 def _write(body: Mapping[str, Any], path: Path) -> None:
     try:
         torch.save(body, path)

@@ -44,3 +44,7 @@ class Journal:
         self._entries[key] = entry
         self._handle.write(json.dumps({"key": key, **entry}, sort_keys=True) + "\n")
         self._handle.flush()
+
+    def forget(self, key: str) -> None:
+        """Take what this object knows of a key for absent; the file keeps its line."""
+        self._entries.pop(key, None)

@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.pixels import normalise
 from pipeline.method.vit import Encoder
 from pipeline.weights import hub
@@ -71,7 +71,7 @@ def extract(
     stop: float = float("inf"),
     on_failure: Any = "stop",
     cache: ViewCache | None = None,
-    **how: Any,
+    **execution: Any,
 ) -> tuple[dict[str, SplitFeatures], list[int]]:
     """Return the features, and how many views the encoder saw each time for them."""
     splits = {
@@ -84,12 +84,12 @@ def extract(
         )
         for split in sorted({entry.split for entry in entries})
     }
-    settings = How(**{"batch_size": 7, "device": torch.device("cpu")} | how)
-    processes = how.get("processes", 1)  # what watches does not reach other ones
+    options = ExecutionOptions(**{"batch_size": 7, "device": torch.device("cpu")} | execution)
+    processes = execution.get("processes", 1)  # what watches does not reach other ones
     with watched(encoder, stop) if processes == 1 else nullcontext([]) as seen:
         path = Path(f"{name}.npz")
         found = features.extract(
-            encoder, splits, path=path, key=key or {"weights": "w"}, how=settings
+            encoder, splits, path=path, key=key or {"weights": "w"}, options=options
         )
     return found, seen
 
@@ -119,7 +119,7 @@ def test_every_clip_has_its_own_feature(
 
 
 @pytest.mark.parametrize(
-    "how",
+    "execution",
     [
         {"batch_size": 1},
         {"batch_size": 45},
@@ -128,12 +128,12 @@ def test_every_clip_has_its_own_feature(
     ],
 )
 def test_how_it_is_computed_changes_nothing(
-    encoder: Encoder, entries: list[ClipEntry], params: Params, how: dict[str, int]
+    encoder: Encoder, entries: list[ClipEntry], params: Params, execution: dict[str, int]
 ) -> None:
     """Catches a feature that depends on the batch, worker or process it was computed in, and a
     lost last batch."""
     first, _ = extract(encoder, entries, params)
-    second, _ = extract(encoder, entries, params, "other", **how)
+    second, _ = extract(encoder, entries, params, "other", **execution)
     for split in SIZES:
         assert first[split].ids == second[split].ids
         np.testing.assert_allclose(first[split].values, second[split].values, atol=2e-6)
@@ -209,12 +209,12 @@ def test_an_interrupted_extraction_goes_on(
     assert not Path("features.npz").exists()
     left = [path.name for path in Path().glob("features.partial-*")]
     for name in left:
-        shutil.copy(name, name.replace("features", "x"))
+        shutil.copytree(name, name.replace("features", "x"))
     other, seen = extract(encoder, entries, params, "x", key={"weights": "other"})
     assert sum(seen) == len(entries)
-    rows = np.load("features.partial-train.npy", mmap_mode="r+")
-    assert rows[2].any()
-    rows[2] += 1  # as a power cut may leave it
+    rows = np.memmap("features.partial-train/0.bin", np.float32, "r+")
+    assert rows[2 * encoder.width]
+    rows[2 * encoder.width] += 1  # as a power cut may leave it
     rows.flush()
     resumed, seen = extract(encoder, entries, params)
     assert sum(seen) == len(entries) - 12 - 7 + 1

@@ -18,9 +18,11 @@ from pipeline.data.load.loader import FrameSource, evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import finetune, training_clips, views
-from pipeline.evaluation.finetune import Kind, Targets
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.clips import VideoClips
+from pipeline.evaluation.finetune import Kind, Targets, TrainingSet
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.pixels import normalise
+from pipeline.runtime.checkpoints import Resumption
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
 
@@ -100,16 +102,13 @@ def colours(entries: list[ClipEntry], kind: Kind) -> NDArray[Any]:
 def fit(
     entries: list[ClipEntry], params: Params, kind: Kind = "single", **changes: Any
 ) -> Classifier:
-    settings = changes.pop("settings", SETTINGS)
+    train = TrainingSet(entries, params.data.clip, Targets(kind, colours(entries, kind), 3))
     return finetune.fit(
         RunLayout(params.name, RUN).weights,
-        params.data.clip,
-        entries,
-        Targets(kind, colours(entries, kind), 3),
-        settings,
-        folder=Path(changes.pop("folder", "finetune")),
-        label="test",
-        **changes,
+        train,
+        changes.pop("settings", SETTINGS),
+        Resumption(Path(changes.pop("folder", "finetune")), label="test"),
+        ExecutionOptions(batch_size=1, **changes),
     )
 
 
@@ -126,8 +125,8 @@ def test_it_learns_each_kind_of_task(
     are not what they are said to be. Test clips stand in no batch of the training."""
     classifier = fit(splits["train"], params, kind)
     assert not classifier.training
-    clip, how = params.data.clip, How(batch_size=5)
-    found = views.predict(classifier, kind, splits["test"], clip, ONE, how=how)
+    test = VideoClips(splits["test"], params.data.clip, ONE)
+    found = views.predict(classifier, kind, test, ExecutionOptions(batch_size=5))
     truth = colours(splits["test"], kind)
     if kind == "single":
         assert np.mean(found.argmax(1) == truth) > 0.9
@@ -155,9 +154,8 @@ def test_everything_switched_on_learns_too(
         }
     )
     classifier = fit(splits["train"], params, settings=settings, workers=1)
-    found = views.predict(
-        classifier, "single", splits["test"], params.data.clip, ONE, how=How(batch_size=64)
-    )
+    test = VideoClips(splits["test"], params.data.clip, ONE)
+    found = views.predict(classifier, "single", test, ExecutionOptions(batch_size=64))
     assert np.mean(found.argmax(1) == colours(splits["test"], "single")) > 0.8
 
 
@@ -172,9 +170,8 @@ def test_a_frozen_encoder_stays_as_it_was(
     pretrained = hub.load(RunLayout(params.name, RUN).weights).encoder.state_dict()
     for name, value in classifier.encoder.state_dict().items():
         assert torch.equal(value, pretrained[name]), name
-    found = views.predict(
-        classifier, "single", splits["test"], params.data.clip, ONE, how=How(batch_size=4)
-    )
+    test = VideoClips(splits["test"], params.data.clip, ONE)
+    found = views.predict(classifier, "single", test, ExecutionOptions(batch_size=4))
     assert np.mean(found.argmax(1) == colours(splits["test"], "single")) > 0.8
 
 
@@ -299,9 +296,8 @@ def test_views_are_tested_one_by_one_and_averaged(
         logits = [classifier(normalise(view)) for view in batch.videos.unbind(1)]
     expected = torch.stack(logits).softmax(-1).mean(0).log().numpy()
     for size in (1, 7, 64):
-        found = views.predict(
-            classifier, "single", entries, params.data.clip, views_, how=How(batch_size=size)
-        )
+        clips = VideoClips(entries, params.data.clip, views_)
+        found = views.predict(classifier, "single", clips, ExecutionOptions(batch_size=size))
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 

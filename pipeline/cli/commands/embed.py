@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Embed the videos, say what is lost; return 3 where that is too much."""
+    from pipeline.evaluation.rows import ExecutionOptions
     from pipeline.use.embedding import extraction, features_file, videos
     from pipeline.weights.video_clips import ClipRequest, decoding
 
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         sources,
         ClipRequest(model.clip, decode, options.clips),
         options.output,
-        extraction.ExecutionOptions(device, min(workers, len(sources)), options.batch_size),
+        ExecutionOptions(options.batch_size, min(workers, len(sources)), device=device),
         per_tube=options.per_tube,
     )
     return _report(result, options)

@@ -6,7 +6,7 @@ learned query, its MLP, and a linear layer. The block is timm's, behind a LayerN
 Tokens are half as exact as features: they are rounded to float16, whether they are kept on disk
 or computed anew for each epoch, so that keeping them changes nothing.
 
-Letters: n clips, b of a batch, V views, N tubes, D width of the encoder, C classes.
+Shapes: n clips, b of a batch, V views, N tubes, D width of the encoder, C classes.
 """
 
 from __future__ import annotations
@@ -19,28 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.configuration.schema import AttentiveProbe
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
-from pipeline.evaluation.recognition import heads
-from pipeline.evaluation.recognition.heads import Arrays, Inputs, Resumption
-from pipeline.evaluation.recognition.task import Prediction, Task
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.recognition.heads import Arrays, Inputs
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.vit import Encoder
 from pipeline.runtime.devices import choose_device, fast_fp32
+from pipeline.runtime.store import Store
 
 GIB = 2**30
-
-
-def predict(
-    task: Task, settings: AttentiveProbe, inputs: Inputs, width: int, resumption: Resumption
-) -> Prediction:
-    """Train the probe of one task and score the classes of its test clips."""
-
-    def build(classes: int) -> nn.Module:
-        return AttentiveHead(width, classes, settings.heads, settings.mlp_ratio)
-
-    return heads.predict(task, settings, build, inputs, resumption)
 
 
 class AttentiveHead(nn.Module):
@@ -69,32 +56,24 @@ def tokens(
     *,
     path: Path,
     key: Mapping[str, Any],
-    how: How,
+    options: ExecutionOptions,
     store_gib: float,
 ) -> Inputs:
     """Return the tokens of all clips: from disk, or, above `store_gib`, from the encoder.
 
-    On disk they are `PATH.SPLIT.npy`, which an interrupted call goes on with.
+    On disk they are in the store `PATH.SPLIT`, which an interrupted call goes on with.
     """
     n, d = encoder.grid.count, encoder.width
     size = sum(len(clips.ids) * clips.views for clips in splits.values()) * n * d * 2
     if size > store_gib * GIB:
-        print(f"[{how.label}] tokens would take {size / GIB:.1f} GiB: computed for each epoch")
-        return Computed.of(encoder, splits, how)
-    parts = []
+        print(f"[{options.label}] tokens would take {size / GIB:.1f} GiB: computed for each epoch")
+        return Computed.of(encoder, splits, options)
+    store_of: dict[str, Store] = {}
     for split, clips in sorted(splits.items()):
-        found = rows.compute(
-            encoder,
-            clips,
-            (n, d),
-            path=path.with_name(f"{path.name}.{split}"),
-            key=key,
-            how=how,
-            kind="float16",
-            tokens=n,
-        )
-        parts.append((clips.ids, found.values))
-    return Arrays.of(*parts)
+        store = Store(path.with_name(f"{path.name}.{split}"), key, "float16")
+        kept = rows.compute(encoder, clips, store, options, n)
+        store_of |= dict.fromkeys(kept.ids, kept.store)
+    return Arrays(lambda clip: store_of[clip].values(clip))
 
 
 @dataclass(frozen=True)
@@ -103,27 +82,29 @@ class Computed:
 
     encoder: Encoder
     splits: Mapping[str, Clips]
-    how: How
+    options: ExecutionOptions
     places: Mapping[str, tuple[str, int]]  # id -> split, place in it
 
     @classmethod
-    def of(cls, encoder: Encoder, splits: Mapping[str, Clips], how: How) -> Computed:
+    def of(
+        cls, encoder: Encoder, splits: Mapping[str, Clips], options: ExecutionOptions
+    ) -> Computed:
         places = {
             clip: (split, place)
             for split, clips in splits.items()
             for place, clip in enumerate(clips.ids)
         }
-        return cls(encoder.to(choose_device()).eval(), splits, how, places)
+        return cls(encoder.to(choose_device()).eval(), splits, options, places)
 
     def batches(self, ids: Sequence[str], batch_size: int) -> Iterator[Tensor]:
         (split,) = {self.places[clip][0] for clip in ids}  # all of one split: train, val or test
         places = [self.places[clip][1] for clip in ids]
         clips, device = self.splits[split], choose_device()
         waiting: list[Tensor] = []
-        for batch in clips.batches(places, self.how.batch_size, self.how.workers):
+        for batch in clips.batches(places, self.options.batch_size, self.options.workers):
             with torch.no_grad(), fast_fp32(device, self.encoder.grid.count):
-                found = rows.answers(self.encoder, batch.videos, self.how.batch_size, device)
-            waiting.extend(found.cpu().to(torch.float16).unbind(0))
+                tokens = rows.answers(self.encoder, batch.videos, self.options.batch_size, device)
+            waiting.extend(tokens.cpu().to(torch.float16).unbind(0))
             while len(waiting) >= batch_size:
                 yield torch.stack(waiting[:batch_size]).float()
                 del waiting[:batch_size]

@@ -4,15 +4,14 @@ All heads see the same batches, so that the inputs, which may cost a pass throug
 made once. `val` chooses one of them; without a `val` split a part of `train` does, and the chosen
 rate then learns from the whole of `train`. Test clips are answered once, by the chosen head.
 
-Letters: n clips, b of a batch, V views, C classes.
+Shapes: n clips, b of a batch, V views, C classes.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +26,7 @@ from pipeline.data.load.order import total_steps
 from pipeline.evaluation.metrics import Names, average, rank, top_k
 from pipeline.evaluation.recognition.linear import held_out
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, predicted
-from pipeline.runtime.checkpoints import Checkpoints
+from pipeline.runtime.checkpoints import Checkpoints, Resumption
 from pipeline.runtime.optimisers import scaled_rate, schedule
 from pipeline.runtime.progress import Progress
 
@@ -44,120 +43,107 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Inputs that lie in arrays (n, V, ...), in memory or memory-mapped, by their clips' ids."""
+    """Inputs that lie in memory or on disk: `row_of` gives a clip's, (V, ...), by its id."""
 
-    rows: dict[str, tuple[int, int]]  # id -> array, row
-    arrays: tuple[NDArray[Any], ...]
+    row_of: Callable[[str], NDArray[Any]]
 
     @classmethod
     def of(cls, *parts: tuple[Sequence[str], NDArray[Any]]) -> Arrays:
-        """Take the rows of several arrays, each with the ids of its clips."""
+        """Take the rows of several arrays (n, V, ...), each with the ids of its clips."""
         rows = {
-            str(clip): (number, row)
-            for number, (ids, _) in enumerate(parts)
-            for row, clip in enumerate(ids)
+            str(clip): row for ids, values in parts for clip, row in zip(ids, values, strict=True)
         }
-        return cls(rows, tuple(values for _, values in parts))
+        return cls(rows.__getitem__)
 
     def batches(self, ids: Sequence[str], batch_size: int) -> Iterator[Tensor]:
         for first in range(0, len(ids), batch_size):
-            places = [self.rows[str(clip)] for clip in ids[first : first + batch_size]]
-            rows = np.stack([self.arrays[number][row] for number, row in places])
+            rows = np.stack([self.row_of(str(clip)) for clip in ids[first : first + batch_size]])
             yield torch.from_numpy(rows).float()
 
 
 @dataclass(frozen=True)
-class Resumption:
-    """Where and under which settings a training is kept, so that it can go on."""
+class HeadTrainer:
+    """A kind of head, and how it is trained on which inputs."""
 
-    folder: Path
-    settings: dict[str, Any] = field(default_factory=dict)
-    label: str = "head"
+    settings: Training
+    build: Callable[[int], nn.Module]  # a head for C classes: (b, ...) to logits (b, C)
+    inputs: Inputs
+    resumption: Resumption
 
+    def predict(self, task: Task) -> Prediction:
+        """Train heads, choose one, and score the classes of the test clips with it."""
+        rates, notes = list(self.settings.rates), dict[str, object]()
+        heads: list[nn.Module] = []
+        if len(rates) > 1:
+            judge, by, fit = task.val, "val", task.train
+            if judge is None:
+                held = held_out(task.train)
+                judge, by = task.train.take(held), "held-out train clips"
+                fit = task.train.take(~held)
+            if len(judge.ids):
+                heads = self.train(fit, task.classes, rates, "choice")
+                shares = [
+                    top_k(rank(self.scores(head, judge), task.classes), judge.truth, 1)
+                    for head in heads
+                ]
+                best = int(np.argmax(shares))
+                tried = [[rate, share] for rate, share in zip(rates, shares, strict=True)]
+                notes = {"chosen_on": by, "tried": tried}
+                heads = [heads[best]] if fit is task.train else []
+                rates = [rates[best]]
+            else:
+                rates, notes = rates[:1], {"chosen_on": "nothing"}
+        head = heads[0] if heads else self.train(task.train, task.classes, rates, "final")[0]
+        chosen: dict[str, object] = {"rate": rates[0], "fitted_on": "train", **notes}
+        return predicted(task, lambda clips: self.scores(head, clips), task.classes, chosen)
 
-def predict(
-    task: Task,
-    settings: Training,
-    build: Callable[[int], nn.Module],
-    inputs: Inputs,
-    resumption: Resumption,
-) -> Prediction:
-    """Train heads, choose one, and score the classes of the test clips with it.
+    def train(
+        self, clips: Labelled, classes: Names, rates: Sequence[float], purpose: str
+    ) -> list[nn.Module]:
+        """Return a trained head per rate, in evaluation mode; goes on where it was interrupted."""
+        settings, resumption = self.settings, self.resumption
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        n, size = len(clips.ids), min(settings.batch_size, len(clips.ids))
+        steps = total_steps(settings.epochs, n=n, batch_size=size)
+        warmup = min(steps, total_steps(settings.warmup_epochs, n=n, batch_size=size))
+        truth = torch.from_numpy(np.searchsorted(classes, clips.truth))
+        heads = _fresh(self.build, len(classes), len(rates), settings.seed).to(device).train()
+        optimisers = [_optimiser(head, settings) for head in heads]
+        curve = schedule(1.0, 0.0, epochs=steps, steps_per_epoch=1, warmup_epochs=warmup)
+        checkpoints = resumption.checkpoints(purpose, rates=list(rates))
+        done = _resume(checkpoints, heads, optimisers)
+        drawn = [clips_of_step(settings.seed, k, n=n, batch_size=size) for k in range(done, steps)]
+        ids = [str(clips.ids[place]) for step in drawn for _, place in step]
+        saved = time.monotonic()
+        label = resumption.label
+        with Progress(label, steps, "steps", done=done, interval=SHOWN_EVERY_S) as progress:
+            for step, rows in zip(drawn, self.inputs.batches(ids, size), strict=True):
+                epochs, places = zip(*step, strict=True)
+                view = torch.tensor(epochs) % rows.shape[1]  # each epoch another one
+                seen = rows[torch.arange(size), view].to(device)
+                target = truth[list(places)].to(device)
+                for head, optimiser, rate in zip(heads, optimisers, rates, strict=True):
+                    for group in optimiser.param_groups:
+                        group["lr"] = scaled_rate(rate, size) * float(curve[done])
+                    optimiser.zero_grad(set_to_none=True)
+                    functional.cross_entropy(head(seen), target).backward()  # type: ignore[no-untyped-call]
+                    optimiser.step()
+                done += 1
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    _save(checkpoints, done, heads, optimisers)
+                    saved = time.monotonic()
+                progress.advance()
+        return [head.eval() for head in heads]
 
-    `build` makes a head for C classes: (b, ...) to logits (b, C).
-    """
-    rates, found = list(settings.rates), dict[str, object]()
-    fitted = "train"
-    heads: list[nn.Module] | None = None
-    if len(rates) > 1:
-        judge, by, fit = task.val, "val", task.train
-        if judge is None:
-            held = held_out(task.train)
-            judge, by, fit = task.train.take(held), "held-out train clips", task.train.take(~held)
-        if len(judge.ids):
-            heads = train(fit, task.classes, rates, settings, build, inputs, resumption, "choice")
-            shares = [_top1(head, judge, task.classes, inputs, settings) for head in heads]
-            best = int(np.argmax(shares))
-            found = {
-                "chosen_on": by,
-                "tried": [[rate, share] for rate, share in zip(rates, shares, strict=True)],
-            }
-            heads = [heads[best]] if fit is task.train else None
-            rates = [rates[best]]
-        else:
-            rates, found = rates[:1], {"chosen_on": "nothing"}
-    if heads is None:
-        heads = train(task.train, task.classes, rates, settings, build, inputs, resumption, "final")
-    chosen: dict[str, object] = {"rate": rates[0], "fitted_on": fitted, **found}
-    head = heads[0]
-    return predicted(
-        task, lambda clips: _scores(head, clips, inputs, settings), task.classes, chosen
-    )
-
-
-def train(
-    clips: Labelled,
-    classes: Names,
-    rates: Sequence[float],
-    settings: Training,
-    build: Callable[[int], nn.Module],
-    inputs: Inputs,
-    resumption: Resumption,
-    purpose: str,
-) -> list[nn.Module]:
-    """Return a trained head per rate, in evaluation mode; goes on where it was interrupted."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    n, size = len(clips.ids), min(settings.batch_size, len(clips.ids))
-    steps = total_steps(settings.epochs, n=n, batch_size=size)
-    warmup = total_steps(settings.warmup_epochs, n=n, batch_size=size)
-    truth = torch.from_numpy(np.searchsorted(classes, clips.truth))
-    heads = _fresh(build, len(classes), len(rates), settings.seed).to(device).train()
-    optimisers = [_optimiser(head, settings) for head in heads]
-    curve = schedule(1.0, 0.0, epochs=steps, steps_per_epoch=1, warmup_epochs=min(warmup, steps))
-    state = {"settings": resumption.settings, "purpose": purpose, "rates": list(rates)}
-    checkpoints = Checkpoints(resumption.folder / purpose, state, 1, resumption.label)
-    done = _resume(checkpoints, heads, optimisers)
-    drawn = [clips_of_step(settings.seed, k, n=n, batch_size=size) for k in range(done, steps)]
-    ids = [str(clips.ids[place]) for step in drawn for _, place in step]
-    saved = time.monotonic()
-    with Progress(resumption.label, steps, "steps", done=done, interval=SHOWN_EVERY_S) as progress:
-        for step, rows in zip(drawn, inputs.batches(ids, size), strict=True):
-            epochs, places = zip(*step, strict=True)
-            view = torch.tensor(epochs) % rows.shape[1]  # each epoch another one
-            seen = rows[torch.arange(size), view].to(device)
-            target = truth[list(places)].to(device)
-            for head, optimiser, rate in zip(heads, optimisers, rates, strict=True):
-                for group in optimiser.param_groups:
-                    group["lr"] = scaled_rate(rate, size) * float(curve[done])
-                optimiser.zero_grad(set_to_none=True)
-                functional.cross_entropy(head(seen), target).backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-            done += 1
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                _save(checkpoints, done, heads, optimisers)
-                saved = time.monotonic()
-            progress.advance()
-    return [head.eval() for head in heads]
+    @torch.inference_mode()
+    def scores(self, head: nn.Module, clips: Labelled) -> NDArray[np.float32]:
+        """Return the logarithms (n, C) of the classes' probabilities, averaged over views."""
+        device = next(head.parameters()).device
+        parts = []
+        for rows in self.inputs.batches([*map(str, clips.ids)], self.settings.batch_size):
+            logits = head(rows.to(device).flatten(0, 1)).unflatten(0, rows.shape[:2])
+            parts.append(average(logits.cpu().numpy()))
+        return np.concatenate(parts)
 
 
 def _fresh(build: Callable[[int], nn.Module], classes: int, count: int, seed: int) -> nn.ModuleList:
@@ -203,24 +189,6 @@ def _save(
 ) -> None:
     states = [optimiser.state_dict() for optimiser in optimisers]
     checkpoints.save(step, {"heads": heads.state_dict(), "optimisers": states})
-
-
-@torch.inference_mode()
-def _scores(
-    head: nn.Module, clips: Labelled, inputs: Inputs, settings: Training
-) -> NDArray[np.float32]:
-    device = next(head.parameters()).device
-    found = []
-    for rows in inputs.batches([str(clip) for clip in clips.ids], settings.batch_size):
-        logits = head(rows.to(device).flatten(0, 1)).unflatten(0, rows.shape[:2])
-        found.append(average(logits.cpu().numpy()))
-    return np.concatenate(found)
-
-
-def _top1(
-    head: nn.Module, clips: Labelled, classes: Names, inputs: Inputs, settings: Training
-) -> float:
-    return top_k(rank(_scores(head, clips, inputs, settings), classes), clips.truth, 1)
 
 
 class LinearHead(nn.Module):

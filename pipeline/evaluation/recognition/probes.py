@@ -7,9 +7,7 @@ interrupted evaluation goes on with the next probe, and a changed setting runs o
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,18 +24,19 @@ from pipeline.configuration.schema import (
     Evaluation,
     Finetune,
     LinearProbe,
+    NearestNeighbours,
     Section,
     TrainedLinearProbe,
-    Trainer,
     Views,
 )
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 from pipeline.evaluation import finetune, views
-from pipeline.evaluation.clips import Clips
+from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.evaluation.features import SplitFeatures
+from pipeline.evaluation.finetune import Targets, TrainingSet
 from pipeline.evaluation.recognition import attentive, heads, knn, linear, task
-from pipeline.evaluation.recognition.heads import Arrays, Inputs, Resumption
+from pipeline.evaluation.recognition.heads import Arrays, HeadTrainer, Inputs
 from pipeline.evaluation.recognition.scores import (
     Score,
     Skipped,
@@ -46,12 +45,14 @@ from pipeline.evaluation.recognition.scores import (
     score,
     score_beside,
 )
-from pipeline.evaluation.recognition.task import Prediction, Task
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.recognition.task import Labelled, Prediction, Task
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.vit import Encoder
-from pipeline.runtime.files import atomic_path
+from pipeline.runtime.checkpoints import Resumption
+from pipeline.runtime.store import Store
 
 Probe = Callable[[Task], Prediction]
+Answer = Callable[[Task, Any, "Subject", Resumption], Prediction]  # the second: its settings
 Labels = Mapping[str, Mapping[str, str]]  # by clip, then by column
 
 
@@ -81,13 +82,12 @@ class Subject:
     weights: Path
     encoder: Encoder
     clip: Clip
-    trainer: Trainer
     splits: Mapping[str, Clips]
     entries: Mapping[str, ClipEntry]  # by id; empty for images
     features: Mapping[str, SplitFeatures]
     key: Mapping[str, Any]  # what the features depend on
     folder: Path  # for tokens, answers and checkpoints
-    how: How
+    options: ExecutionOptions
     caches: Mapping[Views, ViewCache] = field(default_factory=dict)
 
     @cached_property
@@ -102,33 +102,31 @@ class Subject:
             self.splits,
             path=self.folder / "tokens",
             key=self.key,
-            how=replace(self.how, label=f"{self.how.label}, tokens"),
+            options=replace(self.options, label=f"{self.options.label}, tokens"),
             store_gib=store_gib,
         )
 
 
 def probes(settings: Evaluation, subject: Subject) -> dict[str, Probe]:
     """Return the configured probes by name; each remembers what it has answered."""
-    found: dict[str, Probe] = {}
-    if isinstance(settings.linear, LinearProbe):
-        found["linear"] = _remembered("linear", settings.linear, subject, _logistic)
-    elif settings.linear is not None:
-        found["linear"] = _remembered("linear", settings.linear, subject, _trained)
-    if settings.attentive is not None:
-        found["attentive"] = _remembered("attentive", settings.attentive, subject, _attentive)
-    if settings.knn is not None:
-        found["knn"] = _remembered(
-            "knn", settings.knn, subject, lambda asked, chosen, *_: knn.predict(asked, chosen)
-        )
-    if settings.finetune is not None and subject.entries:
-        found["finetune"] = _remembered("finetune", settings.finetune, subject, _finetuned)
-    return found
+    linear_probe = _logistic if isinstance(settings.linear, LinearProbe) else _trained
+    kinds: dict[str, tuple[Any, Answer]] = {
+        "linear": (settings.linear, linear_probe),
+        "attentive": (settings.attentive, _attentive),
+        "knn": (settings.knn, _neighbours),
+        "finetune": (settings.finetune if subject.entries else None, _finetuned),
+    }
+    return {
+        name: _remembered(name, chosen, subject, answer)
+        for name, (chosen, answer) in kinds.items()
+        if chosen is not None
+    }
 
 
 def probe_all(
     columns: tuple[str, ...],
     labels: Labels,
-    found: Mapping[str, SplitFeatures],
+    features: Mapping[str, SplitFeatures],
     lost: Mapping[str, str],
     probes: Mapping[str, Probe],
     only: Mapping[str, tuple[str, ...] | None] | None = None,
@@ -139,20 +137,20 @@ def probe_all(
     Args:
         columns: labels to predict.
         labels: of every clip.
-        found: features by split.
+        features: by split.
         lost: split of every lost clip, by id.
         probes: by name.
         only: the labels that a probe is restricted to, by the probe's name.
         split: the one that is scored; where that is test, `val` is scored beside it.
     """
     results = Results()
-    missing = {name: _missing(name, lost, found) for name in ("val", split)}
-    unusable = _unusable(found)
+    missing = {name: _missing(name, lost, features) for name in ("val", split)}
+    unusable = _unusable(features)
     for label in columns:
-        asked = unusable or task.build(label, labels, found, split)
+        asked = unusable or task.build(label, labels, features, split)
         for name, probe in probes.items():
-            wanted = (only or {}).get(name)
-            if wanted is not None and label not in wanted:
+            chosen = (only or {}).get(name)
+            if chosen is not None and label not in chosen:
                 continue
             if isinstance(asked, str):
                 results.skipped.append(Skipped(label=label, probe=name, reason=asked))
@@ -168,20 +166,29 @@ def probe_all(
     return results
 
 
-def _missing(split: str, lost: Mapping[str, str], found: Mapping[str, SplitFeatures]) -> list[str]:
+def _missing(
+    split: str, lost: Mapping[str, str], features: Mapping[str, SplitFeatures]
+) -> list[str]:
     """Return the clips of a split that the data set has lost, or whose features are not there."""
-    failed = found[split].failed if split in found else ()
+    failed = features[split].failed if split in features else ()
     return [*(clip for clip, its in lost.items() if its == split), *failed]
 
 
-def _unusable(found: Mapping[str, SplitFeatures]) -> str:
+def _unusable(features: Mapping[str, SplitFeatures]) -> str:
     """Say why no probe can use these features; nothing where they can."""
-    broken = sum(int((~np.isfinite(part.values)).any(axis=(1, 2)).sum()) for part in found.values())
+    parts = features.values()
+    broken = sum(int((~np.isfinite(part.values)).any(axis=(1, 2)).sum()) for part in parts)
     return f"the features of {broken:,} clips are not finite: the encoder is broken" * bool(broken)
 
 
 def _logistic(asked: Task, settings: LinearProbe, _subject: Subject, _r: Resumption) -> Prediction:
     return linear.predict(asked, settings)
+
+
+def _neighbours(
+    asked: Task, settings: NearestNeighbours, _subject: Subject, _r: Resumption
+) -> Prediction:
+    return knn.predict(asked, settings)
 
 
 def _trained(
@@ -190,46 +197,37 @@ def _trained(
     def build(classes: int) -> heads.LinearHead:
         return heads.LinearHead(subject.encoder.width, classes, settings.batch_norm)
 
-    return heads.predict(asked, settings, build, subject.pooled, resumption)
+    return HeadTrainer(settings, build, subject.pooled, resumption).predict(asked)
 
 
 def _attentive(
     asked: Task, settings: AttentiveProbe, subject: Subject, resumption: Resumption
 ) -> Prediction:
+    def build(classes: int) -> attentive.AttentiveHead:
+        width = subject.encoder.width
+        return attentive.AttentiveHead(width, classes, settings.heads, settings.mlp_ratio)
+
     inputs = subject.tokens(settings.store_gib)
-    return attentive.predict(asked, settings, inputs, subject.encoder.width, resumption)
+    return HeadTrainer(settings, build, inputs, resumption).predict(asked)
 
 
 def _finetuned(
     asked: Task, settings: Finetune, subject: Subject, resumption: Resumption
 ) -> Prediction:
-    classes, trainer = asked.classes, subject.trainer
-    classifier = finetune.fit(
-        subject.weights,
-        subject.clip,
-        [subject.entries[clip] for clip in asked.train.ids],
-        finetune.Targets("single", np.searchsorted(classes, asked.train.truth), len(classes)),
-        settings,
-        folder=resumption.folder,
-        label=resumption.label,
-        code=stages.modules_sha256("pipeline.evaluation.finetune"),
-        threads=trainer.threads,
-        workers=trainer.workers,
-        cache_mib=trainer.cache_mib,
-    )
+    classes = asked.classes
+    targets = Targets("single", np.searchsorted(classes, asked.train.truth), len(classes))
+    entries = [subject.entries[clip] for clip in asked.train.ids]
+    train = TrainingSet(entries, subject.clip, targets)
+    options = replace(subject.options, label=resumption.label, processes=1)
+    classifier = finetune.fit(subject.weights, train, settings, resumption, options)
 
-    def scores(clips: task.Labelled) -> NDArray[np.float32]:
-        return views.predict(
-            classifier,
-            "single",
-            [subject.entries[clip] for clip in clips.ids],
-            subject.clip,
-            settings.views,
-            how=replace(subject.how, label=resumption.label, processes=1),
-            path=resumption.folder / ("answers" if clips is asked.test else "answers-beside"),
-            key=resumption.settings,
-            cache=subject.caches.get(settings.views),
-        )
+    def scores(clips: Labelled) -> NDArray[np.float32]:
+        name = "answers" if clips is asked.test else "answers-beside"
+        entries = [subject.entries[clip] for clip in clips.ids]
+        cache = subject.caches.get(settings.views)
+        videos = VideoClips(entries, subject.clip, settings.views, cache=cache)
+        store = Store(resumption.folder / name, resumption.settings)
+        return views.predict(classifier, "single", videos, options, store)
 
     chosen: dict[str, object] = {"epochs": settings.epochs, "fitted_on": "train"}
     return task.predicted(asked, scores, classes, chosen)
@@ -243,12 +241,7 @@ MODULES = {
 }
 
 
-def _remembered(
-    name: str,
-    settings: Any,
-    subject: Subject,
-    predict: Callable[[Task, Any, Subject, Resumption], Prediction],
-) -> Probe:
+def _remembered(name: str, settings: Any, subject: Subject, answer: Answer) -> Probe:
     def ask(asked: Task) -> Prediction:
         key = {
             "probe": name,
@@ -257,17 +250,22 @@ def _remembered(
             "task": _digest(asked),
             "code": stages.modules_sha256(*MODULES[name]),
         }
-        path = subject.folder / f"{name}-{_digest(asked)[:16]}.npz"
-        known = _read(path, key)
-        if known is not None:
-            print(f"[{subject.how.label}] {asked.label}, {name}: as answered before")
-            return known
-        working = path.with_suffix("")
-        label = f"{subject.how.label}, {asked.label}, {name}"
-        answer = predict(asked, settings, subject, Resumption(working, key, label))
-        _write(path, key, answer)
-        shutil.rmtree(working, ignore_errors=True)
-        return answer
+        store = Store(subject.folder / f"{name}-{_digest(asked)[:16]}", key)
+        if record := store.get("test"):
+            print(f"[{subject.options.label}] {asked.label}, {name}: as answered before")
+            beside = store.values("beside") if store.get("beside") else None
+            classes = np.array(record["classes"], np.str_)
+            return Prediction(store.values("test"), classes, record["chosen"], beside)
+        label = f"{subject.options.label}, {asked.label}, {name}"
+        resumption = Resumption(store.folder / "training", key, label)
+        prediction = answer(asked, settings, subject, resumption)
+        with store.writing():
+            if prediction.beside is not None:
+                store.add("beside", prediction.beside)
+            classes, chosen = prediction.classes.tolist(), prediction.chosen
+            store.add("test", prediction.scores, classes=classes, chosen=chosen)
+        shutil.rmtree(resumption.folder, ignore_errors=True)
+        return prediction
 
     return ask
 
@@ -286,30 +284,3 @@ def _digest(asked: Task) -> str:
             digest.update("\n".join(f"{clip}\t{name}" for clip, name in lines).encode())
         digest.update(b"\0")
     return digest.hexdigest()
-
-
-def _write(path: Path, key: Mapping[str, Any], answer: Prediction) -> None:
-    arrays = {
-        "key": np.array(json.dumps(key, sort_keys=True)),
-        "scores": answer.scores,
-        "classes": answer.classes,
-        "chosen": np.array(json.dumps(answer.chosen)),
-    }
-    if answer.beside is not None:
-        arrays["beside"] = answer.beside
-    with atomic_path(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
-
-
-def _read(path: Path, key: Mapping[str, Any]) -> Prediction | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["key"]) != json.dumps(key, sort_keys=True):
-                return None
-            beside = file["beside"] if "beside" in file.files else None
-            chosen = json.loads(str(file["chosen"]))
-            return Prediction(file["scores"], file["classes"], chosen, beside)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # cut short: it is asked again

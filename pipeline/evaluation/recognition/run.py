@@ -22,7 +22,7 @@ from pipeline.evaluation.clips import Clips, VideoClips, caches
 from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition import answers, images
 from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.files import remove_leftovers, sha256_file
@@ -40,8 +40,6 @@ def score(job: Job) -> Outcome:
     """
     params, layout = job.params, job.layout
     data, trainer = DataLayout(params.data.name), params.runs[layout.run].trainer
-    partial = f"{layout.features.stem}.partial-*"  # of each split
-    remove_leftovers(*(layout.folder / f"{partial}{end}" for end in (".npy", ".json")))
     remove_leftovers(layout.probing)
     index = DatasetIndex.load(data.shards)
     inputs = {"index": sha256_file(data.index)}
@@ -88,18 +86,18 @@ def _recognition(
     left_alone = () if settings.test else ("test",)
     entries = index.clips(sorted(set(index.splits) - set(left_alone)))
     counts = Counter(entry.split for entry in entries)
-    looked_at = {
+    views = {
         split: settings.train_views if split == "train" else settings.views for split in counts
     }
-    kept = _caches(params, looked_at, counts, f"evaluate {layout.run}")
+    kept = _caches(params, views, counts, f"evaluate {layout.run}")
     splits: dict[str, Clips] = {
         split: VideoClips(
             [entry for entry in entries if entry.split == split],
             params.data.clip,
-            looked_at[split],
+            views[split],
             settings.on_failure,
             params.runs[layout.run].trainer.decoder,
-            kept.get(looked_at[split]),
+            kept.get(views[split]),
         )
         for split in sorted(counts)
     }
@@ -115,17 +113,17 @@ def _recognition(
         only,
         scored_split(settings),
     )
-    for wanted in settings.images:
-        results.extend(_on_images(params, layout, encoder, wanted, inputs["weights"]))
+    for image_set in settings.images:
+        results.extend(_on_images(params, layout, encoder, image_set, inputs["weights"]))
     return results
 
 
 def _caches(
-    params: Params, looked_at: Mapping[str, Views], counts: Mapping[str, int], label: str
+    params: Params, views: Mapping[str, Views], counts: Mapping[str, int], label: str
 ) -> dict[Views, ViewCache]:
     """Return where the views of the probes, and of fine-tuned encoders' scores, are kept."""
     clips: Counter[Views] = Counter()
-    for split, kind in looked_at.items():
+    for split, kind in views.items():
         clips[kind] += counts[split]
     tested = params.evaluation.finetune
     if tested is not None and tested.views not in clips:
@@ -140,27 +138,27 @@ def scored_split(settings: Evaluation) -> str:
 
 
 def _on_images(
-    params: Params, layout: RunLayout, encoder: Encoder, wanted: ImageSet, weights: str
+    params: Params, layout: RunLayout, encoder: Encoder, image_set: ImageSet, weights: str
 ) -> Results:
     """The probes on an image data set; its name stands where a label would."""
     settings = params.evaluation
-    found = images.load(wanted)
+    pictures_of = images.load(image_set)
     if not settings.test:
-        del found["test"]
+        del pictures_of["test"]
     splits: dict[str, Clips] = {
         split: images.ImageClips(pictures, params.data.clip, settings.on_failure)
-        for split, pictures in found.items()
+        for split, pictures in pictures_of.items()
     }
-    inputs = {"weights": weights, **{split: found[split].sha256 for split in found}}
-    path = layout.features.with_name(f"features-{wanted.name}.npz")
+    inputs = {"weights": weights, **{split: pictures_of[split].sha256 for split in pictures_of}}
+    path = layout.features.with_name(f"features-{image_set.name}.npz")
     subject = _subject(params, layout, encoder, splits, path, inputs)
     labels = {
-        name: {wanted.name: kind}
-        for pictures in found.values()
+        name: {image_set.name: kind}
+        for pictures in pictures_of.values()
         for name, kind in zip(pictures.ids, pictures.classes, strict=True)
     }
     asked, split = probes(settings, subject), scored_split(settings)
-    return probe_all((wanted.name,), labels, subject.features, {}, asked, split=split)
+    return probe_all((image_set.name,), labels, subject.features, {}, asked, split=split)
 
 
 def _subject(
@@ -183,24 +181,24 @@ def _subject(
         "pooling": "mean over tubes",
         "splits": sorted(splits),
     }
-    how = How(
+    options = ExecutionOptions(
         batch_size=evaluation.batch_size,
         workers=trainer.workers,
         processes=evaluation.processes,
         threads=trainer.threads,
         label=f"evaluate {layout.run}",
+        cache_mib=trainer.cache_mib,
     )
     return Subject(
         weights=layout.weights,
         encoder=encoder,
         clip=params.data.clip,
-        trainer=trainer,
         splits=splits,
         entries={},
-        features=features.extract(encoder, splits, path=path, key=key, how=how),
+        features=features.extract(encoder, splits, path=path, key=key, options=options),
         key=key,
         folder=layout.probing / path.stem,
-        how=how,
+        options=options,
     )
 
 

@@ -1,6 +1,6 @@
 """What a probe is asked: one label, the clips that carry it, and why some or all cannot be used.
 
-Letters: n clips, V views of each, D the width of a feature, C classes.
+Shapes: n clips, V views of each, D the width of a feature, C classes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ and its public evaluation: every dimension of the tokens is standardised, the fi
 components are kept and scaled up bilinearly to the resolution of the masks, and their pixels are
 clustered. All of it within one clip, so that no clip's score depends on another one.
 
-Letters: t, h, w tubes of a clip along time and space, D width of a token, T frames, R resolution.
+Shapes: t, h, w tubes of a clip along time and space, D width of a token, T frames, R resolution.
 """
 
 from __future__ import annotations

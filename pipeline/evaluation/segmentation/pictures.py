@@ -1,6 +1,6 @@
 """Strips of pictures: a clip as it is, under its ground truth, and under its segments.
 
-Letters: T frames, R pixels of a side.
+Shapes: T frames, R pixels of a side.
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from pipeline.evaluation.encoder import for_frames
 from pipeline.evaluation.segmentation import folders, scores
 from pipeline.evaluation.segmentation.scores import ClipScore, Score
 from pipeline.evaluation.segmentation.sources import EmbeddedSource, FolderSource, Lost, Source
-from pipeline.evaluation.segmentation.work import Outcome, Work, key_of
+from pipeline.evaluation.segmentation.work import Outcome, SegmentationJob, key_of
 from pipeline.runtime.files import atomic_path, sha256_file
+from pipeline.runtime.store import Store
 from pipeline.weights import hub
 
 SCHEMA = pa.schema(
@@ -48,7 +49,7 @@ def score(job: Job) -> benchmark.Outcome:
         ResumeLater: after SIGTERM or SIGUSR1; the clips that are scored are kept.
     """
     params, layout, settings = job.params, job.layout, job.params.segmentation
-    journal = layout.result("segmentation").with_suffix(".partial.jsonl")
+    unfinished = layout.result("segmentation").with_suffix(".partial")
     rows: list[Score] = []
     clips: list[dict[str, Any]] = []
     pictures: list[dict[str, str]] = []
@@ -63,8 +64,9 @@ def score(job: Job) -> benchmark.Outcome:
             continue
         source, lost, inputs[data.name] = opened
         for frames in settings.frames:
-            work = _work(params, layout, source, frames, inputs[data.name], job.weights)
-            outcomes = [*lost, *work.score(journal)]
+            part = _part(params, layout, source, frames, inputs[data.name], job.weights)
+            store = Store(unfinished / f"{data.name}-{frames}", part.key)
+            outcomes = [*lost, *part.score(store)]
             scored = [each for each in outcomes if isinstance(each, ClipScore)]
             missing = [each for each in outcomes if isinstance(each, Lost)]
             rows += scores.rows(data.name, data.kind, frames, scored, missing, settings)
@@ -72,31 +74,27 @@ def score(job: Job) -> benchmark.Outcome:
             census[f"{data.name}, {frames} frames"] = _census(outcomes)
             if frames == settings.frames[0]:
                 folder = layout.work("segmentation") / data.name
-                for clip, path in work.draw([each.id for each in scored], folder):
+                for clip, path in part.draw([each.id for each in scored], folder):
                     file = path.relative_to(layout.folder).as_posix()
                     pictures.append({"data": data.name, "id": clip, "file": file})
     table = layout.rows("segmentation")
     with atomic_path(table) as temporary:
         pq.write_table(pa.Table.from_pylist(clips, SCHEMA), temporary)
-    return benchmark.Outcome(
-        {
-            "scores": [row.model_dump(mode="json") for row in rows],
-            "skipped": skipped,
-            "census": census,
-            "pictures": pictures,
-        },
-        inputs,
-        {"clips": table},
-        tuple(_summary(rows, skipped)),
-        (journal,),
-    )
+    fields = {
+        "scores": [row.model_dump(mode="json") for row in rows],
+        "skipped": skipped,
+        "census": census,
+        "pictures": pictures,
+    }
+    summary = tuple(_summary(rows, skipped))
+    return benchmark.Outcome(fields, inputs, {"clips": table}, summary, (unfinished,))
 
 
 def _open(params: Params, data: MaskedData) -> tuple[Source, list[Lost], str] | str:
     """Return a data set's clips, those that were lost before, and its hash; or why it cannot be."""
     if not isinstance(data, EmbeddedMasks):
-        found = folders.videos(data)
-        return FolderSource(data.name, found), [], folders.digest(found)
+        videos = folders.videos(data)
+        return FolderSource(data.name, videos), [], folders.digest(videos)
     if params.data.synthetic is None:
         return f"the masks of data set {params.data.name!r} are not known"
     files = DataLayout(params.data.name)
@@ -105,22 +103,20 @@ def _open(params: Params, data: MaskedData) -> tuple[Source, list[Lost], str] | 
     entries = {entry.id: entry for entry in index.clips(["test"])}
     if not entries:
         raise UserError("the test split has no clip", place=str(files.index))
-    wanted = sorted(entries.keys() | lost.keys())[: data.clips]
+    ids = sorted(entries.keys() | lost.keys())[: data.clips]
     source = EmbeddedSource(
         data.name,
-        [entries[clip] for clip in wanted if clip in entries],
+        [entries[clip] for clip in ids if clip in entries],
         params.data.synthetic,
         params.data.clip.stride,
     )
-    gone = [
-        Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in wanted if clip in lost
-    ]
+    gone = [Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in ids if clip in lost]
     return source, gone, sha256_file(files.index)
 
 
-def _work(
+def _part(
     params: Params, layout: RunLayout, source: Source, frames: int, data: str, weights: str
-) -> Work:
+) -> SegmentationJob:
     encoder = hub.load(layout.weights).encoder
     clip, trainer = params.data.clip, params.runs[layout.run].trainer
     trained = encoder.grid.clip_shape[1]
@@ -130,7 +126,7 @@ def _work(
             place=str(layout.weights),
             remedy=f"python -m pipeline pretrain --run {layout.run}",
         )
-    return Work(
+    return SegmentationJob(
         source,
         for_frames(encoder, frames),
         clip,
@@ -150,9 +146,9 @@ def _work(
     )
 
 
-def _census(found: Sequence[Outcome]) -> dict[str, int]:
+def _census(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Count outcomes, `ok` first."""
-    counts = Counter("ok" if isinstance(each, ClipScore) else each.outcome for each in found)
+    counts = Counter("ok" if isinstance(each, ClipScore) else each.outcome for each in outcomes)
     return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", item[0])))
 
 

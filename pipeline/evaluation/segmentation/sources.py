@@ -1,6 +1,6 @@
 """Clips with masks, as the encoder and the metric take them; from folders or the embedded data.
 
-Letters: T frames, S size of the model's clips, R resolution of masks and segments, in pixels.
+Shapes: T frames, S size of the model's clips, R resolution of masks and segments, in pixels.
 """
 
 from __future__ import annotations

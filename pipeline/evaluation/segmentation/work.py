@@ -1,15 +1,13 @@
 """The clips of one data set at one length: encoded one by one, clustered, scored, and drawn.
 
-Letters: t, h, w tubes of a clip along time and space, D width of a token.
+Shapes: t, h, w tubes of a clip along time and space, D width of a token.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -30,8 +28,8 @@ from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, c
 from pipeline.method.pixels import normalise
 from pipeline.method.vit import Encoder
 from pipeline.runtime.devices import choose_device, fast_fp32
-from pipeline.runtime.journal import Journal
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.store import Store
 
 Tokens = NDArray[np.float32]
 Outcome = ClipScore | Lost
@@ -47,14 +45,14 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Work:
+class SegmentationJob:
     """One data set at one clip length, for one run's encoder."""
 
     source: Source
     encoder: Encoder  # for clips of this length
     clip: Clip
     settings: Segmentation
-    key: str  # of all that the scores depend on but the clip
+    key: Mapping[str, Any]  # all that the scores depend on but the clip
     label: str
     threads: int = 1
     workers: int = 0
@@ -64,12 +62,12 @@ class Work:
         """The length of a clip."""
         return self.encoder.grid.clip_shape[0]
 
-    def score(self, path: Path) -> list[Outcome]:
-        """Return every clip's outcome; what the journal at `path` holds is not done again."""
+    def score(self, store: Store) -> list[Outcome]:
+        """Return every clip's outcome; what the store holds is not done again."""
         ids = self.source.ids
         with ExitStack() as stack:
-            journal = stack.enter_context(Journal(path))
-            waiting = [k for k, clip in enumerate(ids) if not journal.get(self._place(clip))]
+            stack.enter_context(store.writing())
+            waiting = [place for place, clip in enumerate(ids) if not store.get(clip)]
             done = len(ids) - len(waiting)
             progress = stack.enter_context(Progress(self.label, len(ids), "clips", done=done))
             stack.enter_context(threadpool_limits(self.threads))
@@ -83,9 +81,9 @@ class Work:
             call = partial(_score, self.settings)
             most = WAITING * self.settings.processes
             for outcome in _in_turn(self._encoded(waiting), call, pool, most):
-                journal.add(self._place(outcome.id), **_entry(outcome))
+                store.add(outcome.id, **_entry(outcome))
                 progress.advance()
-            return [_outcome(clip, journal.get(self._place(clip))) for clip in ids]
+            return [_outcome(clip, store.get(clip)) for clip in ids]
 
     def draw(self, scored: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
         """Write strips of some of the scored clips; return each one's id and file."""
@@ -97,11 +95,11 @@ class Work:
             for each in self._encoded([self.source.ids.index(clip) for clip in chosen]):
                 if isinstance(each, Lost):
                     continue
-                found = scores.answers(each.clip, each.tokens, self.settings)
-                if isinstance(found, Lost):
+                segments = scores.answers(each.clip, each.tokens, self.settings)
+                if isinstance(segments, Lost):
                     continue
                 path = folder / f"{len(written):02d}.png"
-                strip = pictures.strip(each.clip, found["clustering"], found["over_clustering"])
+                strip = pictures.strip(each.clip, *segments.values())
                 pictures.write(path, strip)
                 written.append((each.clip.id, path))
         return written
@@ -116,8 +114,7 @@ class Work:
         device, grid = choose_device(), self.encoder.grid
         encoder = self.encoder.to(device).eval()
         resolution = self.settings.resolution or self.clip.size
-        found = clips(self.source, places, self.frames, self.clip, resolution, self.workers)
-        for clip in found:
+        for clip in clips(self.source, places, self.frames, self.clip, resolution, self.workers):
             if isinstance(clip, Lost):
                 yield clip
                 continue
@@ -126,16 +123,11 @@ class Work:
                 tokens = encoder(normalise(videos))[0].float().cpu().numpy()
             yield Encoded(clip, tokens.reshape(grid.frames, grid.height, grid.width, -1))
 
-    def _place(self, clip: str) -> str:
-        return f"{hashlib.sha256(self.key.encode()).hexdigest()[:16]}/{clip}"
 
-
-def key_of(settings: Segmentation, **inputs: Any) -> str:
-    """Return what scores depend on, as one string: settings that change them, and `inputs`."""
-    kept = settings.model_dump(
-        mode="json", exclude={"name", "data", "frames", "processes", "pictures"}
-    )
-    return json.dumps({**inputs, "settings": kept}, sort_keys=True)
+def key_of(settings: Segmentation, **inputs: Any) -> dict[str, Any]:
+    """Return what scores depend on: settings that change them, and `inputs`."""
+    neutral = {"name", "data", "frames", "processes", "pictures"}
+    return {**inputs, "settings": settings.model_dump(mode="json", exclude=neutral)}
 
 
 def _score(settings: Segmentation, each: Encoded | Lost) -> Outcome:

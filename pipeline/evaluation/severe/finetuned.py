@@ -7,16 +7,18 @@ clips: the error that is scored is a relative one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.configuration.schema import Clip, FinetunedEncoder, Trainer
+from pipeline.configuration.schema import Clip, FinetunedEncoder
 from pipeline.evaluation import finetune, views
-from pipeline.evaluation.finetune import Kind, Targets
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.clips import VideoClips
+from pipeline.evaluation.finetune import Kind, Targets, TrainingSet
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.severe.frozen import Answers
 from pipeline.evaluation.severe.problem import Problem
+from pipeline.runtime.checkpoints import Resumption
+from pipeline.runtime.store import Store
 
 KINDS: dict[str, Kind] = {"class": "single", "classes": "multi", "count": "regression"}
 
@@ -26,11 +28,8 @@ def answer(
     weights: Path,
     clip: Clip,
     settings: FinetunedEncoder,
-    trainer: Trainer,
-    *,
-    folder: Path,
-    key: dict[str, Any],
-    label: str,
+    resumption: Resumption,
+    options: ExecutionOptions,
 ) -> Answers:
     """Fine-tune on the train clips; answer for the test clips. An interrupted call goes on.
 
@@ -38,36 +37,21 @@ def answer(
         ResumeLater: after SIGTERM or SIGUSR1, once a step is done and saved.
     """
     kind, truth = KINDS[problem.task.answer], problem.train.truth
-    outputs, centre, spread = max(1, len(problem.classes)), 0.0, 1.0
+    outputs, mean, std = max(1, len(problem.classes)), 0.0, 1.0
     if kind == "regression":
         logarithms = np.log(truth)
-        centre, spread = float(logarithms.mean()), float(logarithms.std()) or 1.0
-        truth = ((logarithms - centre) / spread)[:, None].astype(np.float32)
+        mean, std = float(logarithms.mean()), float(logarithms.std()) or 1.0
+        truth = ((logarithms - mean) / std)[:, None].astype(np.float32)
     elif kind == "multi":
         truth = truth.astype(np.float32)
-    network = finetune.fit(
-        weights,
-        clip,
-        problem.train.entries,
-        Targets(kind, truth, outputs),
-        settings.model_copy(update={"sampling": problem.task.sampling}),
-        folder=folder / "checkpoints",
-        label=label,
-        code=str(key["code"]),
-        threads=trainer.threads,
-        workers=trainer.workers,
+    sampling = {"sampling": problem.task.sampling}
+    train = TrainingSet(problem.train.entries, clip, Targets(kind, truth, outputs))
+    classifier = finetune.fit(
+        weights, train, settings.model_copy(update=sampling), resumption, options
     )
-    said = views.predict(
-        network,
-        kind,
-        problem.test.entries,
-        clip,
-        settings.views.model_copy(update={"sampling": problem.task.sampling}),
-        how=How(settings.batch_size, workers=trainer.workers, threads=trainer.threads, label=label),
-        path=folder / "answers",
-        key=key,
-    )
-    values = said.astype(np.float64)
+    test = VideoClips(problem.test.entries, clip, settings.views.model_copy(update=sampling))
+    store = Store(resumption.folder / "answers", resumption.settings)
+    values = views.predict(classifier, kind, test, options, store).astype(np.float64)
     if kind == "regression":
-        values = np.exp(values[:, 0] * spread + centre)
+        values = np.exp(values[:, 0] * std + mean)
     return Answers(values, {"epochs": settings.epochs, "base_lr": settings.base_lr})

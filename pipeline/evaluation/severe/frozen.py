@@ -5,7 +5,7 @@ regression each, a count by ridge regression of its logarithm. Strengths are cho
 train that a hash of the clips' ids holds out (for counts: by leaving out one clip at a time), and
 statistics come from train alone.
 
-Letters: n clips, D the width of a feature, C classes.
+Shapes: n clips, D the width of a feature, C classes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Features = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Answers:
-    """What is said of the test clips: scores of classes (n, C), or counts (n,)."""
+    """The answers for the test clips: scores of classes (n, C), or counts (n,)."""
 
     values: NDArray[np.float64]
     chosen: dict[str, Any]  # hyperparameters, and how they were found
@@ -64,8 +64,8 @@ def _class(problem: Problem, train: Features, test: Features, settings: FrozenHe
         inverse_regularisation=settings.inverse_regularisation,
         max_iterations=settings.max_iterations,
     )
-    found = linear.predict(asked, probe)
-    return Answers(found.scores.astype(np.float64), found.chosen)
+    prediction = linear.predict(asked, probe)
+    return Answers(prediction.scores.astype(np.float64), prediction.chosen)
 
 
 def _views(features: Features) -> NDArray[np.float32]:
@@ -81,16 +81,16 @@ def _classes(problem: Problem, train: Features, test: Features, settings: Frozen
     tried = []
     if len(candidates) > 1 and held.any() and truth[held].any():
         for c in candidates:
-            said = _one_each(c, train[~held], truth[~held], settings).predict_proba(train[held])
-            tried.append([c, metrics.average_precision(truth[held], said)])
+            scores = _one_each(c, train[~held], truth[~held], settings).predict_proba(train[held])
+            tried.append([c, metrics.average_precision(truth[held], scores)])
     best = max(tried, key=lambda pair: pair[1])[0] if tried else candidates[0]
-    said = _one_each(best, train, truth, settings).predict_proba(test)
+    scores = _one_each(best, train, truth, settings).predict_proba(test)
     chosen = {
         "C": best,
         "tried": tried,
         "chosen_on": "held-out train clips" if tried else "nothing",
     }
-    return Answers(np.asarray(said, dtype=np.float64), chosen)
+    return Answers(np.asarray(scores, dtype=np.float64), chosen)
 
 
 def _one_each(c: float, features: Features, truth: Any, settings: FrozenHeads) -> Pipeline:
@@ -106,6 +106,6 @@ def _one_each(c: float, features: Features, truth: Any, settings: FrozenHeads) -
 def _count(problem: Problem, train: Features, test: Features, settings: FrozenHeads) -> Answers:
     probe = make_pipeline(StandardScaler(), RidgeCV(alphas=list(settings.ridge)))
     probe.fit(train.astype(np.float64), np.log(problem.train.truth))
-    said = np.exp(probe.predict(test.astype(np.float64)))
+    counts = np.exp(probe.predict(test.astype(np.float64)))
     chosen = {"alpha": float(probe[-1].alpha_), "chosen_on": "train, one clip left out at a time"}
-    return Answers(np.asarray(said, dtype=np.float64), chosen)
+    return Answers(np.asarray(counts, dtype=np.float64), chosen)

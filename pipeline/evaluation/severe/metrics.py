@@ -1,4 +1,4 @@
-"""SEVERE's four metrics, and what the best constant answer scores. Letters: n clips, C classes."""
+"""SEVERE's four metrics, and what the best constant answer scores. Shapes: n clips, C classes."""
 
 from __future__ import annotations
 

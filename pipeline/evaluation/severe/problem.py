@@ -1,6 +1,6 @@
 """What a task asks: its train and test clips, and what each of them stands for.
 
-Letters: n clips, C classes.
+Shapes: n clips, C classes.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ def build(task: SevereTask, index: DatasetIndex) -> Problem | str:
     if task.samples is not None:
         train = few(train, label, task.samples, balanced=task.answer != "classes")
     names = [_names(task, entry.labels[label], separator) for entry in (*train, *test)]
-    known = {name for found in names[: len(train)] for name in found}
+    known = {name for of_clip in names[: len(train)] for name in of_clip}
     # Classes that only test clips have are columns, too: nothing can be learned of them, and they
     # cost what they should.
     classes = sorted(
-        {name for found in names for name in found} if task.answer == "classes" else known
+        {name for of_clip in names for name in of_clip} if task.answer == "classes" else known
     )
     if task.answer == "class" and len(classes) < 2:
         return f"all train clips of data set {index.name!r} are of one class"
     truth = _truth(task, names, classes)
-    unseen = sum(not known.issuperset(found) for found in names[len(train) :])
+    unseen = sum(not known.issuperset(of_clip) for of_clip in names[len(train) :])
     return Problem(
         task=task,
         train=Examples(tuple(train), truth[: len(train)]),
@@ -132,15 +132,15 @@ def _truth(
 ) -> NDArray[Any]:
     place = {name: number for number, name in enumerate(classes)}
     if task.answer == "class":
-        unknown = sorted({found[0] for found in names} - place.keys())
+        unknown = sorted({of_clip[0] for of_clip in names} - place.keys())
         place |= {name: -number for number, name in enumerate(unknown, start=1)}
-        return np.array([place[found[0]] for found in names], dtype=np.int64)
+        return np.array([place[of_clip[0]] for of_clip in names], dtype=np.int64)
     if task.answer == "classes":
         truth = np.zeros((len(names), len(classes)), dtype=np.int64)
-        for row, found in enumerate(names):
-            truth[row, [place[name] for name in found]] = 1
+        for row, of_clip in enumerate(names):
+            truth[row, [place[name] for name in of_clip]] = 1
         return truth
-    return np.array([_count(task, found[0]) for found in names], dtype=np.float64)
+    return np.array([_count(task, of_clip[0]) for of_clip in names], dtype=np.float64)
 
 
 def _count(task: SevereTask, text: str) -> float:

@@ -22,13 +22,15 @@ from pipeline.evaluation import features
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.encoder import check_clip
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.severe import columns, drawn, finetuned, frozen, problem
 from pipeline.evaluation.severe.frozen import Answers
 from pipeline.evaluation.severe.problem import Problem
 from pipeline.evaluation.severe.scores import Score, lines
 from pipeline.evaluation.severe.scores import score as score_of
-from pipeline.runtime.files import atomic_path, read_json, sha256_file, write_json
+from pipeline.runtime.checkpoints import Resumption
+from pipeline.runtime.files import atomic_path, sha256_file
+from pipeline.runtime.store import Store
 from pipeline.weights import hub
 
 SCHEMA = pa.schema(
@@ -62,7 +64,7 @@ def score(job: Job) -> Outcome:
     """
     params, layout = job.params, job.layout
     check_clip(layout, params.data.clip)
-    done: list[TaskResult] = []
+    results: list[TaskResult] = []
     skipped: list[dict[str, str]] = []
     census: dict[str, dict[str, int]] = {}
     inputs: dict[str, str] = {}
@@ -75,32 +77,22 @@ def score(job: Job) -> Outcome:
         inputs[task.name] = sha256_file(index.folder / "index.json")
         census[task.name] = index.census
         key = _key(params, task, job.weights, inputs[task.name])
-        result = _kept(layout, task, key)
-        if result is None:
-            answers = _answer(params, layout, asked, key)
-            row = score_of(asked, index.name, answers)
-            result = TaskResult(row, lines(asked, answers), asked.classes)
-            _keep(layout, task, key, result)
-        done.append(result)
-    rows = [each.score for each in done]
+        results.append(_result(params, layout, asked, index.name, key))
+    rows = [each.score for each in results]
     mean = columns.mean({row.column: row.value for row in rows})
     table = layout.rows("severe")
     with atomic_path(table) as temporary:
-        answered = [line for each in done for line in each.lines]
-        pq.write_table(pa.Table.from_pylist(answered, SCHEMA), temporary)
-    return Outcome(
-        {
-            "scores": [row.model_dump(mode="json") for row in rows],
-            "mean": mean,  # in per cent; null unless there are all eight columns
-            "skipped": skipped,
-            "classes": {each.score.task: list(each.classes) for each in done},
-            "census": census,
-        },
-        inputs,
-        {"clips": table},
-        tuple(_summary(rows, mean, skipped)),
-        (layout.work("severe"),),
-    )
+        lines = [line for each in results for line in each.lines]
+        pq.write_table(pa.Table.from_pylist(lines, SCHEMA), temporary)
+    fields = {
+        "scores": [row.model_dump(mode="json") for row in rows],
+        "mean": mean,  # in per cent; null unless there are all eight columns
+        "skipped": skipped,
+        "classes": {each.score.task: list(each.classes) for each in results},
+        "census": census,
+    }
+    summary = tuple(_summary(rows, mean, skipped))
+    return Outcome(fields, inputs, {"clips": table}, summary, (layout.work("severe"),))
 
 
 def _index(params: Params, task: SevereTask) -> DatasetIndex | str:
@@ -126,36 +118,49 @@ def _index(params: Params, task: SevereTask) -> DatasetIndex | str:
     )
 
 
-def _answer(params: Params, layout: RunLayout, asked: Problem, key: dict[str, Any]) -> Answers:
+def _result(
+    params: Params, layout: RunLayout, asked: Problem, data: str, key: dict[str, Any]
+) -> TaskResult:
+    """Answer one task, or take up what an interrupted call has kept of it."""
+    work = layout.work("severe")
+    store = Store(work / "results" / asked.task.name, key)
+    if kept := store.get("result"):
+        return TaskResult(Score.model_validate(kept["score"]), kept["lines"], kept["classes"])
+    label = f"severe {layout.run}: {asked.task.name}"
+    resumption = Resumption(work / asked.task.name, key, label)
+    answers = _answers(params, layout, asked, resumption)
+    result = TaskResult(score_of(asked, data, answers), lines(asked, answers), asked.classes)
+    with store.writing():
+        row = result.score.model_dump(mode="json")
+        store.add("result", score=row, lines=result.lines, classes=result.classes)
+    shutil.rmtree(resumption.folder, ignore_errors=True)
+    return result
+
+
+def _answers(params: Params, layout: RunLayout, asked: Problem, resumption: Resumption) -> Answers:
     method, trainer = params.severe.method, params.runs[layout.run].trainer
-    folder, label = (
-        layout.work("severe") / asked.task.name,
-        f"severe {layout.run}: {asked.task.name}",
+    options = ExecutionOptions(
+        method.batch_size,
+        workers=trainer.workers,
+        threads=trainer.threads,
+        label=resumption.label,
     )
     if not isinstance(method, FrozenHeads):
-        return finetuned.answer(
-            asked,
-            layout.weights,
-            params.data.clip,
-            method,
-            trainer,
-            folder=folder,
-            key=key,
-            label=label,
-        )
+        clip = params.data.clip
+        return finetuned.answer(asked, layout.weights, clip, method, resumption, options)
     view = Views(segments=1, crops=1, sampling=asked.task.sampling)
-    found = features.extract(
+    extracted = features.extract(
         hub.load(layout.weights).encoder,
         {
             "train": VideoClips(asked.train.entries, params.data.clip, view),
             "test": VideoClips(asked.test.entries, params.data.clip, view),
         },
-        path=folder / "features.npz",
-        key=key,
-        how=How(method.batch_size, workers=trainer.workers, threads=trainer.threads, label=label),
+        path=resumption.folder / "features.npz",
+        key=resumption.settings,
+        options=options,
     )
     with threadpool_limits(trainer.threads):  # NumPy would take all cores, also other jobs'
-        train, test = (_pooled(found[split].values) for split in ("train", "test"))
+        train, test = (_pooled(extracted[split].values) for split in ("train", "test"))
         return frozen.answer(asked, train, test, method)
 
 
@@ -173,30 +178,6 @@ def _key(params: Params, task: SevereTask, weights: str, index: str) -> dict[str
         "index": index,
         "code": stages.code_sha256("severe"),
     }
-
-
-def _kept(layout: RunLayout, task: SevereTask, key: dict[str, Any]) -> TaskResult | None:
-    """Return what an interrupted call has kept of a task; None where that is another's."""
-    try:
-        body = read_json(layout.work("severe") / f"{task.name}.json")
-        if body["key"] != key:
-            return None
-        return TaskResult(Score.model_validate(body["score"]), body["lines"], body["classes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _keep(layout: RunLayout, task: SevereTask, key: dict[str, Any], found: TaskResult) -> None:
-    write_json(
-        layout.work("severe") / f"{task.name}.json",
-        {
-            "key": key,
-            "score": found.score.model_dump(mode="json"),
-            "lines": list(found.lines),
-            "classes": list(found.classes),
-        },
-    )
-    shutil.rmtree(layout.work("severe") / task.name, ignore_errors=True)
 
 
 def _summary(

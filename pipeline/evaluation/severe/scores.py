@@ -1,4 +1,4 @@
-"""The rows of SEVERE's table. Letters: n clips, C classes."""
+"""The rows of SEVERE's table. Shapes: n clips, C classes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def lines(problem: Problem, answers: Answers) -> Sequence[dict[str, Any]]:
     """Return a row per test clip: its truth, and the numbers that it was given."""
     names = np.array(problem.classes)
     rows = []
-    for entry, truth, said in zip(
+    for entry, truth, values in zip(
         problem.test.entries, problem.test.truth, answers.values, strict=True
     ):
         if problem.task.answer == "count":
@@ -83,19 +83,19 @@ def lines(problem: Problem, answers: Answers) -> Sequence[dict[str, Any]]:
                 "task": problem.task.name,
                 "id": entry.id,
                 "true": true,
-                "scores": np.atleast_1d(said).tolist(),
+                "scores": np.atleast_1d(values).tolist(),
             }
         )
     return rows
 
 
 def _value(problem: Problem, answers: Answers) -> float:
-    truth, said = problem.test.truth, answers.values
+    truth, values = problem.test.truth, answers.values
     if problem.task.metric == "relative_error":
-        return metrics.relative_error(truth, said)
+        return metrics.relative_error(truth, values)
     if problem.task.metric == "average_precision":
-        return metrics.average_precision(truth, said)
-    predicted = said.argmax(axis=1).astype(np.int64)
+        return metrics.average_precision(truth, values)
+    predicted = values.argmax(axis=1).astype(np.int64)
     return (metrics.top1 if problem.task.metric == "top1" else metrics.per_class)(truth, predicted)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,12 @@ from pipeline.data.load.workers import load_in_order
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.evaluation import rows
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime.files import reserve, sha256_file
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.provenance import provenance
+from pipeline.runtime.store import Store
 from pipeline.use.embedding import features_file
-from pipeline.use.embedding.feature_cache import FeatureCache
 from pipeline.use.embedding.features_file import About, Features
 from pipeline.use.embedding.videos import VideoSource
 from pipeline.weights import video_clips
@@ -40,15 +42,6 @@ TRANSIENT = {Outcome.MISSING, Outcome.FORBIDDEN, Outcome.TIMED_OUT, Outcome.FAIL
 CODE = ("pipeline.weights.video_clips", "pipeline.method.vit", "pipeline.weights.classifier")
 LIMITS = {"time_limit_s", "memory_limit_mib"}  # of decoding
 SEEN = ("frames", "size", "stride", "sampling")  # of a clip; the rest is for training
-
-
-@dataclass(frozen=True)
-class ExecutionOptions:
-    """Affects speed, never features."""
-
-    device: torch.device
-    workers: int  # processes that read videos
-    batch_size: int = 8  # clips at once
 
 
 @dataclass(frozen=True)
@@ -127,14 +120,19 @@ def extract(
     shape = (grid, model.encoder.width) if per_tube else (model.encoder.width,)
     about = About(_checkpoint(model), _settings(request, per_tube), shape)
     key = {"checkpoint": about.checkpoint["sha256"], "settings": about.settings}
-    with FeatureCache(_beside(output), key, (request.clips, *shape)) as cache:
-        if cache.is_new:
-            _take_over(output, about, cache, request.clips)
-        network = Network(model, per_tube=per_tube).to(options.device).eval()
-        _compute(network, videos, request, cache, options, grid)
-        features = _gathered(videos, about, cache)
+    store = Store(output.with_name(f".{output.name}.partial"), key)
+    scratch = store.folder / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed job has left there is nothing
+    scratch.mkdir()
+    with store.writing():
+        if store.is_new:
+            _take_over(output, about, store, request.clips)
+        clips = VideoClips(videos, request, _known(videos, store), scratch)
+        network = Network(model, per_tube=per_tube).to(options.device_of()).eval()
+        _compute(network, clips, store, options, grid)
+        features = _gathered(clips, about, store)
         features_file.write(output, features)
-    cache.remove()
+    store.remove()
     return Extraction(features, features.about.lost, len(videos))
 
 
@@ -153,11 +151,7 @@ def _settings(request: ClipRequest, per_tube: bool) -> dict[str, Any]:
     }
 
 
-def _beside(output: Path) -> Path:
-    return output.with_name(f".{output.name}.partial")
-
-
-def _take_over(output: Path, about: About, cache: FeatureCache, clips: int) -> None:
+def _take_over(output: Path, about: About, store: Store, clips: int) -> None:
     """Take up the features of a finished file that depend on the same."""
     try:
         old = features_file.read(output)
@@ -169,7 +163,7 @@ def _take_over(output: Path, about: About, cache: FeatureCache, clips: int) -> N
     columns = old.columns
     for first in range(0, len(old), clips):
         part = slice(first, first + clips)
-        cache.add(
+        store.add(
             columns["id"][first],
             old.values[part],
             outcome=Outcome.OK,
@@ -180,23 +174,22 @@ def _take_over(output: Path, about: About, cache: FeatureCache, clips: int) -> N
         )
 
 
-def _compute(
-    network: nn.Module,
-    videos: Sequence[VideoSource],
-    request: ClipRequest,
-    cache: FeatureCache,
-    options: ExecutionOptions,
-    tokens: int,
-) -> None:
+def _known(videos: Sequence[VideoSource], store: Store) -> dict[str, str]:
+    """Return the digest of each video, by its id, that need not be embedded again."""
     known = {}
     for video in videos:
-        entry = cache.get(video.id)
+        entry = store.get(video.id)
         if entry.get("segment") == _segment(video) and entry["outcome"] not in TRANSIENT:
             known[video.id] = entry["sha256"]
-    clips = VideoClips(videos, request, known, cache.scratch)
-    batches = _Batches(network, cache, options)
+    return known
+
+
+def _compute(
+    network: nn.Module, clips: VideoClips, store: Store, options: ExecutionOptions, tokens: int
+) -> None:
+    batches, videos = _Batches(network, store, options), clips.videos
     with (
-        rows.inference(options.device, tokens),
+        rows.inference(options.device_of(), tokens),
         Progress("embed", len(videos), "videos") as progress,
     ):
         for video, item in zip(videos, _read(clips, options.workers), strict=True):
@@ -204,7 +197,7 @@ def _compute(
                 batches.add(video, item.sha256, item.clips)
                 progress.advance(1, lost=batches.lost)
             else:
-                batches.lost += cache.get(video.id)["outcome"] != Outcome.OK
+                batches.lost += store.get(video.id)["outcome"] != Outcome.OK
                 progress.skip(1, lost=batches.lost)
         batches.finish()
 
@@ -226,7 +219,7 @@ class _Batches:
     """Videos whose clips are read, until there are enough of them for the encoder."""
 
     network: nn.Module
-    cache: FeatureCache
+    store: Store
     options: ExecutionOptions
     videos: list[tuple[VideoSource, str, DecodedClips]] = field(default_factory=list)
     lost: int = 0
@@ -250,7 +243,7 @@ class _Batches:
             self.network,
             torch.from_numpy(stacked).unsqueeze(1),
             self.options.batch_size,
-            self.options.device,
+            self.options.device_of(),
         )[:, 0]
         values: NDArray[np.float32] = features.cpu().numpy()
         done = 0
@@ -274,20 +267,20 @@ class _Batches:
         }
         if values is not None:
             record["spans"] = clips.spans.tolist()
-        self.cache.add(video.id, values, segment=_segment(video), **record)
+        self.store.add(video.id, values, segment=_segment(video), **record)
 
 
 def _segment(video: VideoSource) -> list[float | None]:
     return [video.segment.start, video.segment.end]
 
 
-def _gathered(videos: Sequence[VideoSource], about: About, cache: FeatureCache) -> Features:
+def _gathered(clips: VideoClips, about: About, store: Store) -> Features:
     """Put the rows in the order of the videos."""
     columns = features_file.empty_columns()
     lost, ids = [], []
     census: dict[str, int] = {}
-    for video in videos:
-        entry = cache.get(video.id)
+    for video in clips.videos:
+        entry = store.get(video.id)
         outcome = str(entry["outcome"])
         census[outcome] = census.get(outcome, 0) + 1
         if outcome != Outcome.OK:
@@ -297,27 +290,26 @@ def _gathered(videos: Sequence[VideoSource], about: About, cache: FeatureCache) 
             )
             continue
         ids.append(video.id)
-        for clip, (start, end) in enumerate(entry["spans"]):
+        for number, (start, end) in enumerate(entry["spans"]):
             times = (start, end, *_segment(video))
             texts = (os.fspath(video.path), entry["sha256"], video.label, video.split)
-            features_file.add_row(columns, (video.id, clip, *times, *texts))
+            features_file.add_row(columns, (video.id, number, *times, *texts))
     shape = (len(columns["id"]), *about.shape)
-    values = _mapped(cache, ids, shape)
+    values = _mapped(store, ids, shape, clips.scratch / "ordered.bin")
     finished = About(
         about.checkpoint, about.settings, about.shape, census, tuple(lost), provenance()
     )
     return Features(finished, columns, values)
 
 
-def _mapped(cache: FeatureCache, ids: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _mapped(
+    store: Store, ids: Sequence[str], shape: tuple[int, ...], path: Path
+) -> NDArray[np.float32]:
     """Return all features in order; in a file that is mapped, for they may exceed memory."""
     if not ids:
         return np.empty(shape, np.float32)
-    path = cache.scratch / "ordered.bin"
     with path.open("wb") as file:
         reserve(file.fileno(), math.prod(shape) * np.dtype(np.float32).itemsize)
     values = np.memmap(path, np.float32, "r+", shape=shape)
-    clips = cache.shape[0]
-    for place, name in enumerate(ids):
-        values[place * clips : (place + 1) * clips] = cache.values(name)
+    np.concatenate([store.values(name) for name in ids], out=values)
     return values

@@ -20,9 +20,10 @@ from pipeline.evaluation import metrics
 from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.recognition import attentive, heads, task
-from pipeline.evaluation.recognition.heads import Arrays, Inputs, LinearHead, Resumption
+from pipeline.evaluation.recognition.heads import Arrays, HeadTrainer, Inputs, LinearHead
 from pipeline.evaluation.recognition.task import Prediction, Task
-from pipeline.evaluation.rows import How
+from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.runtime.checkpoints import Resumption
 from pipeline.weights import hub
 
 from ..conftest import RUN, SIZES
@@ -59,7 +60,7 @@ def linear(asked: Task, folder: Path, settings: TrainedLinearProbe = LINEAR) -> 
     def build(classes: int) -> nn.Module:
         return LinearHead(asked.train.features.shape[-1], classes, settings.batch_norm)
 
-    return heads.predict(asked, settings, build, arrays(asked), Resumption(folder))
+    return HeadTrainer(settings, build, arrays(asked), Resumption(folder)).predict(asked)
 
 
 def tokens_problem(seed: int = 0) -> tuple[Task, Inputs]:
@@ -84,7 +85,10 @@ def tokens_problem(seed: int = 0) -> tuple[Task, Inputs]:
 
 
 def attend(asked: Task, inputs: Inputs, folder: Path) -> Prediction:
-    return attentive.predict(asked, ATTENTIVE, inputs, 16, Resumption(folder))
+    def build(classes: int) -> nn.Module:
+        return attentive.AttentiveHead(16, classes, ATTENTIVE.heads, ATTENTIVE.mlp_ratio)
+
+    return HeadTrainer(ATTENTIVE, build, inputs, Resumption(folder)).predict(asked)
 
 
 def top1(asked: Task, answer: Prediction) -> float:
@@ -175,7 +179,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
         return attentive.AttentiveHead(16, classes, 2, 2.0)
 
     def ask(folder: str) -> Prediction:
-        return heads.predict(asked, short, build, Failing(), Resumption(tmp_path / folder))
+        return HeadTrainer(short, build, Failing(), Resumption(tmp_path / folder)).predict(asked)
 
     seen: list[int] = []
     stop = -1
@@ -229,7 +233,12 @@ def test_tokens_are_the_same_from_disk_and_from_the_encoder(
     }
     ids = [f"train-{k:02d}" for k in (3, 0, 3, 11)]
     make: Callable[[float], Inputs] = lambda gib: attentive.tokens(  # noqa: E731
-        encoder, splits, path=Path("tokens"), key={}, how=How(batch_size=3), store_gib=gib
+        encoder,
+        splits,
+        path=Path("tokens"),
+        key={},
+        options=ExecutionOptions(batch_size=3),
+        store_gib=gib,
     )
     computed = list(make(0.0).batches(ids, 3))
     assert "computed for each epoch" in capsys.readouterr().out
@@ -241,4 +250,4 @@ def test_tokens_are_the_same_from_disk_and_from_the_encoder(
         assert left.shape[1:] == (1, encoder.grid.count, encoder.width)
     assert torch.equal(stored[0][0], stored[0][2])
     assert not torch.equal(stored[0][0], stored[0][1])
-    assert sum(path.stat().st_size for path in Path().glob("tokens*.npy")) > 0
+    assert sum(path.stat().st_size for path in Path().glob("tokens*/*.bin")) > 0

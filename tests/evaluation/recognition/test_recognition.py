@@ -114,7 +114,7 @@ def test_an_evaluation_goes_on_where_it_stopped(
 
     for module, name in (
         (linear, "predict"),
-        (attentive, "predict"),
+        (attentive, "tokens"),
         (knn, "predict"),
         (finetune, "fit"),
     ):

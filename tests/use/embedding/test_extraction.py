@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from pipeline.cli import main as cli
+from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.use.embedding import features_file, neighbours
-from pipeline.use.embedding.extraction import ExecutionOptions, Extraction, extract
+from pipeline.use.embedding.extraction import Extraction, extract
 from pipeline.use.embedding.features_file import Features
 from pipeline.use.embedding.videos import video_sources
 from pipeline.weights import hub, video_clips
 from pipeline.weights.video_clips import ClipRequest, decoding
 
-CPU = ExecutionOptions(torch.device("cpu"), workers=0, batch_size=3)
+CPU = ExecutionOptions(batch_size=3, device=torch.device("cpu"))
 
 
 def run(checkpoint: Path, folder: Path, output: Path, clips: int = 2, **options: Any) -> Extraction:
@@ -82,7 +83,7 @@ def test_per_tube_features_average_to_the_pooled(checkpoint: Path, videos: Path)
 def test_batches_and_workers_change_nothing(checkpoint: Path, videos: Path) -> None:
     """Catches rows that depend on how the work is divided."""
     one = run(checkpoint, videos, videos.parent / "1.parquet").features
-    execution = ExecutionOptions(torch.device("cpu"), workers=2, batch_size=1)
+    execution = ExecutionOptions(1, workers=2, device=torch.device("cpu"))
     other = run(checkpoint, videos, videos.parent / "2.parquet", execution=execution).features
     assert one.columns == other.columns
     np.testing.assert_allclose(one.values, other.values, atol=1e-6)
@@ -108,7 +109,7 @@ def test_an_interrupted_call_goes_on(
         run(checkpoint, videos, output)
     assert not output.exists()
     partial = videos.parent / ".f.parquet.partial"
-    with (partial / "journal.jsonl").open("a") as journal:
+    with (partial / "0.jsonl").open("a") as journal:
         journal.write('{"key": "page.mp4", "outc')
     del names[:]
     same(run(checkpoint, videos, output).features, whole)
@@ -126,7 +127,7 @@ def test_damaged_work_is_done_again(
         patch.setattr(features_file, "write", _no_space)
         with pytest.raises(OSError, match="full"):
             run(checkpoint, videos, output)
-    values = videos.parent / ".f.parquet.partial" / "values.bin"
+    values = videos.parent / ".f.parquet.partial" / "0.bin"
     content = bytearray(values.read_bytes())
     content[3] ^= 64
     values.write_bytes(content)
