@@ -37,7 +37,7 @@ from pipeline.runtime.checkpoints import Checkpoints, Resumption
 from pipeline.runtime.devices import choose_device, fast_fp32
 from pipeline.runtime.files import sha256_file
 from pipeline.runtime.interruption import ResumeLater, StopRequest
-from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule
+from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule, solver
 from pipeline.runtime.progress import Progress
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
@@ -131,7 +131,6 @@ def fit(
     Args:
         weights: a run's `model.safetensors`.
         train: clips and targets.
-        settings: of the training.
         resumption: where the checkpoints are, in which an interrupted call goes on (the caller
             removes them); what else they depend on, such as the code's hash.
         options: how fast; the batch size is that of the settings.
@@ -215,14 +214,8 @@ def begin(
 
         # A warm-up of the decay, or a short training would be averaged with its beginning.
         average = ModelEmaV3(network, decay=settings.ema, use_warmup=True)
-    optimiser = _optimiser([dict(group) for group in groups], settings)
+    optimiser = solver(settings.solver, groups, settings.betas)
     return Learner(network, optimiser, average, device)
-
-
-def _optimiser(groups: list[dict[str, Any]], settings: Finetune) -> torch.optim.Optimizer:
-    if settings.solver == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=settings.betas[0])
-    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=True)
 
 
 def learning_rates(settings: Finetune, steps: int, *, warmup: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import time
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.evaluation.benchmark import Benchmark, Job, Outcome
-from pipeline.evaluation.weights import verified_sha256
+from pipeline.evaluation.encoder import verified_sha256
 from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance

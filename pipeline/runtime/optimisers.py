@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -108,6 +108,18 @@ def adamw(model: nn.Module, settings: Optimiser) -> torch.optim.AdamW:
         eps=settings.eps,
         fused=True,
     )
+
+
+def solver(
+    name: Literal["adamw", "sgd"],
+    groups: Iterable[ParameterGroup],
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> torch.optim.Optimizer:
+    """What fine-tuning and probes learn with; the momentum of `sgd` is the first of `betas`."""
+    options = [dict(group) for group in groups]
+    if name == "sgd":
+        return torch.optim.SGD(options, lr=0.0, momentum=betas[0])
+    return torch.optim.AdamW(options, lr=0.0, betas=betas, fused=True)
 
 
 def _trainable(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:

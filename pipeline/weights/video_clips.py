@@ -20,6 +20,7 @@ from pipeline.data.decode import transcode
 from pipeline.data.decode.transcode import Segment
 from pipeline.data.load import crops, decoders, sampling
 from pipeline.data.records import Outcome
+from pipeline.errors import UserError
 
 WHOLE = Segment()
 
@@ -97,6 +98,16 @@ def decode_clips(
     videos = np.stack([crops.cut(part, window, clip.size) for part in parts])
     ends = np.stack([chosen.min(axis=1), chosen.max(axis=1) + 1], axis=1)
     return DecodedClips(Outcome.OK, made.reason, videos, (segment.start or 0.0) + ends / made.fps)
+
+
+def usable_clips(video: Path, request: ClipRequest, segment: Segment = WHOLE) -> DecodedClips:
+    """Return the clips of a video; raise UserError where it cannot be used."""
+    decoded = decode_clips(video, request, segment)
+    if decoded.outcome is not Outcome.OK:
+        raise UserError(
+            f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
+        )
+    return decoded
 
 
 def shown(

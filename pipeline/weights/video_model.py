@@ -27,7 +27,6 @@ from pipeline.configuration.known_weights import (
 )
 from pipeline.configuration.schema import Clip, Model
 from pipeline.data.decode.transcode import Segment
-from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.method.pixels import normalise
 from pipeline.method.positions import sinusoid_positions
@@ -38,7 +37,7 @@ from pipeline.weights import checkpoint_files, encoders, geometry, hub, hugging_
 from pipeline.weights.classifier import Classifier
 from pipeline.weights.encoders import Origin
 from pipeline.weights.geometry import Hints as Hints
-from pipeline.weights.video_clips import ClipRequest, decode_clips, decoding
+from pipeline.weights.video_clips import ClipRequest, decoding, usable_clips
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HEADS = ("fc_norm.", "head.")
@@ -113,11 +112,7 @@ class VideoModel(nn.Module):
             self.clip, short_side=short_side, fps=self.fps, time_limit_s=time_limit_s
         )
         request = ClipRequest(self.clip, settings, clips)
-        decoded = decode_clips(Path(video), request, Segment(start, end))
-        if decoded.outcome is not Outcome.OK:
-            raise UserError(
-                f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
-            )
+        decoded = usable_clips(Path(video), request, Segment(start, end))
         device = self.encoder.patch_embed.proj.weight.device
         with torch.no_grad():
             made = normalise(torch.from_numpy(decoded.videos).to(device))

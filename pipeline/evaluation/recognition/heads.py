@@ -24,10 +24,9 @@ from pipeline.configuration.schema import Training
 from pipeline.data.load.order import batch as clips_of_step
 from pipeline.data.load.order import total_steps
 from pipeline.evaluation.metrics import Names, average, rank, top_k
-from pipeline.evaluation.recognition.linear import held_out
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, predicted
 from pipeline.runtime.checkpoints import Checkpoints, Resumption
-from pipeline.runtime.optimisers import scaled_rate, schedule
+from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule, solver
 from pipeline.runtime.progress import Progress
 
 SAVE_EVERY_S = 300.0
@@ -75,11 +74,7 @@ class HeadTrainer:
         rates, notes = list(self.settings.rates), dict[str, object]()
         heads: list[nn.Module] = []
         if len(rates) > 1:
-            judge, by, fit = task.val, "val", task.train
-            if judge is None:
-                held = held_out(task.train)
-                judge, by = task.train.take(held), "held-out train clips"
-                fit = task.train.take(~held)
+            fit, judge, by = task.selection
             if len(judge.ids):
                 heads = self.train(fit, task.classes, rates, "choice")
                 shares = [
@@ -108,7 +103,9 @@ class HeadTrainer:
         warmup = min(steps, total_steps(settings.warmup_epochs, n=n, batch_size=size))
         truth = torch.from_numpy(np.searchsorted(classes, clips.truth))
         heads = _fresh(self.build, len(classes), len(rates), settings.seed).to(device).train()
-        optimisers = [_optimiser(head, settings) for head in heads]
+        optimisers = [
+            solver(settings.solver, parameter_groups(head, settings.weight_decay)) for head in heads
+        ]
         curve = schedule(1.0, 0.0, epochs=steps, steps_per_epoch=1, warmup_epochs=warmup)
         checkpoints = resumption.checkpoints(purpose, rates=list(rates))
         done = _resume(checkpoints, heads, optimisers)
@@ -154,18 +151,6 @@ def _fresh(build: Callable[[int], nn.Module], classes: int, count: int, seed: in
             torch.manual_seed(seed)
             heads.append(build(classes))
     return heads
-
-
-def _optimiser(head: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    decayed = [p for p in head.parameters() if p.ndim > 1]
-    others = [p for p in head.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    if settings.solver == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
 def _resume(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pipeline.configuration.schema import NearestNeighbours
 from pipeline.evaluation.metrics import Names, rank, top_k
-from pipeline.evaluation.recognition.linear import held_out
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task
 
 Scores = NDArray[np.float32]
@@ -24,9 +23,9 @@ def predict(task: Task, settings: NearestNeighbours) -> Prediction:
     The features of a clip's views are averaged. Where train has fewer than k clips, all vote.
     """
     ks = sorted({min(k, len(task.train.ids)) for k in settings.k})
-    best, found = _choose(task, ks, settings.temperature)
+    best, notes = _choose(task, ks, settings.temperature)
     by_k = dict(zip(ks, votes(task.train, task.test, ks, settings.temperature), strict=True))
-    chosen: dict[str, object] = {"k": best, "temperature": settings.temperature, **found}
+    chosen: dict[str, object] = {"k": best, "temperature": settings.temperature, **notes}
     classes = task.classes
     if len(ks) > 1:
         top1 = {k: top_k(rank(scores, classes), task.test.truth, 1) for k, scores in by_k.items()}
@@ -41,10 +40,7 @@ def _choose(task: Task, ks: list[int], temperature: float) -> tuple[int, dict[st
     """Return k and how it was found: the best top-1; of equals the smallest."""
     if len(ks) == 1:
         return ks[0], {}
-    train, judge, by = task.train, task.val, "val"
-    if judge is None:
-        held = held_out(task.train)
-        train, judge, by = task.train.take(~held), task.train.take(held), "held-out train clips"
+    train, judge, by = task.selection
     if not len(judge.ids):
         return ks[0], {"chosen_on": "nothing"}
     classes: Names = np.unique(train.truth)
@@ -66,14 +62,14 @@ def votes(train: Labelled, asked: Labelled, ks: list[int], temperature: float) -
     distances, places = voters.kneighbors(_mean(asked), most)  # (n, k), the nearest first
     columns = np.searchsorted(voters.classes_, train.truth)[places]
     weights = np.exp(-(distances - distances[:, :1]) / temperature)  # the nearest has 1
-    found = []
+    scores = []
     for k in ks:
         shares = np.zeros((len(asked.ids), len(voters.classes_)))
         rows = np.arange(len(asked.ids))[:, None]
         np.add.at(shares, (rows, columns[:, :k]), weights[:, :k])
         with np.errstate(divide="ignore"):
-            found.append(np.log(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
-    return found
+            scores.append(np.log(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
+    return scores
 
 
 def _mean(clips: Labelled) -> NDArray[np.float64]:

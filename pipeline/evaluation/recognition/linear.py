@@ -8,7 +8,6 @@ The inverse strength of regularisation (C) is chosen on `val`; without a `val` s
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,6 @@ from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, pre
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-HELD_OUT = 0.2  # share of each class of train, where there is no `val` split
-
 
 def predict(task: Task, settings: LinearProbe) -> Prediction:
     """Fit the probe of one task and score the classes of its test clips.
@@ -31,11 +28,11 @@ def predict(task: Task, settings: LinearProbe) -> Prediction:
     The final probe has learned from the whole of `train`, and from nothing else. Each view of a
     train clip counts as a clip; the answers to a test clip's views are averaged.
     """
-    c, found = _choose(task, settings)
+    c, notes = _choose(task, settings)
     probe = _fit(task.train, c, settings.max_iterations)
     iterations = int(probe[-1].n_iter_.max())
     converged = iterations < settings.max_iterations
-    chosen: dict[str, object] = {"C": c, "fitted_on": "train", "converged": converged, **found}
+    chosen: dict[str, object] = {"C": c, "fitted_on": "train", "converged": converged, **notes}
     names = probe.classes_.astype(np.str_)
     return predicted(task, lambda clips: _scores(probe, clips), names, chosen)
 
@@ -43,11 +40,7 @@ def predict(task: Task, settings: LinearProbe) -> Prediction:
 def _choose(task: Task, settings: LinearProbe) -> tuple[float, dict[str, object]]:
     """Return C and how it was found: the best top-1; of equals the strongest regularisation."""
     candidates = sorted(settings.inverse_regularisation)
-    if task.val is not None:
-        fit, judge, by = task.train, task.val, "val"
-    else:
-        held = held_out(task.train)
-        fit, judge, by = task.train.take(~held), task.train.take(held), "held-out train clips"
+    fit, judge, by = task.selection
     if len(candidates) == 1 or not len(judge.ids):
         c = min(candidates, key=lambda value: abs(np.log(value)))  # the closest to 1
         return c, {"chosen_on": "nothing"}
@@ -58,22 +51,6 @@ def _choose(task: Task, settings: LinearProbe) -> tuple[float, dict[str, object]
         "chosen_on_clips": len(judge.ids),
         "tried": [[c, score] for c, score in zip(candidates, scores, strict=True)],
     }
-
-
-def held_out(train: Labelled) -> NDArray[np.bool_]:
-    """Return which rows (n,) of `train` choose C: the same ids whatever the order of rows.
-
-    Of every class the fifth with the smallest hashes of their ids, rounded down; at least one,
-    unless it is the only one. So every class has clips left to learn from.
-    """
-    held = np.zeros(len(train.ids), dtype=bool)
-    hashes = np.array([hashlib.sha256(str(clip).encode()).hexdigest() for clip in train.ids])
-    for name in np.unique(train.truth):
-        rows = np.flatnonzero(train.truth == name)
-        if len(rows) > 1:
-            count = max(1, int(HELD_OUT * len(rows)))
-            held[rows[np.argsort(hashes[rows], kind="stable")[:count]]] = True
-    return held
 
 
 def _fit(clips: Labelled, c: float, max_iterations: int) -> Pipeline:

@@ -5,6 +5,7 @@ Shapes: n clips, V views of each, D the width of a feature, C classes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.metrics import Names, rank
+
+HELD_OUT = 0.2  # share of each class of train, where there is no `val` split
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,36 @@ class Task:
         return sorted(set(self.test.truth.tolist()) - set(self.classes.tolist()))
 
     @property
+    def selection(self) -> tuple[Labelled, Labelled, str]:
+        """What to learn from and what to judge by, to choose hyperparameters; and the judge's name.
+
+        The judge is `val`, or a part of `train` where there is none.
+        """
+        if self.val is not None:
+            return self.train, self.val, "val"
+        held = held_out(self.train)
+        return self.train.take(~held), self.train.take(held), "held-out train clips"
+
+    @property
     def beside(self) -> Labelled | None:
         """The clips of `val`, where they are scored beside those of `test`."""
         return self.val if self.split != "val" else None
+
+
+def held_out(train: Labelled) -> NDArray[np.bool_]:
+    """Return which rows (n,) of `train` choose hyperparameters: the same ids in whatever order.
+
+    Of every class the fifth with the smallest hashes of their ids, rounded down; at least one,
+    unless it is the only one. So every class has clips left to learn from.
+    """
+    held = np.zeros(len(train.ids), dtype=bool)
+    hashes = np.array([hashlib.sha256(str(clip).encode()).hexdigest() for clip in train.ids])
+    for name in np.unique(train.truth):
+        rows = np.flatnonzero(train.truth == name)
+        if len(rows) > 1:
+            count = max(1, int(HELD_OUT * len(rows)))
+            held[rows[np.argsort(hashes[rows], kind="stable")[:count]]] = True
+    return held
 
 
 @dataclass(frozen=True)
@@ -134,8 +164,5 @@ def build(
 
 
 def _labelled(label: str, labels: Mapping[str, Mapping[str, str]], part: SplitFeatures) -> Labelled:
-    found = [labels[clip].get(label, "") for clip in part.ids]
-    has = np.array([bool(name) for name in found], dtype=bool)
-    return Labelled(np.array(part.ids, dtype=np.str_), part.values, np.array(found, np.str_)).take(
-        has
-    )
+    truth = np.array([labels[clip].get(label, "") for clip in part.ids], np.str_)
+    return Labelled(np.array(part.ids, np.str_), part.values, truth).take(truth != "")

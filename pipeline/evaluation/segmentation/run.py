@@ -16,7 +16,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import benchmark
 from pipeline.evaluation.benchmark import Job
-from pipeline.evaluation.encoder import for_frames
+from pipeline.evaluation.encoder import check_clip, for_frames
 from pipeline.evaluation.segmentation import folders, scores
 from pipeline.evaluation.segmentation.scores import ClipScore, Score
 from pipeline.evaluation.segmentation.sources import EmbeddedSource, FolderSource, Lost, Source
@@ -119,13 +119,7 @@ def _part(
 ) -> SegmentationJob:
     encoder = hub.load(layout.weights).encoder
     clip, trainer = params.data.clip, params.runs[layout.run].trainer
-    trained = encoder.grid.clip_shape[1]
-    if trained != clip.size:
-        raise UserError(
-            f"the model takes clips of {trained} x {trained}, data.clip has {clip.size}",
-            place=str(layout.weights),
-            remedy=f"python -m pipeline pretrain --run {layout.run}",
-        )
+    check_clip(layout, clip, any_length=True)
     return SegmentationJob(
         source,
         for_frames(encoder, frames),

@@ -80,9 +80,8 @@ def by_video(features: Features, video: Path, model: VideoModel) -> Query:
     import torch
 
     from pipeline.configuration.schema import Clip
-    from pipeline.data.records import Outcome
     from pipeline.method.pixels import normalise
-    from pipeline.weights.video_clips import ClipRequest, decode_clips, decoding
+    from pipeline.weights.video_clips import ClipRequest, decoding, usable_clips
 
     about = features.about
     if model.sha256 != about.checkpoint["sha256"]:
@@ -95,11 +94,7 @@ def by_video(features: Features, video: Path, model: VideoModel) -> Query:
     settings = about.settings
     clip = Clip(**settings["clip"], scales=(1.0,), flip=False)
     request = ClipRequest(clip, decoding(clip, **settings["decode"]), settings["clips"])
-    decoded = decode_clips(video, request)
-    if decoded.outcome is not Outcome.OK:
-        raise UserError(
-            f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
-        )
+    decoded = usable_clips(video, request)
     with torch.inference_mode():
         videos = normalise(torch.from_numpy(decoded.videos))
         per_tube = bool(settings["per_tube"])

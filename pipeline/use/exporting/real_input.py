@@ -15,12 +15,10 @@ from pipeline.configuration.schema import Clip
 from pipeline.data import synthetic
 from pipeline.data.load import crops
 from pipeline.data.load.loader import evaluation_batches
-from pipeline.data.records import Outcome
 from pipeline.data.shards.index import DatasetIndex
-from pipeline.errors import UserError
 from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.pixels import normalise
-from pipeline.weights.video_clips import ClipRequest, decode_clips, decoding
+from pipeline.weights.video_clips import ClipRequest, decoding, usable_clips
 
 DRAWN = 2  # videos of the embedded data set
 TAKEN = 4  # clips of the model's own data set
@@ -41,16 +39,10 @@ def clips(videos: Sequence[Path], clip: Clip, data: DatasetIndex | None) -> tupl
         return normalise(batch.videos[:, 0]), f"{len(chosen)} clips of {data.name}"
     if not videos:
         return _drawn(clip), f"{DRAWN} videos of the embedded data set"
-    found = []
-    for video in videos:
-        decoded = decode_clips(video, ClipRequest(clip, decoding(clip)))
-        if decoded.outcome is not Outcome.OK:
-            raise UserError(
-                f"the video cannot be used ({decoded.outcome}): {decoded.reason}", place=str(video)
-            )
-        found.append(decoded.videos)
+    request = ClipRequest(clip, decoding(clip))
+    pixels = np.concatenate([usable_clips(video, request).videos for video in videos])
     names = ", ".join(video.name for video in videos)
-    return normalise(torch.from_numpy(np.concatenate(found))), names
+    return normalise(torch.from_numpy(pixels)), names
 
 
 def _drawn(clip: Clip) -> Tensor:

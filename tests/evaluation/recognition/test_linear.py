@@ -13,7 +13,7 @@ from torch.nn import functional
 from pipeline.configuration.schema import LinearProbe
 from pipeline.evaluation import metrics
 from pipeline.evaluation.recognition import linear
-from pipeline.evaluation.recognition.task import Labelled, Task
+from pipeline.evaluation.recognition.task import Labelled, Task, held_out
 
 from .problems import problem, shuffled
 
@@ -131,7 +131,7 @@ def test_chooses_the_best_on_val() -> None:
 def test_without_val_a_part_of_train_chooses() -> None:
     """Catches test clips, or clips that the candidates have learned from, choosing C."""
     asked = replace(problem(1.0, width=60), val=None)
-    held = linear.held_out(asked.train)
+    held = held_out(asked.train)
     chosen = linear.predict(asked, SETTINGS).chosen
     assert chosen["chosen_on"] == "held-out train clips"
     assert chosen["chosen_on_clips"] == held.sum() == 60
@@ -144,11 +144,11 @@ def test_held_out_clips_follow_their_ids() -> None:
     train = problem(1.0, sizes={"train": 103, "test": 4}).train
     order = np.random.default_rng(0).permutation(len(train.ids))
     turned = Labelled(train.ids[order], train.features[order], train.truth[order])
-    held = linear.held_out(train)
-    assert sorted(train.ids[held]) == sorted(turned.ids[linear.held_out(turned)])
+    held = held_out(train)
+    assert sorted(train.ids[held]) == sorted(turned.ids[held_out(turned)])
     single = Labelled(train.ids[:3], train.features[:3], np.array(["a", "a", "b"]))
-    assert linear.held_out(single).sum() == 1
-    assert set(single.truth[~linear.held_out(single)]) == {"a", "b"}
+    assert held_out(single).sum() == 1
+    assert set(single.truth[~held_out(single)]) == {"a", "b"}
 
 
 def test_nothing_to_choose_on() -> None:
