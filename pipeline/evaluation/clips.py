@@ -44,7 +44,7 @@ class VideoClips:
 
     entries: Sequence[ClipEntry]
     clip: Clip
-    looked_at: Views
+    view_settings: Views
     on_failure: OnFailure = "stop"
     decoder: Decoder = "auto"
     cache: ViewCache | None = None
@@ -55,7 +55,7 @@ class VideoClips:
 
     @property
     def views(self) -> int:
-        return self.looked_at.segments * self.looked_at.crops
+        return self.view_settings.segments * self.view_settings.crops
 
     def batches(
         self, places: Sequence[int], batch_size: int, workers: int
@@ -65,7 +65,7 @@ class VideoClips:
         return evaluation_batches(
             chosen,
             self.clip,
-            self.looked_at,
+            self.view_settings,
             clips,
             LoaderOptions(workers=workers, decoder=self.decoder),
             on_failure=self.on_failure,
@@ -88,7 +88,7 @@ def caches(
         print(f"[{label}] {problem}: decoded again for each run (evaluation.views_gib)")
         return {}
     code = stages.modules_sha256("pipeline.data.load.loader")
-    found = {kind: ViewCache.of(root, clip, kind, code) for kind in clips}
-    wanted = {cache.folder for cache in found.values()}
-    view_cache.evict(root, wanted, int(most_gib * GIB) - size)
-    return found
+    kept = {kind: ViewCache.of(root, clip, kind, code) for kind in clips}
+    folders = {cache.folder for cache in kept.values()}
+    view_cache.evict(root, folders, int(most_gib * GIB) - size)
+    return kept

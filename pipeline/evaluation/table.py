@@ -81,17 +81,17 @@ def number(row: Body, key: str, column: Column) -> float | None:
 
 def line(
     name: str,
-    found: Sequence[Body | None],
+    cells: Sequence[Body | None],
     key: str,
     columns: Sequence[Column] | None = None,
 ) -> Line:
     """A run's line: the score `key` of each of its rows, and on how many clips of how many."""
-    plain = columns or [Column("", "")] * len(found)
-    values = [number(row, key, c) if row else None for row, c in zip(found, plain, strict=True)]
-    counts = sorted({(row["scored"], row["of"]) for row in found if row})
+    plain = columns or [Column("", "")] * len(cells)
+    values = [number(row, key, c) if row else None for row, c in zip(cells, plain, strict=True)]
+    counts = sorted({(row["scored"], row["of"]) for row in cells if row})
     if len(counts) > 1:  # tasks of their own
         counts = [
-            (sum(row["scored"] for row in found if row), sum(row["of"] for row in found if row))
+            (sum(row["scored"] for row in cells if row), sum(row["of"] for row in cells if row))
         ]
     return Line(name, tuple(values), "".join(f"{scored:,} of {of:,}" for scored, of in counts))
 

@@ -63,20 +63,20 @@ class TrainingSteps(Dataset[TrainingBatch]):
 
     def samples(self, epoch: int, index: int, count: int) -> Iterator[decoders.Frames]:
         """Yield `count` differently augmented clips, uint8 (T,H,W,3), of one entry."""
-        entry, clip, wanted = self.entries[index], self.clip, self.settings.augmentation
+        entry, clip, augmentation = self.entries[index], self.clip, self.settings.augmentation
         rng = order.sample_rng(self.settings.seed, epoch, index)
         for _ in range(count):
             if self.settings.sampling == "dense":
                 chosen = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
             else:
                 chosen = sampling.per_segment(entry.frames, clip.frames, rng)
-            window = random_window(entry, wanted, seed=order.randint(rng, 2**32))
+            window = random_window(entry, augmentation, seed=order.randint(rng, 2**32))
             seed = order.randint(rng, 2**32)
-            if wanted.randaugment is None:
+            if augmentation.randaugment is None:
                 video, window = self.source.read(entry, chosen, window), window.whole
             else:  # before the crop, as what an operation turns into view is then real
-                video = augmented(self.source.read(entry, chosen), wanted.randaugment, seed)
-            flip = rng.random() < 0.5 and wanted.flip
+                video = augmented(self.source.read(entry, chosen), augmentation.randaugment, seed)
+            flip = rng.random() < 0.5 and augmentation.flip
             yield crops.cut(video, window, clip.size, flip=flip)
 
 

@@ -176,8 +176,8 @@ def _tensors(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         if holder is None:
             break
         content = content[holder]
-    if found := _of(content):
-        return found
+    if named := _of(content):
+        return named
     if within:
         raise UserError(
             f"several of its keys hold tensors: {some(within)}",

@@ -175,7 +175,7 @@ def _cifar_files(place: Path) -> Mapping[str, bytes]:
 
 def _cifar_archive(place: Path) -> Mapping[str, bytes]:
     """Read the files in an archive into memory: nothing is unpacked to the disk."""
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     size = 0
     for member in archive_formats.members([place]):
         size += max(member.size, member.skipped)
@@ -183,8 +183,8 @@ def _cifar_archive(place: Path) -> Mapping[str, bytes]:
             raise ValueError(f"it holds more than {CIFAR_LARGEST:,} bytes")
         name = Path(member.name).name
         if name in CIFAR_FILES and not member.refusal:
-            found[name] = _read(member.open())
-    return {name: found[name] for name in CIFAR_FILES}
+            contents[name] = _read(member.open())
+    return {name: contents[name] for name in CIFAR_FILES}
 
 
 def _read(handle: IO[bytes]) -> bytes:

@@ -48,7 +48,7 @@ def segment(
     """
     pixels = dense(tokens, resolution, settings.components)
     moments = len(tokens)
-    found = []
+    segments = []
     for count in clusters:
         # The frames of a tube have the same features: to leave the repetitions out changes no
         # mean, and so no segment.
@@ -62,8 +62,8 @@ def segment(
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct pixels than means
             labels = kmeans.fit_predict(pixels.reshape(-1, pixels.shape[-1]))
         maps = labels.astype(np.int64).reshape(moments, resolution, resolution)
-        found.append(np.repeat(maps, frames // moments, axis=0))
-    return found
+        segments.append(np.repeat(maps, frames // moments, axis=0))
+    return segments
 
 
 def dense(tokens: NDArray[np.float32], resolution: int, components: int) -> NDArray[np.float64]:

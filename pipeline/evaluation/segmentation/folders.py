@@ -88,19 +88,19 @@ def videos(settings: MaskFolder) -> list[Video]:
     return [_video(name, pictures / name, masks / name) for name in listed]
 
 
-def digest(found: list[Video]) -> str:
+def digest(videos: list[Video]) -> str:
     """Return a hash of the names and sizes of all files: reading every byte would take hours."""
-    files = [path for video in found for path in (*video.pictures, *video.masks)]
+    files = [path for video in videos for path in (*video.pictures, *video.masks)]
     lines = (f"{path.parent.name}/{path.name} {path.stat().st_size}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _video(name: str, pictures: Path, masks: Path) -> Video:
     try:
-        found, problem = frame_files.pairs(pictures, masks)
+        frames, problem = frame_files.pairs(pictures, masks)
     except frame_files.UnclearError as error:
         return Video(name, (), (), str(error), is_unclear=True)
-    return Video(name, tuple(p for p, _ in found), tuple(m for _, m in found), problem)
+    return Video(name, tuple(p for p, _ in frames), tuple(m for _, m in frames), problem)
 
 
 def _davis_list(path: Path) -> list[str]:

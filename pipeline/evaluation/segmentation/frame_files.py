@@ -38,9 +38,9 @@ def pairs(pictures: Path, masks: Path) -> tuple[list[Pair], str]:
             picture_of = by_number
     _refuse_shifted(shown, drawn)
     mask_of = {picture: mask for mask, picture in picture_of.items()}
-    found = [(shown[name], drawn[mask_of[name]]) for name in in_order(mask_of)]
-    if found:
-        return found, ""
+    ordered = [(shown[name], drawn[mask_of[name]]) for name in in_order(mask_of)]
+    if ordered:
+        return ordered, ""
     for folder, files, kinds, what in (
         (pictures, shown, PICTURES, "pictures"),
         (masks, drawn, MASKS, "masks"),
@@ -77,17 +77,17 @@ def _numbers(names: Sequence[str]) -> dict[Numbers, str] | None:
     Raises:
         UnclearError: where two have the same numbers.
     """
-    found: dict[Numbers, str] = {}
+    by_number: dict[Numbers, str] = {}
     texts = set()
     for name in names:
         parts = NUMBER.split(name)
         texts.add(tuple(parts[::2]))
         key = tuple(map(int, parts[1::2]))
-        if key and key in found:
-            raise UnclearError(f"two files are of one frame: {found[key]!r} and {name!r}")
-        found[key] = name
+        if key and key in by_number:
+            raise UnclearError(f"two files are of one frame: {by_number[key]!r} and {name!r}")
+        by_number[key] = name
     same = len(texts) == 1 and not any(text in DECIMAL for text in next(iter(texts)))
-    return found if same and () not in found else None
+    return by_number if same and () not in by_number else None
 
 
 def _by_number(shown: Mapping[str, Path], drawn: Mapping[str, Path]) -> dict[str, str]:
@@ -120,14 +120,14 @@ def _refuse_shifted(shown: Mapping[str, Path], drawn: Mapping[str, Path]) -> Non
 
 def _files(folder: Path, kinds: Sequence[str]) -> dict[str, Path]:
     """Return a folder's files of these kinds, by name without suffix."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() not in kinds or path.name.startswith(".") or not path.is_file():
             continue
-        if path.stem in found:
-            raise UnclearError(f"two files are of one frame: {found[path.stem].name}, {path.name}")
-        found[path.stem] = path
-    return found
+        if path.stem in files:
+            raise UnclearError(f"two files are of one frame: {files[path.stem].name}, {path.name}")
+        files[path.stem] = path
+    return files
 
 
 def _nothing(folder: Path, kinds: Sequence[str], what: str) -> str:

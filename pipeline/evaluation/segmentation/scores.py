@@ -62,7 +62,7 @@ def score_clip(
         return answered
     counts = clip.masks != VOID
     truth = clip.masks[counts].astype(np.int64)
-    found = {
+    iou = {
         protocol: metric.mean_iou(truth, segments[counts], matching=MATCHING[protocol])
         for protocol, segments in answered.items()
     }
@@ -70,8 +70,8 @@ def score_clip(
     return ClipScore(
         id=clip.id,
         classes=len(np.unique(truth)),
-        clustering=found["clustering"],
-        over_clustering=found["over_clustering"],
+        clustering=iou["clustering"],
+        over_clustering=iou["over_clustering"],
         one_segment=nothing,
     )
 
@@ -87,8 +87,8 @@ def answers(
         )
     counts = (len(present), settings.clusters)
     frames, resolution = clip.masks.shape[:2]
-    found = clusters.segment(tokens, frames, resolution, counts, settings)
-    return {"clustering": found[0], "over_clustering": found[1]}
+    segments = clusters.segment(tokens, frames, resolution, counts, settings)
+    return {"clustering": segments[0], "over_clustering": segments[1]}
 
 
 def rows(

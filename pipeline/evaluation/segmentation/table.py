@@ -41,15 +41,15 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         name: {(r["data"], r["kind"], r["frames"], r["protocol"]): r for r in rows(body)}
         for name, body in bodies.items()
     }
-    keys = list(dict.fromkeys(key for found in by_run.values() for key in found))
+    keys = list(dict.fromkeys(key for cells in by_run.values() for key in cells))
     if not keys:
         return None
     columns = tuple(
         Column(f"{data}, {frames} frames", PROTOCOLS[protocol])
         for data, _, frames, protocol in keys
     )
-    lines = [line(name, [found.get(key) for key in keys], "miou") for name, found in by_run.items()]
-    anyones = [next(found[key] for found in by_run.values() if key in found) for key in keys]
+    lines = [line(name, [cells.get(key) for key in keys], "miou") for name, cells in by_run.items()]
+    anyones = [next(cells[key] for cells in by_run.values() if key in cells) for key in keys]
     others = [Line("one segment", tuple(percent(row["one_segment"]) for row in anyones))]
     others += published([paper_row(kind, protocol) for _, kind, _, protocol in keys])
     return Table(

@@ -38,10 +38,10 @@ PAPER: dict[str, dict[str, float]] = {
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """A column per task and the mean of all; None where there is no task."""
     by_run = {name: {row["column"]: row for row in rows(body)} for name, body in bodies.items()}
-    keys = [name for name in COLUMNS if any(name in found for found in by_run.values())]
+    keys = [name for name in COLUMNS if any(name in of_run for of_run in by_run.values())]
     if not keys:
         return None
-    anyones = [next(found[key] for found in by_run.values() if key in found) for key in keys]
+    anyones = [next(of_run[key] for of_run in by_run.values() if key in of_run) for key in keys]
     of_paper = [paper_row(key, row["data"]) for key, row in zip(keys, anyones, strict=True)]
     columns = [
         # A stand-in goes by its own name: its numbers are not to be taken for the paper's.
@@ -50,8 +50,8 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
     ]
     means = {name: body.get("mean") for name, body in bodies.items()}
     lines = []
-    for name, found in by_run.items():
-        row = line(name, [found.get(key) for key in keys], "value", columns)
+    for name, of_run in by_run.items():
+        row = line(name, [of_run.get(key) for key in keys], "value", columns)
         lines.append(Line(name, (*row.values, means[name]), row.scored))
     constant = [
         number(row, "constant", column) for row, column in zip(anyones, columns, strict=True)
