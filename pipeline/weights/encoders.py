@@ -11,7 +11,7 @@ encoder's. One that is missing, left over or of another shape is an error that n
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,19 @@ import torch
 from torch import Tensor
 
 from pipeline.configuration import known_weights
-from pipeline.configuration.known_weights import TheirConfig
+from pipeline.configuration.known_weights import ENCODER_FORMAT, SavedEncoder, TheirConfig
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import read_mapping, sha256_file
-from pipeline.weights import hub, hugging_face, processor
+from pipeline.weights import checkpoint_files, hub, hugging_face, processor
 from pipeline.weights.checkpoint_files import some
 
 HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
-HEADS_OF = ("fc_norm.", "head.", "classifier.")  # of a fine-tuned model: passed over
+HEADS = ("fc_norm.", "head.", "classifier.")  # of a fine-tuned model
+PRETRAINED = "a checkpoint of SIGMA's or VideoMAE's pretraining"
+FINE_TUNED = "an official fine-tuned checkpoint"
+HUGGING_FACE = "Hugging Face's VideoMAE"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,35 @@ class Origin:
     def record(self) -> dict[str, Any]:
         """Return what pretrain.json says of it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, whoever wrote it."""
+
+    kind: str  # in words
+    files: Sequence[Path]
+    tensors: Mapping[str, Tensor]  # `encoder.NAME`, of a fine-tuned one `fc_norm.NAME`, `head.NAME`
+    arguments: Mapping[str, Any]  # of the training, where the file has them
+    config: SavedEncoder | TheirConfig | None  # ours within the file, or Hugging Face's beside it
+
+
+def read(place: Path) -> Checkpoint:
+    """Read a file, or a directory that Transformers wrote.
+
+    Raises:
+        UserError: where there are no weights, or none that can be read here.
+    """
+    files = weight_files(place)
+    config = _config(place, files[0])
+    state: dict[str, Tensor] = {}
+    arguments: dict[str, Any] = {}
+    for file in files:
+        tensors, values = checkpoint_files.read(file)
+        state |= tensors
+        arguments |= values
+    kind, ours = _recognised(state, config, files[0])
+    return Checkpoint(kind, files, ours, arguments, config)
 
 
 def fill(encoder: Encoder, run: Run, clip: Clip, fps: float | None = None) -> Origin:
@@ -73,15 +105,18 @@ def fill(encoder: Encoder, run: Run, clip: Clip, fps: float | None = None) -> Or
         unlike = known_weights.differences(known, clip, "not compared")
         known_weights.refuse_others(known, run, unlike, place=str(path))
         other_clip = known_weights.differences(known, clip, fps)
-    if (path / "config.json").is_file():
-        _check_hugging_face(path)
-    state: dict[str, Tensor] = {}
-    for file in files:
-        state |= hub.read_state(file)
-    kind, ours = _recognised(state, files[0], encoder)
-    hub.load_pretrained_encoder(encoder, ours, place=str(path))
+    checkpoint = read(path)
+    if isinstance(checkpoint.config, TheirConfig) and path.is_dir():
+        processor.check(path, checkpoint.config.image_size)
+    tensors = dict(checkpoint.tensors)
+    if checkpoint.kind in {FINE_TUNED, HUGGING_FACE} and "encoder.norm.weight" not in tensors:
+        # Fine-tuning has put the norm after the mean.
+        tensors["encoder.norm.weight"] = torch.ones(encoder.width)
+        tensors["encoder.norm.bias"] = torch.zeros(encoder.width)
+        print("note: these weights have no last LayerNorm: it begins anew", file=sys.stderr)
+    hub.load_pretrained_encoder(encoder, tensors, place=str(path))
     warn_of_zero_biases(encoder, path)
-    return Origin(kind, str(run.weights), digests, tuple(other_clip))
+    return Origin(checkpoint.kind, str(run.weights), digests, tuple(other_clip))
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -113,51 +148,45 @@ def _parts(index: Path) -> list[Path]:
     return files
 
 
-def _check_hugging_face(folder: Path) -> None:
-    """Refuse a model of another kind, and one whose pictures are normalised in another way."""
-    file = folder / "config.json"
-    content = read_mapping(file)
-    if content.get("model_type") != "videomae":
-        raise UserError(
-            f"a model of type {content.get('model_type')!r}, not 'videomae'", place=str(file)
-        )
-    processor.check(folder, known_weights.checked(TheirConfig, content, file).image_size)
+def _config(place: Path, file: Path) -> SavedEncoder | TheirConfig | None:
+    """Return Hugging Face's configuration beside the weights, or ours within them."""
+    if file.suffix == ".safetensors":
+        within, _ = known_weights.header(file)
+        if within.get("format") == ENCODER_FORMAT:
+            return known_weights.checked(SavedEncoder, within, file)
+    beside = (place if place.is_dir() else place.parent) / "config.json"
+    if not beside.is_file():
+        return None
+    content = read_mapping(beside)
+    kind = content.get("model_type")
+    if kind == "videomae":
+        return known_weights.checked(TheirConfig, content, beside)
+    if place.is_dir():
+        raise UserError(f"a model of type {kind!r}, not 'videomae'", place=str(beside))
+    return None
 
 
 def _recognised(
-    state: Mapping[str, Tensor], file: Path, encoder: Encoder
+    state: Mapping[str, Tensor], config: SavedEncoder | TheirConfig | None, file: Path
 ) -> tuple[str, dict[str, Tensor]]:
-    """Return what the tensors are, in words, and the encoder's under this project's names."""
+    """Return what the tensors are, in words, and themselves under this project's names."""
+    if isinstance(config, SavedEncoder):
+        return config.kind, dict(state)
     if any(name.startswith("encoder.blocks.") for name in state):
-        kind = "a checkpoint of SIGMA's or VideoMAE's pretraining"
-        if file.suffix == ".safetensors" and hub.is_ours(file):
-            kind = "a model of this project"
-        return kind, dict(state)
+        is_ours = file.suffix == ".safetensors" and hub.is_ours(file)
+        named = {name: value for name, value in state.items() if not name.startswith("head.")}
+        return "a model of this project" if is_ours else PRETRAINED, named
     if any(name.startswith("blocks.") for name in state):
-        ours = {f"encoder.{n}": t for n, t in state.items() if not n.startswith(HEADS_OF)}
-        return "an official fine-tuned checkpoint", _with_norm(ours, encoder)
+        named = {n if n.startswith(HEADS) else f"encoder.{n}": t for n, t in state.items()}
+        return FINE_TUNED, named
     if any("encoder.layer." in name for name in state):
-        ours = hugging_face.encoder_tensors(state)
-        return "Hugging Face's VideoMAE", _with_norm(ours, encoder)
-    raise unknown(state, file)
-
-
-def unknown(state: Mapping[str, Tensor], file: Path) -> UserError:
-    """Return the error for tensors that are no encoder's."""
-    return UserError(
+        heads = hugging_face.head_tensors(state)
+        return HUGGING_FACE, hugging_face.encoder_tensors(state) | heads
+    raise UserError(
         f"this is no encoder that can be read here; its tensors are {some(state)}",
         place=str(file),
         remedy="give a model of this project, of SIGMA, of VideoMAE, or its Hugging Face directory",
     )
-
-
-def _with_norm(state: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-    """Add the last LayerNorm, as it begins, where fine-tuning has put one after the mean."""
-    if not any(name.startswith("encoder.norm.") for name in state):
-        state["encoder.norm.weight"] = torch.ones(encoder.width)
-        state["encoder.norm.bias"] = torch.zeros(encoder.width)
-        print("note: these weights have no last LayerNorm: it begins anew", file=sys.stderr)
-    return state
 
 
 def warn_of_zero_biases(encoder: Encoder, path: Path) -> None:

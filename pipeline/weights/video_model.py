@@ -18,13 +18,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.configuration import build, known_weights
-from pipeline.configuration.known_weights import (
-    ENCODER_FORMAT,
-    SavedEncoder,
-    SavedModel,
-    TheirConfig,
-)
+from pipeline.configuration import build
+from pipeline.configuration.known_weights import SavedEncoder, SavedModel, TheirConfig
 from pipeline.configuration.schema import Clip, Model
 from pipeline.data.decode.transcode import Segment
 from pipeline.errors import UserError
@@ -32,15 +27,14 @@ from pipeline.method.pixels import normalise
 from pipeline.method.positions import sinusoid_positions
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
-from pipeline.runtime.files import read_mapping, sha256_file
-from pipeline.weights import checkpoint_files, encoders, geometry, hub, hugging_face, processor
+from pipeline.runtime.files import sha256_file
+from pipeline.weights import encoders, geometry, hub, hugging_face, processor
 from pipeline.weights.classifier import Classifier
 from pipeline.weights.encoders import Origin
 from pipeline.weights.geometry import Hints as Hints
 from pipeline.weights.video_clips import ClipRequest, decoding, usable_clips
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-HEADS = ("fc_norm.", "head.")
 
 
 class VideoModel(nn.Module):
@@ -157,12 +151,17 @@ def opened(path: str, hints: Hints) -> LoadedModel:
         UserError: where it is none that can be read here, or its tensors do not fit.
     """
     place = _fetched(path)
-    files = encoders.weight_files(place)
-    config = _config(place, files[0])
-    state, arguments = _read(files)
-    kind, tensors = _recognised(state, config, files[0])
-    shape = _shape(tensors, config, geometry.of_arguments(arguments), hints, place)
-    origin = Origin(kind, path, {file.name: sha256_file(file) for file in files})
+    checkpoint = encoders.read(place)
+    tensors, config = checkpoint.tensors, checkpoint.config
+    if checkpoint.kind == encoders.HUGGING_FACE and config is None:
+        raise UserError(
+            "weights of Hugging Face's VideoMAE without their config.json",
+            place=path,
+            remedy="give the directory that holds both",
+        )
+    shape = _shape(tensors, config, geometry.of_arguments(checkpoint.arguments), hints, place)
+    digests = {file.name: sha256_file(file) for file in checkpoint.files}
+    origin = Origin(checkpoint.kind, path, digests)
     head = tensors.get("head.weight")
     has_norm = "encoder.norm.weight" in tensors
     classes = 0 if head is None or has_norm else len(head)
@@ -237,60 +236,6 @@ def _fetched(path: str) -> Path:
             f"there is no such checkpoint here, nor on the hub: {lines[0] if lines else error!r}",
             place=path,
         ) from None
-
-
-def _read(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    state: dict[str, Tensor] = {}
-    arguments: dict[str, Any] = {}
-    for file in files:
-        tensors, metadata = checkpoint_files.read(file)
-        state |= tensors
-        arguments |= metadata
-    return state, arguments
-
-
-def _config(place: Path, file: Path) -> SavedEncoder | TheirConfig | None:
-    """Return Hugging Face's configuration beside the weights, or ours within them."""
-    if file.suffix == ".safetensors":
-        within, _ = known_weights.header(file)
-        if within.get("format") == ENCODER_FORMAT:
-            return known_weights.checked(SavedEncoder, within, file)
-    beside = (place if place.is_dir() else place.parent) / "config.json"
-    if not beside.is_file():
-        return None
-    content = read_mapping(beside)
-    kind = content.get("model_type")
-    if kind == "videomae":
-        return known_weights.checked(TheirConfig, content, beside)
-    if place.is_dir():
-        raise UserError(f"a model of type {kind!r}, not 'videomae'", place=str(beside))
-    return None
-
-
-def _recognised(
-    state: Mapping[str, Tensor], config: SavedEncoder | TheirConfig | None, file: Path
-) -> tuple[str, dict[str, Tensor]]:
-    """Say what the tensors are, and return them as `encoder.NAME`, `fc_norm.NAME`, `head.NAME`."""
-    if isinstance(config, SavedEncoder):
-        return config.kind, dict(state)
-    if any(name.startswith("encoder.blocks.") for name in state):
-        whole = {name: value for name, value in state.items() if not name.startswith("head.")}
-        return "a checkpoint of SIGMA's or VideoMAE's pretraining", whole
-    if any(name.startswith("blocks.") for name in state):
-        named = {n if n.startswith(HEADS) else f"encoder.{n}": t for n, t in state.items()}
-        return "an official fine-tuned checkpoint", named
-    if any("encoder.layer." in name for name in state):
-        if config is None:
-            raise UserError(
-                "weights of Hugging Face's VideoMAE without their config.json",
-                place=str(file),
-                remedy="give the directory that holds both",
-            )
-        return "Hugging Face's VideoMAE", {
-            **hugging_face.encoder_tensors(state),
-            **hugging_face.head_tensors(state),
-        }
-    raise encoders.unknown(state, file)
 
 
 def _fill(model: LoadedModel, tensors: Mapping[str, Tensor], place: str) -> None:
