@@ -18,9 +18,9 @@ from pipeline.evaluation import benchmark
 from pipeline.evaluation.benchmark import Job
 from pipeline.evaluation.encoder import check_clip, for_frames
 from pipeline.evaluation.segmentation import folders, scores
+from pipeline.evaluation.segmentation.job import Outcome, SegmentationJob, key_of
 from pipeline.evaluation.segmentation.scores import ClipScore, Score
 from pipeline.evaluation.segmentation.sources import EmbeddedSource, FolderSource, Lost, Source
-from pipeline.evaluation.segmentation.work import Outcome, SegmentationJob, key_of
 from pipeline.runtime.files import atomic_path, sha256_file
 from pipeline.runtime.store import Store
 from pipeline.weights import hub
