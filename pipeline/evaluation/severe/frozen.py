@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.configuration.schema import FrozenHeads, LinearProbe
 from pipeline.evaluation.recognition import linear
-from pipeline.evaluation.recognition.task import Labelled, Task
+from pipeline.evaluation.recognition.task import Labelled, Task, held_out
 from pipeline.evaluation.severe import metrics
 from pipeline.evaluation.severe.problem import Problem
 
@@ -77,7 +77,7 @@ def _classes(problem: Problem, train: Features, test: Features, settings: Frozen
     candidates = sorted(settings.inverse_regularisation)
     # All of one group: of several classes a clip has there is none to hold out evenly.
     everything = np.zeros(len(truth), dtype=str)
-    held = linear.held_out(Labelled(np.array(problem.train.ids), train, everything))
+    held = held_out(Labelled(np.array(problem.train.ids), train, everything))
     tried = []
     if len(candidates) > 1 and held.any() and truth[held].any():
         for c in candidates:
