@@ -84,7 +84,7 @@ class Store:
         """Return a piece's record; empty where it is absent or damaged."""
         for writer, journal in self._journals.items():
             record = journal.get(name)
-            if "crc" in record and zlib.crc32(self._bytes(writer, record)) != record["crc"]:
+            if "crc" in record and zlib.crc32(self._bytes(writer, record).data) != record["crc"]:
                 journal.forget(name)
             elif record:
                 return record
