@@ -180,13 +180,14 @@ def pretraining() -> str:
     for recipe in RECIPES:
         data = next(each for each in DATA if recipe.startswith(each.name))
         run = run_of(recipe)
-        each = estimates.operations_per_clip(run, params_of(recipe).data.clip, teacher_of(run))
+        each = operations_of(recipe)
         seen = data.train * run.trainer.epochs
         seconds = STEP_CORE_S[run.model.name, run.objective.target.kind] / STEP_CLIPS
         years = f"{seen * seconds / YEAR_S:.0f}"
         cells = [f"`{recipe}`", f"{data.train:,} x {run.trainer.epochs:,}", f"{each / TERA:.3f}"]
         lines.append(_row([*cells, years], seen * each))
-    need = {a.name: a.peak * MFU[1] / _smallest_clip() for a in ACCELERATORS}
+    least = min(map(operations_of, RECIPES))
+    need = {a.name: a.peak * MFU[1] / least for a in ACCELERATORS}
     said = " and ".join(
         f"{rate:,.0f} clips/s a GPU on {name} ({rate / LOADED_PER_CORE:.0f} cores)"
         for name, rate in need.items()
@@ -200,11 +201,11 @@ def pretraining() -> str:
     return "\n".join(lines)
 
 
-def _smallest_clip() -> float:
-    return min(
-        estimates.operations_per_clip(run_of(r), params_of(r).data.clip, teacher_of(run_of(r)))
-        for r in RECIPES
-    )
+@functools.cache
+def operations_of(recipe: str) -> float:
+    """Return the operations of a step of pretraining for one clip."""
+    run = run_of(recipe)
+    return estimates.operations_per_clip(run, params_of(recipe).data.clip, teacher_of(run))
 
 
 def finetuning() -> str:

@@ -15,28 +15,25 @@ import io
 import itertools
 import re
 import tokenize
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, is_dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
-from pydantic import PlainValidator
+from pydantic import PlainValidator, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from pipeline.configuration.composition import CONF, choices
 from pipeline.configuration.schema import Params, Section
 from pipeline.configuration.schema.registered import OneOf
-from pipeline.configuration.section import Name, RunName
 
 PAGE = CONF.parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by `python -m pipeline compose --reference`. -->"
 TELLING = ("kind", "solver")  # keys that tell which of several sections a value is
+NAME = "^[A-Za-z0-9]["  # what patterns of names begin with
 INLINE = 3  # a section of so few keys has no table of its own
-NAMES = (get_args(Name)[1], get_args(RunName)[1])
 Table = tuple[str, str, list[str]]  # heading, introduction, rows
 
 
@@ -197,71 +194,46 @@ def _is_small(section: type[Any]) -> bool:
 
 def _kind(annotation: Any, metadata: Any = ()) -> str:
     """Say in words what a value may be."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if _registered(metadata):
-        return "section"
-    if origin is Annotated:
-        return _kind(inner[0], [*_flat(inner[1:]), *metadata])
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in inner)
-    if origin in (Union, types.UnionType):
-        kinds = dict.fromkeys(_kind(part, metadata) for part in inner if part is not type(None))
-        return " or ".join([*kinds, *(["null"] if type(None) in inner else [])])
-    if origin is tuple:
-        return _tuple(inner, metadata)
-    if origin is not None and issubclass(origin, Mapping):
-        name = "name" if any(each in metadata for each in NAMES) else _kind(inner[0])
-        return f"mapping of {name} to {_kind(inner[1])}"
-    if annotation is Any or (isinstance(annotation, type) and issubclass(annotation, Section)):
-        return "section"
-    return _scalar(annotation, metadata)
+    value = Annotated[(annotation, *metadata)] if metadata else annotation
+    return _in_words(TypeAdapter(value).json_schema())
 
 
-def _flat(metadata: Any) -> list[Any]:
-    found: list[Any] = []
-    for each in metadata:
-        found += each.metadata if isinstance(each, FieldInfo) else [each]
-    return found
-
-
-def _tuple(inner: tuple[Any, ...], metadata: Any) -> str:
-    if inner[-1] is not Ellipsis:
-        kind = _kind(inner[0])  # all are of one kind
-        return f"{ {2: 'two', 3: 'three'}[len(inner)] } {_plural(kind)}"
-    least = next((item.min_length for item in metadata if isinstance(item, MinLen)), 0)
-    return (f"{least} or more " if least else "list of ") + _plural(_kind(inner[0]))
+def _in_words(schema: Mapping[str, Any]) -> str:
+    """Say in words what a JSON schema allows."""
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_in_words, schema["anyOf"])))
+    kind = schema.get("type", "section")
+    if kind == "array" and "prefixItems" in schema:
+        items = schema["prefixItems"]  # all are of one kind
+        return f"{ {2: 'two', 3: 'three'}[len(items)] } {_plural(_in_words(items[0]))}"
+    if kind == "array":
+        least = schema.get("minItems")
+        return (f"{least} or more " if least else "list of ") + _plural(_in_words(schema["items"]))
+    if kind == "object" and "patternProperties" in schema:
+        (values,) = schema["patternProperties"].values()
+        return f"mapping of name to {_in_words(values)}"
+    if kind == "object" and "properties" not in schema:
+        return f"mapping of text to {_in_words(schema['additionalProperties'])}"
+    if kind in ("integer", "number"):
+        return _bounded(schema)
+    text = "name" if schema.get("pattern", "").startswith(NAME) else "text"
+    return {"boolean": "true, false", "string": text, "null": "null"}.get(kind, "section")
 
 
 def _plural(kind: str) -> str:
     word, space, rest = kind.partition(" ")
-    return (
-        f"{word}s{space}{rest}"
-        if word in ("integer", "number", "name", "section", "text")
-        else kind
-    )
+    has_plural = word in ("integer", "number", "name", "section", "text")
+    return f"{word}s{space}{rest}" if has_plural else kind
 
 
-def _scalar(annotation: Any, metadata: Any) -> str:
-    items = _flat(metadata)
-    if annotation is bool:
-        return "true, false"
-    if annotation is str:
-        patterns = {getattr(item, "pattern", None) for item in items}
-        return "name" if patterns & {name.metadata[0].pattern for name in NAMES} else "text"
-    word = {int: "integer", float: "number"}[annotation]
-    if any(isinstance(item, MultipleOf) and item.multiple_of == 2 for item in items):
-        word = "even integer"
-    low = next((f"{item.ge:g}" for item in items if isinstance(item, Ge)), "")
-    above = next((f"{item.gt:g}" for item in items if isinstance(item, Gt)), "")
-    high = next((f"{item.le:g}" for item in items if isinstance(item, Le)), "")
-    below = next((f"{item.lt:g}" for item in items if isinstance(item, Lt)), "")
-    if low and high:
-        return f"{word} from {low} to {high}"
-    bounds = [
-        f"{sign} {bound}"
-        for sign, bound in ((">=", low), (">", above), ("<=", high), ("<", below))
-        if bound
-    ]
+def _bounded(schema: Mapping[str, Any]) -> str:
+    word = "even integer" if schema.get("multipleOf") == 2 else schema["type"]
+    if "minimum" in schema and "maximum" in schema:
+        return f"{word} from {schema['minimum']:g} to {schema['maximum']:g}"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
     return f"{word} {', '.join(bounds)}".strip()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from pipeline.evaluation.benchmark import Body
 
@@ -15,20 +16,38 @@ class Column:
     group: str
     title: str
     is_error: bool = False
+    on_page_only: bool = False  # a terminal has no room for it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as terminal and page show it; what is below it on the page is `notes`."""
+
+    text: str
+    value: float | None = None  # what rows are sorted by
+    deviation: str = ""  # standard deviation over seeds
+    is_best: bool = False
+    is_worse: bool = False  # than no training, by a test
+    notes: tuple[tuple[str, str], ...] = ()  # text, and what pointing at it tells
+    warning: str = ""
+    bar: tuple[float, float] | None = None  # the number and chance, in per cent
 
 
 @dataclass(frozen=True)
 class Line:
     """A row of numbers as they are shown (per cent, or an error); None where there is none.
 
-    `deviations` are standard deviations over `seeds` runs; empty where there is one run.
+    `deviations` are standard deviations over `seeds` runs; empty where there is one run. `cells`
+    take the place of values that need more than their number.
     """
 
     name: str
-    values: tuple[float | None, ...]
+    values: tuple[float | None, ...] = ()
     scored: str = ""  # on how many clips of how many
     deviations: tuple[float | None, ...] = ()
     seeds: int = 1
+    cells: tuple[Cell, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,9 +70,24 @@ class Table:
             return None
         return min(values) if self.columns[column].is_error else max(values)
 
-    def is_best(self, column: int, value: float | None) -> bool:
-        """Whether no run has a better number in a column."""
-        return value is not None and value == self.best(column)
+    def cells(self, line: Line) -> tuple[Cell, ...]:
+        """The cells of one of the lines; of runs, no other has a better number than the best."""
+        if line.cells:
+            return line.cells
+        deviations = line.deviations or (None,) * len(line.values)
+        return tuple(
+            Cell(
+                self.shown(column, value),
+                value,
+                "" if deviation is None else f"± {self.shown(column, deviation)}",
+                is_best=line in self.runs and value is not None and value == self.best(column),
+            )
+            for column, (value, deviation) in enumerate(zip(line.values, deviations, strict=True))
+        )
+
+    def groups(self) -> list[tuple[str, int]]:
+        """What stands above the columns, and over how many of them."""
+        return [(g, len(list(c))) for g, c in groupby(column.group for column in self.columns)]
 
     def shown(self, column: int, value: float | None) -> str:
         """A number as text: per cent with one digit, an error with three."""

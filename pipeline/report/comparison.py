@@ -58,6 +58,20 @@ def above(values: Sequence[float], share: float) -> bool:
     return mean - reach * deviation / math.sqrt(len(values)) > share
 
 
+def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the 95 % interval of a share of n clips (Wilson 1927, "Probable Inference").
+
+    It tells how far another draw of as many test clips could move the score; it says nothing of
+    another seed.
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
 def p_text(p: float) -> str:
     """Write such as `p = 0.36` or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

@@ -14,15 +14,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from pipeline.evaluation.registry import BENCHMARKS
-from pipeline.evaluation.table import Table
 from pipeline.report import (
-    benchmarks,
     comparison,
     figures,
     matrices,
     origin,
-    published,
+    paper,
     seeds,
+    shown_tables,
     summary,
     tables,
     time_chart,
@@ -31,7 +30,6 @@ from pipeline.report import (
 from pipeline.report.formats import TEMPLATES, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
-from pipeline.report.remarks import remarks
 from pipeline.report.results import Results
 from pipeline.report.segments import Overlay
 from pipeline.report.strips import StripGroup
@@ -39,17 +37,6 @@ from pipeline.report.terminal import census_line
 
 LOST_SHOWN = 500  # rows; the rest is in lost.csv
 COLOURS = 8  # that report.css defines for runs
-
-
-@dataclass(frozen=True)
-class ScoreView:
-    """One label's scores: by group of seeds, run by run, and the paper's rows beside them."""
-
-    table: tables.ScoreTable
-    groups: Sequence[seeds.GroupRow]
-    runs: Sequence[seeds.GroupRow]
-    remarks: Sequence[str]
-    paper: Sequence[published.PaperRow]
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,6 @@ class Section:
     title: str  # in the list of contents
     template: str
     charts: bool = False
-    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -133,20 +119,13 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
     return {
         "results": results,
         "paragraph": summary.paragraph(results),
-        "groups": groups,
         "level": comparison.LEVEL,
         "tests": f"{comparison.CLIPS}; {comparison.SEEDS} where there are several",
         "several_seeds": any(group.has_several_seeds for group in groups),
-        "score_tables": [
-            ScoreView(
-                table,
-                seeds.group_rows(table, groups),
-                seeds.group_rows(table, seeds.single_groups(results.runs)),
-                remarks(table, groups),
-                published.rows(results, table),
-            )
-            for table in tables.score_tables(results)
-        ],
+        "groups_by_name": {group.name: group for group in groups},
+        "score_tables": shown_tables.of_scores(results),
+        "benchmarks": shown_tables.of_benchmarks(results),
+        "has_paper_rows": any(paper.lines(results, t) for t in tables.score_tables(results)),
         "notes": tables.notes(results),
         "colours": colours,
         "split_uses": split_uses(results),
@@ -157,9 +136,6 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         "confusions": matrices.confusions(firsts),
         "class_tables": class_tables(results),
         "pictures": pictures,
-        "benchmarks": [
-            (table, benchmarks.over_seeds(table, groups)) for table in benchmarks.tables(results)
-        ],
         "stages": stages,
         "time_chart": time_chart.chart(stages, groups),
         **origin.facts(results),
@@ -175,8 +151,8 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     sections = [
         (True, Section("runs", "Runs", "scores.html")),
         *(
-            (True, Section(each.id, _title(each.id), "benchmark.html", table=each))
-            for each, _ in values["benchmarks"]
+            (True, Section(shown.grouped.id, _title(shown.grouped.id), "benchmark.html"))
+            for shown in values["benchmarks"]
         ),
         (True, Section("census", "Clips", "census.html")),
         (values["curves"], Section("curves", "Curves", "curves.html", charts=True)),

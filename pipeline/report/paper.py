@@ -7,6 +7,10 @@ tables (`pipeline.evaluation`).
 
 from __future__ import annotations
 
+from pipeline.evaluation.table import Line, published
+from pipeline.report.results import Results
+from pipeline.report.tables import ScoreTable
+
 SOURCE = "Salehi et al., ECCV 2024 (arXiv 2407.15447)"
 
 # Top-1 by method, after fine-tuning.
@@ -30,6 +34,29 @@ LINEAR: dict[str, dict[str, float]] = {
 
 # Classes of those data sets: a part of one that goes by its name is not compared.
 CLASSES = {"ssv2": 174, "k400": 400, "ucf101": 101, "hmdb51": 51, "in1k": 1000, "c100": 100}
+# What an image data set's format is called there.
+IMAGES = {"imagenet": "in1k", "cifar100": "c100"}
+
+
+def lines(results: Results, table: ScoreTable) -> list[Line]:
+    """Return the paper's rows beneath a table; none where its data set is not the paper's.
+
+    A linear probe is compared with the paper's linear probe, a fine-tuned encoder with its
+    fine-tuned ones; fine-tuning with a frozen encoder is the paper's linear probe.
+    """
+    if table.beside:  # scores on val stand for nothing that the paper has
+        return []
+    formats = {images.name: images.format for images in results.params.evaluation.images}
+    is_image = table.label in formats
+    data = IMAGES[formats[table.label]] if is_image else results.params.data.name
+    finetune = results.params.evaluation.finetune
+    columns: list[dict[str, float]] = []
+    for probe in table.probes:
+        frozen = probe == "linear" or bool(finetune and finetune.frozen)
+        known = probe in ("linear", "finetune")
+        columns.append(recognition(data, table.classes, frozen=frozen) if known else {})
+        columns += [{}] * (1 + table.with_top5)  # top-5 and gain
+    return published(columns)
 
 
 def recognition(data: str, classes: int, *, frozen: bool) -> dict[str, float]:

@@ -19,6 +19,7 @@ from pipeline.configuration.schema import Params, Run
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
+from pipeline.report.comparison import wilson
 from pipeline.runtime.files import read_json
 
 Line = dict[str, Any]  # one line of a .jsonl file
@@ -48,6 +49,16 @@ class Score(BaseModel):
     def counts(self) -> str:
         """On how many clips of how many that were asked about, such as `790 of 800`."""
         return f"{self.scored:,} of {self.of - self.unlabelled_clips:,}"
+
+    @property
+    def shown_top5(self) -> float | None:
+        """None where it says nothing: of five classes or fewer."""
+        return self.top5 if self.classes > 5 else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval that comes from the number of clips."""
+        return wilson(self.top1, self.scored)
 
 
 class Skipped(BaseModel):

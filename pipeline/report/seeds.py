@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from pipeline.report import comparison
-from pipeline.report.results import RunResult
-from pipeline.report.tables import Cell, ScoreTable
+from pipeline.report.results import RunResult, Score
+from pipeline.report.tables import ScoreTable
 
 SEED_IN_NAME = re.compile(r"[_-]+(seed|s)?\d*$")
 
@@ -160,32 +160,32 @@ def verdicts(table: ScoreTable, groups: Sequence[Group]) -> list[Verdict]:
 
 
 def _columns(table: ScoreTable, groups: Sequence[Group]) -> list[_Column]:
-    rows = {row.run.name: row.cells for row in table.rows}
+    rows = {row.run.name: row.scores for row in table.rows}
     columns = []
     for place, probe in enumerate(table.probes):
-        cells = {g.name: [c for name in g.names if (c := rows[name][place])] for g in groups}
-        scored = [group for group in groups if cells[group.name]]
-        columns.append(_Column(table, probe, scored, cells))
+        scores = {g.name: [s for name in g.names if (s := rows[name][place])] for g in groups}
+        scored = [group for group in groups if scores[group.name]]
+        columns.append(_Column(table, probe, scored, scores))
     return columns
 
 
 @dataclass(frozen=True)
 class _Column:
-    """The scores of one probe: the groups that have any, and the cells of each."""
+    """The scores of one probe: the groups that have any, and those of each."""
 
     table: ScoreTable
     probe: str
     groups: Sequence[Group]
-    cells: Mapping[str, Sequence[Cell]]
+    scores: Mapping[str, Sequence[Score]]
 
     def mean(self, group: Group) -> float:
-        return statistics.fmean(cell.score.top1 for cell in self.cells[group.name])
+        return statistics.fmean(score.top1 for score in self.scores[group.name])
 
     def p(self, first: Group, second: Group) -> float | None:
         """The p of a test of two groups' difference; None where none can be made."""
         if self.table.beside:
             return None  # val chose settings: no claim rests on it
-        scores = [[cell.score.top1 for cell in self.cells[g.name]] for g in (first, second)]
+        scores = [[score.top1 for score in self.scores[g.name]] for g in (first, second)]
         if max(map(len, scores)) > 1:
             return comparison.seeds(*scores)
         key = (self.table.label, self.probe)
@@ -199,7 +199,7 @@ class _Column:
         others = [group for group in self.groups if group not in highest]
         tested = [(self.p(highest[0], other), other.name) for other in others]
         known = sorted(((p, name) for p, name in tested if p is not None), reverse=True)
-        has_seeds = any(len(self.cells[group.name]) > 1 for group in self.groups)
+        has_seeds = any(len(self.scores[group.name]) > 1 for group in self.groups)
         return Verdict(
             self.probe,
             tuple(group.name for group in highest),
@@ -213,36 +213,36 @@ class _Column:
         """Return the cell of each group."""
         verdict = self.verdict()
         untrained = next((group for group in self.groups if not group.first.trained), None)
-        made = {}
+        cells = {}
         for group in self.groups:
-            cells = self.cells[group.name]
-            top5 = [cell.top5 for cell in cells if cell.top5 is not None]
+            scores = self.scores[group.name]
+            top5 = [score.shown_top5 for score in scores if score.shown_top5 is not None]
             gain = p = None
             if untrained and group.first.trained:
                 gain = self.mean(group) - self.mean(untrained)
                 p = self.p(group, untrained)
-            constant = {cell.score.constant for cell in cells}
-            made[group.name] = GroupCell(
-                mean_std([cell.score.top1 for cell in cells]),
+            constant = {score.constant for score in scores}
+            cells[group.name] = GroupCell(
+                mean_std([score.top1 for score in scores]),
                 mean_std(top5) if top5 else None,
                 best=verdict.shown and group.name in verdict.highest,
                 gain=gain,
                 gain_p=p,
-                interval=cells[0].interval if len(cells) == 1 else None,
-                above=_above(cells),
+                interval=scores[0].interval if len(scores) == 1 else None,
+                above=_above(scores),
                 constant=constant.pop() if len(constant) == 1 else None,
             )
-        return made
+        return cells
 
 
-def _above(cells: Sequence[Cell]) -> bool | None:
+def _above(scores: Sequence[Score]) -> bool | None:
     """Whether the commonest class is below the interval of the score; None of an older score."""
-    majority = cells[0].score.majority
+    majority = scores[0].majority
     if majority is None:
         return None
-    if len(cells) == 1:
-        return cells[0].interval[0] > majority
-    return comparison.above([cell.score.top1 for cell in cells], majority)
+    if len(scores) == 1:
+        return scores[0].interval[0] > majority
+    return comparison.above([score.top1 for score in scores], majority)
 
 
 def _settings(run: RunResult) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of what was segmented, as the segment stage drew them."""
+"""Pictures of what a benchmark found, such as segments, as its stage drew them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Overlay:
 
 
 def overlays(results: Results) -> list[Overlay]:
-    """Return the first pictures of each run; none where no segmentation was drawn."""
+    """Return the first pictures of each run and benchmark; none where none was drawn."""
     drawn = []
     for run in results.runs:
-        for entry in run.results.get("segmentation", {}).get("pictures", [])[:SHOWN]:
+        entries = (e for body in run.results.values() for e in body.get("pictures", [])[:SHOWN])
+        for entry in entries:
             path = run.layout.folder / entry["file"]
             if path.is_file():
                 with Image.open(path) as image:

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.evaluation.recognition.settings import PROBE_NAMES
 from pipeline.report.results import Results, RunResult, Score
-
-PROBE_NAMES = {
-    "linear": "linear probe",
-    "attentive": "attentive probe",
-    "knn": "k-NN",
-    "finetune": "fine-tuned",
-}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run's score by one probe."""
-
-    score: Score
-
-    @property
-    def top5(self) -> float | None:
-        """None where it says nothing: of five classes or fewer."""
-        return self.score.top5 if self.score.classes > 5 else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson(self.score.top1, self.score.scored)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run: a cell per probe, None where the probe was skipped."""
+    """One run: a score per probe, None where the probe was skipped."""
 
     run: RunResult
-    cells: tuple[Cell | None, ...]
+    scores: tuple[Score | None, ...]
 
     @property
     def scored(self) -> str:
         """On how many clips of how many that were asked about, such as `790 of 800`."""
-        return "; ".join(sorted({cell.score.counts for cell in self.cells if cell}))
+        return "; ".join(sorted({score.counts for score in self.scores if score}))
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,7 @@ class ScoreTable:
 
     @property
     def first(self) -> Score:
-        return next(cell.score for row in self.rows for cell in row.cells if cell)
+        return next(score for row in self.rows for score in row.scores if score)
 
     @property
     def classes(self) -> int:
@@ -73,7 +50,7 @@ class ScoreTable:
 
     @property
     def with_top5(self) -> bool:
-        known = any(cell and cell.top5 is not None for row in self.rows for cell in row.cells)
+        known = any(s and s.shown_top5 is not None for row in self.rows for s in row.scores)
         return known and not self.beside
 
 
@@ -95,20 +72,6 @@ class Note:
 
 def probe_name(probe: str) -> str:
     return PROBE_NAMES.get(probe, probe)
-
-
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % interval of a share of n clips (Wilson 1927, "Probable Inference").
-
-    It tells how far another draw of as many test clips could move the score; it says nothing of
-    another seed.
-    """
-    if n <= 0:
-        return 0.0, 1.0
-    centre = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def score_tables(results: Results) -> list[ScoreTable]:
@@ -141,7 +104,7 @@ def _table(
     scores: Sequence[tuple[RunResult, Sequence[Score]]], label: str, split: str, *, beside: bool
 ) -> ScoreTable:
     here = {
-        run.name: {s.probe: Cell(s) for s in rows if (s.label, s.split) == (label, split)}
+        run.name: {s.probe: s for s in rows if (s.label, s.split) == (label, split)}
         for run, rows in scores
     }
     probes = tuple(dict.fromkeys(probe for cells in here.values() for probe in cells))

@@ -45,7 +45,7 @@ def test_segmentation_stands_beside_the_paper_where_the_data_set_is_its(kind: st
     table = segmentation_table.table({"a": segmented(0.5, kind), "b": segmented(0.75, kind)})
     assert table is not None
     assert [line.values for line in table.runs] == [(50.0,), (75.0,)]
-    assert [table.is_best(0, line.values[0]) for line in table.runs] == [False, True]
+    assert [table.cells(line)[0].is_best for line in table.runs] == [False, True]
     assert table.runs[0].scored == "9 of 10"
     names = [line.name for line in table.others]
     assert names[0] == "one segment"

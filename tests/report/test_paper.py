@@ -12,7 +12,7 @@ from pipeline.configuration.schema import Params, StoredClips
 from pipeline.evaluation.segmentation import table as segmentation
 from pipeline.evaluation.severe import table as severe
 from pipeline.evaluation.severe.columns import COLUMNS
-from pipeline.report import paper, published, results, tables
+from pipeline.report import paper, results, tables
 
 from .experiments import Experiment
 
@@ -57,7 +57,7 @@ def test_the_table_has_the_papers_rows_on_its_data(experiment: Experiment) -> No
     with contextlib.chdir(experiment.folder):
         found = results.read(experiment.params)
     table = tables.score_tables(found)[0]  # of the test split
-    assert published.rows(found, table) == []
+    assert paper.lines(found, table) == []
     data = found.params.data.model_copy(update={"name": "k400"})
     theirs = replace(found, params=found.params.model_copy(update={"data": data}))
     scores = [
@@ -66,10 +66,10 @@ def test_the_table_has_the_papers_rows_on_its_data(experiment: Experiment) -> No
     ]
     runs = tuple(replace(run, scores=each) for run, each in zip(found.runs, scores, strict=True))
     table = tables.score_tables(replace(theirs, runs=runs))[0]
-    rows = {row.method: row.top1 for row in published.rows(theirs, table)}
+    rows = {line.name: line.values for line in paper.lines(theirs, table)}
     assert table.probes == ("linear", "knn")
     assert rows == {
-        "SIGMA-DINO, ViT-B (paper)": (0.475, None),
-        "SIGMA-MLP, ViT-B (paper)": (0.307, None),
-        "VideoMAE, ViT-B (paper)": (0.207, None),
+        "SIGMA-DINO, ViT-B (paper)": (47.5, *[None] * 5),
+        "SIGMA-MLP, ViT-B (paper)": (30.7, *[None] * 5),
+        "VideoMAE, ViT-B (paper)": (20.7, *[None] * 5),
     }

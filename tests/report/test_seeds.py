@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.evaluation.table import Column, Line, Table
-from pipeline.report import benchmarks, page, results, seeds, summary, tables, terminal
+from pipeline.report import page, results, seeds, shown_tables, summary, tables, terminal
 from pipeline.report.results import Results, RunResult
 
 from .experiments import Experiment
@@ -94,7 +94,7 @@ def test_mean_deviation_and_gain_are_those_of_the_seeds(several: Results) -> Non
     assert not pixel.best  # three seeds reach farther than the distance
     assert not linear.best
     assert (pixel.top1.std, pixel.gain) == (None, 0.25)
-    assert pixel.interval == table.rows[3].cells[0].interval  # type: ignore[union-attr]
+    assert pixel.interval == table.rows[3].scores[0].interval  # type: ignore[union-attr]
 
 
 def test_page_and_paragraph_tell_seeds(several: Results, experiment: Experiment) -> None:
@@ -135,7 +135,7 @@ def test_benchmarks_are_averaged_too(several: Results) -> None:
     values |= {"pixel": (1.0, 2.0), "random": (None, None)}
     lines = tuple(Line(name, both, "3 of 4") for name, both in values.items())
     table = Table("t", "t", "%", "", columns, lines)
-    first, *others = benchmarks.over_seeds(table, seeds.seed_groups(several.runs)).runs
+    first, *others = shown_tables.over_seeds(table, seeds.seed_groups(several.runs)).runs
     assert first.values == (20.0, pytest.approx(0.6))
     assert first.deviations == (10.0, pytest.approx(statistics.stdev([0.5, 0.7])))
     assert (first.seeds, first.scored) == (3, "3 of 4")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.report import results, seeds, summary, tables, terminal
+from pipeline.report import comparison, results, seeds, summary, tables, terminal
 from pipeline.report.results import Results, Score
 
 from .experiments import SCORED, SKIPPED, TOP1, Experiment
@@ -46,14 +46,14 @@ def with_top1(found: Results, values: dict[str, float | None]) -> Results:
 )
 def test_intervals_are_the_published_ones(right: int, n: int, low: float, high: float) -> None:
     """Catches a wrong formula: Newcombe 1998, "Two-sided confidence intervals", table I."""
-    assert tables.wilson(right / n, n) == pytest.approx((low, high), abs=5e-5)
+    assert comparison.wilson(right / n, n) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_an_interval_holds_its_share(counts: tuple[int, int]) -> None:
     """Catches intervals outside 0..1, or beside the score that they belong to."""
     right, n = counts
-    low, high = tables.wilson(right / n, n)
+    low, high = comparison.wilson(right / n, n)
     assert 0 <= low <= right / n + 1e-12
     assert right / n - 1e-12 <= high <= 1
 
@@ -217,5 +217,5 @@ def test_every_score_is_in_one_table(found: Results) -> None:
     shown = tables.score_tables(replace(found, runs=tuple(runs)))
     names = [(table.label, table.split) for table in shown]
     assert names == [("motion", "test"), ("digit", "val"), ("motion", "val")]
-    cells = [cell.score for table in shown for row in table.rows for cell in row.cells if cell]
-    assert len(cells) == 3 * 2 * len(TOP1)
+    scores = [score for table in shown for row in table.rows for score in row.scores if score]
+    assert len(scores) == 3 * 2 * len(TOP1)

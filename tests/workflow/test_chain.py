@@ -61,7 +61,7 @@ def test_make_run_shows_the_table_once(finished: Workspace, tmp_path: Path) -> N
     for planned in ({"report": 1}, {}):
         assert again.planned() == planned
         said = again.run("make", "run", f"BIN={Path(sys.executable).parent}").stdout
-        assert said.count("split test, % right") == 2, said  # labels motion and digit
+        assert said.count("split test, % of clips right") == 2, said  # labels motion and digit
         assert said.splitlines()[-1] == f"report: {TINY_RESULTS.report}"
 
 

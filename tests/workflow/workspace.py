@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from pipeline.configuration import composition
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class Workspace:
             time.sleep(0.02)
 
     def compose(self, *overrides: str) -> None:
-        self.run(sys.executable, "-m", "pipeline", "compose", "experiment=tiny", *overrides)
+        """Write params.yaml of the tiny experiment, as `python -m pipeline compose` does."""
+        with contextlib.chdir(self.folder):
+            text = composition.compose(["experiment=tiny", *overrides])
+            composition.check_labels(text)
+        (self.folder / "params.yaml").write_text(text, encoding="utf-8")
 
     def snakemake(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *options, check=check)

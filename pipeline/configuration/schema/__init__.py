@@ -3,6 +3,7 @@
 One definition serves the compose command, the Snakefile and every stage, so that a mistake is
 refused at the boundary and nowhere else. The values themselves live in `pipeline/conf`.
 """
+# ruff: noqa: F401 - what others import from here
 
 from pipeline.configuration.schema.data import (
     Clip,
@@ -45,47 +46,3 @@ from pipeline.evaluation.severe.settings import (
     SevereTask,
     StoredClips,
 )
-
-__all__ = [
-    "AttentiveProbe",
-    "Augmentation",
-    "Clip",
-    "ClipAugmentation",
-    "ClipRandAugment",
-    "ColourJitter",
-    "Data",
-    "Decode",
-    "Download",
-    "DrawnClips",
-    "DrawnSize",
-    "EmbeddedMasks",
-    "Evaluation",
-    "Finetune",
-    "FinetunedEncoder",
-    "FrozenHeads",
-    "ImageSet",
-    "LinearProbe",
-    "MaskFolder",
-    "MaskedData",
-    "Model",
-    "NearestNeighbours",
-    "Objective",
-    "Optimiser",
-    "Params",
-    "Profile",
-    "RandAugment",
-    "Run",
-    "Section",
-    "Segmentation",
-    "Severe",
-    "SevereTask",
-    "Shards",
-    "StoredClips",
-    "Synthetic",
-    "Tracking",
-    "TrainedLinearProbe",
-    "Trainer",
-    "Training",
-    "Views",
-    "YouTube",
-]

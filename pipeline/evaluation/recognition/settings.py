@@ -10,6 +10,13 @@ from pipeline.configuration.section import Name, Positive, Section
 from pipeline.evaluation.settings import ONE_VIEW, Finetune, Views
 
 Neighbours = Annotated[int, Field(gt=0)]
+# What a report calls the probes.
+PROBE_NAMES = {
+    "linear": "linear probe",
+    "attentive": "attentive probe",
+    "knn": "k-NN",
+    "finetune": "fine-tuned",
+}
 
 
 def _several(value: Any) -> Any:

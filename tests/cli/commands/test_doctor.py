@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -274,21 +273,17 @@ def test_the_whole_command(
     assert all(row["remedy"] for row in body["findings"] if row["status"] != "ok")
 
 
-def test_a_failure_is_told_without_traceback(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bare_path")
+def test_a_failure_is_told_without_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Would catch an exit status of 0, a crash where a program is missing, an unnamed remedy."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere")
     params = tmp_path / "params.yaml"
     params.write_text(composition.compose(["experiment=tiny"]), encoding="utf-8")
-    (tmp_path / "bin").mkdir()
-    environment = os.environ | {"PATH": str(tmp_path / "bin"), "IMAGEIO_FFMPEG_EXE": "/nowhere"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "doctor", "--params", str(params)],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert "install ffmpeg with libx264" in done.stdout
-    assert "install git" in done.stdout
+    assert main(["doctor", "--params", str(params)]) == 1
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.out + printed.err
+    assert "install ffmpeg with libx264" in printed.out
+    assert "install git" in printed.out
