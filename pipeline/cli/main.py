@@ -107,13 +107,13 @@ def _run_stage(options: argparse.Namespace) -> None:
         raise UserError(
             f"there is no run {options.run!r}", remedy=f"one of {', '.join(params.runs)}"
         )
-    given = stages.restrict(params, options.command, wildcards.get("run", ""))
+    restricted = stages.restrict(params, options.command, wildcards.get("run", ""))
     owner = params.name if "name" in stage.reads else params.data.name
     with recorded(layout.times(owner, options.command, *wildcards.values()), os.environ):
         if stage.benchmark:
             runner = importlib.import_module("pipeline.evaluation.stage")
-            runner.run(stage.benchmark, given, **wildcards)
+            runner.run(stage.benchmark, restricted, **wildcards)
         else:
-            importlib.import_module(stage.module).run(given, **wildcards)
+            importlib.import_module(stage.module).run(restricted, **wildcards)
     if options.command in made.STAGES:
         made.record(params, options.command, **wildcards)

@@ -56,8 +56,8 @@ TEMPLATES = {".html", ".css", ".js", ".j2"}
 
 def meanings(files: Iterable[Path]) -> dict[str, str]:
     """Return the hash of the meaning of each file that has one, by its name in the project."""
-    found = {path.relative_to(PROJECT).as_posix(): _meaning(path) for path in files}
-    return {name: digest for name, digest in sorted(found.items()) if digest}
+    hashes = {path.relative_to(PROJECT).as_posix(): _meaning(path) for path in files}
+    return {name: digest for name, digest in sorted(hashes.items()) if digest}
 
 
 def combined(files: Mapping[str, str]) -> str:
@@ -144,14 +144,14 @@ def _joined(parts: Iterable[ast.expr]) -> Iterator[object]:
 @functools.cache
 def _closure(module: str) -> frozenset[str]:
     """Return `module` and every module of the project that it imports, directly or not."""
-    found: set[str] = set()
+    modules: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found and not _has_no_effect(name):
-            found.add(name)
+        if name not in modules and not _has_no_effect(name):
+            modules.add(name)
             waiting += _imports(name)
-    return frozenset(found)
+    return frozenset(modules)
 
 
 def _has_no_effect(module: str) -> bool:

@@ -51,9 +51,9 @@ def compose(overrides: Sequence[str]) -> str:
         follow(config, overrides)
         OmegaConf.resolve(config)
     except (HydraException, OmegaConfBaseException) as error:
-        said = _explain(error)
+        message = _explain(error)
         raise UserError(
-            f"the configuration cannot be composed: {said}", place=place, remedy=_remedy(said)
+            f"the configuration cannot be composed: {message}", place=place, remedy=_remedy(message)
         ) from None
     params = validate(yaml.safe_load(OmegaConf.to_yaml(config)), place=place)
     known_weights.check(params)
@@ -145,20 +145,22 @@ def _missing(values: object, key: str = "") -> list[str]:
 
 def _explain(error: Exception) -> str:
     """Return what Hydra says, without where it looked and how its objects are called."""
-    said = str(error)
-    if error.__cause__ is not None and str(error.__cause__) not in said:
-        said += f"\n{error.__cause__}"
-    lines = said.split("\nConfig search path:")[0].split("\n\nSet the environment")[0].splitlines()
+    message = str(error)
+    if error.__cause__ is not None and str(error.__cause__) not in message:
+        message += f"\n{error.__cause__}"
+    for end in ("\nConfig search path:", "\n\nSet the environment"):
+        message = message.partition(end)[0]
+    lines = message.splitlines()
     idle = ("    full_key:", "    object_type=", "To append to your config", "See https:")
     kept = [line.replace("\t", "    ") for line in lines if line and not line.startswith(idle)]
     return re.sub(r"Key (\S+) is not in struct", r"there is no key \1", "\n  ".join(kept))
 
 
-def _remedy(said: str) -> str:
-    """Return what helps against what Hydra said: a wrong spelling, a wrong key, a wrong choice."""
-    if "missing EQUAL" in said:
+def _remedy(message: str) -> str:
+    """Return what helps against what Hydra says: a wrong spelling, a wrong key, a wrong choice."""
+    if "missing EQUAL" in message:
         return "write KEY=VALUE, such as trainer.epochs=4 or model=vit_small"
-    if "there is no key" in said:
+    if "there is no key" in message:
         return "docs/configuration.md lists every key"
     return "python -m pipeline compose --list shows every group and its choices"
 

@@ -24,30 +24,30 @@ def follow(config: DictConfig, overrides: Sequence[str]) -> None:
     for name in config.get("runs") or {}:
         run = config.runs[name]
         path = run.get("weights")
-        found = known_weights.known(Path(path)) if isinstance(path, str) else None
-        if found is None:
+        known = known_weights.known(Path(path)) if isinstance(path, str) else None
+        if known is None:
             continue
-        theirs = found.model.model_dump(mode="json", exclude_defaults=True)
+        theirs = known.model.model_dump(mode="json", exclude_defaults=True)
         if not _is_chosen("model", chosen) and not _is_chosen(f"runs.{name}.model", chosen):
             if not _equal(run.model, theirs):
                 _put(config, "model", theirs)
             if not _equal(run.model, theirs):  # it is no copy of `model`
                 _put(config, f"runs.{name}.model", theirs)
-        _follow_clip(config, found, chosen)
+        _follow_clip(config, known, chosen)
         return
 
 
-def _follow_clip(config: DictConfig, found: Known, chosen: set[str]) -> None:
-    data, said = config.data, chosen - {"data"}  # a data set's choice says nothing of clips
+def _follow_clip(config: DictConfig, known: Known, chosen: set[str]) -> None:
+    data, own = config.data, chosen - {"data"}  # a data set's choice says nothing of clips
     for key in SEEN:
-        if key in found.seen and not _is_chosen(f"data.clip.{key}", said):
-            data.clip[key] = found.seen[key]
+        if key in known.seen and not _is_chosen(f"data.clip.{key}", own):
+            data.clip[key] = known.seen[key]
     is_drawn = data.get("synthetic") is not None
-    if "fps" in found.seen and not is_drawn and not _is_chosen("data.decode.fps", said):
-        data.decode.fps = found.seen["fps"]
-    if data.decode.short_side < data.clip.size and not _is_chosen("data.decode.short_side", said):
-        wanted = data.clip.size * (1 if is_drawn else MARGIN)
-        data.decode.short_side = 2 * -(-round(wanted) // 2)
+    if "fps" in known.seen and not is_drawn and not _is_chosen("data.decode.fps", own):
+        data.decode.fps = known.seen["fps"]
+    if data.decode.short_side < data.clip.size and not _is_chosen("data.decode.short_side", own):
+        short_side = data.clip.size * (1 if is_drawn else MARGIN)
+        data.decode.short_side = 2 * -(-round(short_side) // 2)
 
 
 def _is_chosen(key: str, chosen: set[str]) -> bool:
@@ -61,8 +61,8 @@ def _is_chosen(key: str, chosen: set[str]) -> bool:
 def _equal(section: Any, values: dict[str, Any]) -> bool:
     from omegaconf import OmegaConf
 
-    given: dict[str, Any] = OmegaConf.to_container(section, resolve=True)  # type: ignore[assignment]
-    return {k: v for k, v in given.items() if k != "name"} == {
+    ours: dict[str, Any] = OmegaConf.to_container(section, resolve=True)  # type: ignore[assignment]
+    return {k: v for k, v in ours.items() if k != "name"} == {
         k: v for k, v in values.items() if k != "name"
     }
 

@@ -156,12 +156,12 @@ def known(path: Path) -> Known | None:
     """
     config = path / "config.json" if path.is_dir() else path.with_name("config.json")
     if path.suffix == ".safetensors" and path.is_file():
-        said, _ = header(path)
-        if said.get("format") == MODEL_FORMAT:
-            saved = checked(SavedModel, said, path)
+        metadata, _ = header(path)
+        if metadata.get("format") == MODEL_FORMAT:
+            saved = checked(SavedModel, metadata, path)
             return Known(saved.run.model, _seen(saved.clip, saved.seen))
-        if said.get("format") == ENCODER_FORMAT:
-            encoder = checked(SavedEncoder, said, path)
+        if metadata.get("format") == ENCODER_FORMAT:
+            encoder = checked(SavedEncoder, metadata, path)
             return Known(encoder.model, _seen(encoder.clip, encoder.seen))
     if not path.exists() or not config.is_file():
         return None
@@ -185,10 +185,10 @@ def header(path: Path | str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as safetensors: {error}") from None
     try:
-        said = json.loads(metadata.get("config", "{}"))
+        config = json.loads(metadata.get("config", "{}"))
     except (ValueError, RecursionError):
-        said = {}
-    return (said if isinstance(said, dict) else {}), shapes
+        config = {}
+    return (config if isinstance(config, dict) else {}), shapes
 
 
 def checked(kind: type[Kind], content: Mapping[str, Any], place: Path | str) -> Kind:
@@ -222,9 +222,9 @@ def check(params: Params) -> None:
     """
     for name, run in params.runs.items():
         fps = "drawn" if params.data.synthetic else params.data.decode.fps
-        found = known(Path(run.weights)) if run.weights else None
-        if found is not None:
-            refuse_others(found, run, differences(found, params.data.clip, fps), name)
+        weights = known(Path(run.weights)) if run.weights else None
+        if weights is not None:
+            refuse_others(weights, run, differences(weights, params.data.clip, fps), name)
 
 
 def refuse_others(
@@ -254,17 +254,17 @@ def differences(known: Known, clip: Clip, fps: float | str | None) -> list[str]:
     Args:
         fps: of the videos; None: of each its own; a string: not compared.
     """
-    seen, found = known.seen, []
+    seen, texts = known.seen, []
     for key in SEEN:
         # A stride is nothing where frames are one of each segment.
         counts = key != "stride" or "per_segment" not in (seen.get("sampling"), clip.sampling)
         if key in seen and seen[key] != getattr(clip, key) and counts:
-            found.append(f"{key} {seen[key]}, here {getattr(clip, key)}")
+            texts.append(f"{key} {seen[key]}, here {getattr(clip, key)}")
     rate = seen.get("fps")
     if rate is None or isinstance(fps, str) or (fps is not None and abs(fps / rate - 1) < 1e-3):
-        return found
+        return texts
     here = "of each video its own" if fps is None else f"{fps:g}"
-    return [*found, f"frames a second {rate:g}, here {here}"]
+    return [*texts, f"frames a second {rate:g}, here {here}"]
 
 
 def _seen(clip: Clip, seen: Seen) -> dict[str, Any]:

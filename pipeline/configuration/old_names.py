@@ -33,13 +33,13 @@ def tell_overrides(overrides: Sequence[str]) -> None:
 
 
 def _current(override: str) -> str:
-    if found := GROUPS.fullmatch(override):
-        part = found["mask"] or found["loss"]
-        where = f"@{found['run']}objective.{part}" if found["run"] else ""
-        return f"objective/{part}{where}={found['choice']}"
+    if match := GROUPS.fullmatch(override):
+        part = match["mask"] or match["loss"]
+        where = f"@{match['run']}objective.{part}" if match["run"] else ""
+        return f"objective/{part}{where}={match['choice']}"
     for before, after in OVERRIDES:
-        if found := re.fullmatch(before, override):
-            return found.expand(after)
+        if match := re.fullmatch(before, override):
+            return match.expand(after)
     return override
 
 
@@ -67,10 +67,10 @@ def tell(values: dict[str, Any]) -> None:
     runs = values.get("runs")
     named = {f"runs.{name}": run for name, run in runs.items()} if isinstance(runs, dict) else {}
     for place, section in {"": values, **named}.items():
-        found = section.get("objective") if isinstance(section, dict) else None
-        if isinstance(found, dict) and objective(found) != found:
+        values_before = section.get("objective") if isinstance(section, dict) else None
+        if isinstance(values_before, dict) and objective(values_before) != values_before:
             prefix = f"{place}.objective".lstrip(".")
-            _note(f"{prefix} of an earlier version", f"{prefix}: {objective(found)}")
+            _note(f"{prefix} of an earlier version", f"{prefix}: {objective(values_before)}")
 
 
 def _note(before: str, after: str) -> None:

@@ -44,8 +44,8 @@ def page(text: str) -> str:
 
 def renewed(text: str, mark: str, written: Callable[[], str]) -> str:
     """Return a page with everything after the line `mark` replaced by what `written` returns."""
-    head, found, _ = text.partition(mark)
-    if not found:
+    head, marker, _ = text.partition(mark)
+    if not marker:
         raise ValueError(f"the page has no line {mark}")
     return f"{head}{mark}\n\n{written()}"
 
@@ -71,8 +71,8 @@ def _groups() -> str:
         for name in (name for name in names if name != "base"):
             lines = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
             top = itertools.takewhile(lambda line: line.startswith("#"), lines)
-            said = " ".join(line.lstrip("# ") for line in top if "@package" not in line)
-            rows.append(f"| `{group}` | `{name}` | {_linked(said)} |")
+            comment = " ".join(line.lstrip("# ") for line in top if "@package" not in line)
+            rows.append(f"| `{group}` | `{name}` | {_linked(comment)} |")
     return "\n".join(rows)
 
 
@@ -288,12 +288,12 @@ def _remarks(module: str) -> dict[tuple[str, str], str]:
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
         if token.type == tokenize.COMMENT and "noqa" not in token.string
     }
-    found = {}
+    remarks = {}
     for cls in (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)):
         for node in cls.body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                found[cls.name, node.target.id] = " ".join(_of_lines(comments, node))
-    return found
+                remarks[cls.name, node.target.id] = " ".join(_of_lines(comments, node))
+    return remarks
 
 
 def _of_lines(comments: Mapping[int, tuple[str, bool]], node: ast.AnnAssign) -> list[str]:

@@ -46,14 +46,14 @@ def _pass_on(arrived: int) -> None:
 
 def _jobs() -> list[psutil.Process]:
     """This process's children that are commands of this package."""
-    found = []
+    children = []
     for child in psutil.Process().children():
         try:
             if child.cmdline()[1:3] == ["-m", "pipeline"]:
-                found.append(child)
+                children.append(child)
         except psutil.Error:  # it has ended
             continue
-    return found
+    return children
 
 
 def mark(environment: MutableMapping[str, str], *, is_workflow: bool) -> None:

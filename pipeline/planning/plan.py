@@ -130,12 +130,12 @@ def _changed_params(params: Params, job: Job, old: list[str], new: list[str]) ->
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], run: str = "") -> list[str]:
     """Return `trainer.epochs 10 -> 20` for each setting that differs, keys of the run shortened."""
     before, now = _flat(old), _flat(new)
-    found = []
+    texts = []
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             sides = " -> ".join(_short(side.get(key, "nothing")) for side in (before, now))
-            found.append(f"{key.removeprefix(f'runs.{run}.')} {sides}")
-    return found
+            texts.append(f"{key.removeprefix(f'runs.{run}.')} {sides}")
+    return texts
 
 
 def _flat(values: Any, key: str = "") -> dict[str, Any]:
@@ -161,8 +161,8 @@ def _values(text: str) -> list[str]:
 def _settings(values: Iterable[str]) -> dict[str, Any] | None:
     for value in values:
         if value.startswith("{"):
-            found: dict[str, Any] = json.loads(value)
-            return found
+            settings: dict[str, Any] = json.loads(value)
+            return settings
     return None
 
 
@@ -174,12 +174,12 @@ def _files(reason: str) -> dict[str, list[str]]:
         "Updated input files",
         "Input files updated by another job",
     )
-    found: dict[str, list[str]] = {kind: [] for kind in kinds}
+    files_by_kind: dict[str, list[str]] = {kind: [] for kind in kinds}
     for part in reason.split("; "):
         kind, _, files = part.partition(": ")
-        if kind in found:
-            found[kind] = [path for path in files.split(", ") if path]
-    return found
+        if kind in files_by_kind:
+            files_by_kind[kind] = [path for path in files.split(", ") if path]
+    return files_by_kind
 
 
 def _order(job: Job) -> tuple[int, int, str]:

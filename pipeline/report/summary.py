@@ -55,12 +55,12 @@ def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
     `segmentation` -> data, frames and protocol -> mIoU; run -> `severe` -> task -> its score. All
     are shares from 0 to 1, but for SEVERE's counting, which is an error and has no upper bound.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    metrics_by_run: dict[str, dict[str, dict[str, float]]] = {}
     for run in results.runs:
         for benchmark, body in run.results.items():
             for group, name, value in BENCHMARKS[benchmark].metrics(body):
-                found.setdefault(run.name, {}).setdefault(group, {})[name] = value
-    return found
+                metrics_by_run.setdefault(run.name, {}).setdefault(group, {})[name] = value
+    return metrics_by_run
 
 
 def paragraph(results: Results) -> str:

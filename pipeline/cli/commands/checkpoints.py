@@ -93,5 +93,5 @@ def _listed(present: SetInfo | None, aside: list[ArchivedSet]) -> Iterator[str]:
             yield f"{'':9}and {len(differing) + len(files) - SHOWN} more"
 
 
-def _summary(made: SetInfo) -> str:
-    return f"step {made.step:,}, {made.seconds / 3600:.2f} h of training, {made.date}"
+def _summary(info: SetInfo) -> str:
+    return f"step {info.step:,}, {info.seconds / 3600:.2f} h of training, {info.date}"

@@ -230,18 +230,18 @@ def _share(group: str) -> float:
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
 
 
-def _summary(output: Path, given: list[str], counts: Counter[str]) -> str:
+def _summary(output: Path, texts: list[str], counts: Counter[str]) -> str:
     from pipeline.data.manifest.annotations.files import MULTI
 
-    labels = Counter(label for text in given for label in text.split(MULTI) if label)
-    unlabelled = given.count("")
+    labels = Counter(label for text in texts for label in text.split(MULTI) if label)
+    unlabelled = texts.count("")
     parts = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
     without = f", {unlabelled:,} clips without" if unlabelled else ""
     few = ", ".join([name for name, _ in labels.most_common(3)] + ["..."] * (len(labels) > 3))
     shown = f" ({few})" if few else ""
     summary = (
-        f"wrote {output}: {len(given):,} clips ({parts}), {len(labels):,} labels{shown}{without}"
+        f"wrote {output}: {len(texts):,} clips ({parts}), {len(labels):,} labels{shown}{without}"
     )
-    if len(labels) == 1 and len(given) > 1:
+    if len(labels) == 1 and len(texts) > 1:
         summary += "\nnote: there is one label only: a probe has nothing to tell apart"
     return summary

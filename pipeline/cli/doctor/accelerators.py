@@ -71,12 +71,12 @@ def _none(params: Params) -> Finding:
     remedy = "the demo needs none; for ViT-S and larger take a machine with one"
     driver = output_of(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
     if driver:
-        found = f"{driver.splitlines()[0]}, but torch {torch.__version__} does not see it"
-        return warning(STAGE, "GPU", found, "install torch for your driver's CUDA")
+        problem = f"{driver.splitlines()[0]}, but torch {torch.__version__} does not see it"
+        return warning(STAGE, "GPU", problem, "install torch for your driver's CUDA")
     large = any(run.model.width >= LARGE and run.trainer.epochs for run in params.runs.values())
     if large:
-        found = "none, and this experiment trains a large model: a step takes seconds on a CPU"
-        return warning(STAGE, "GPU", found, remedy)
+        problem = "none, and this experiment trains a large model: a step takes seconds on a CPU"
+        return warning(STAGE, "GPU", problem, remedy)
     return warning(STAGE, "GPU", "none: training runs on the CPU", remedy)
 
 

@@ -57,12 +57,12 @@ def ask() -> dict[str, str]:
     answer = {"name": "", "address": "", "problem": "", "remedy": ""}
     try:
         with Repo() as repo:
-            found = repo.cloud.get_remote()
-            address = f"{found.fs.protocol}:{found.path}"
-            answer |= {"name": found.name, "address": address}
-            if found.fs.protocol == "local":
-                return answer | _of_folder(Path(found.path))
-            _reach(found)
+            remote = repo.cloud.get_remote()
+            address = f"{remote.fs.protocol}:{remote.path}"
+            answer |= {"name": remote.name, "address": address}
+            if remote.fs.protocol == "local":
+                return answer | _of_folder(Path(remote.path))
+            _reach(remote)
     except NoRemoteError:
         return answer
     except NotDvcRepoError:

@@ -30,12 +30,12 @@ def disk(params: Params) -> Iterator[Finding]:
     need += states
     parts.append(f"checkpoints {gib(states)}")
     free = shutil.disk_usage(Path.cwd()).free
-    found = f"{gib(free)} free; about {gib(need)} to be written ({', '.join(parts)})"
+    text = f"{gib(free)} free; about {gib(need)} to be written ({', '.join(parts)})"
     if free < need:
         remedy = "make room, or link data/, downloads/ and results/ to a larger disk"
-        yield missing(STAGE, "disk", found, remedy, needed=True)
+        yield missing(STAGE, "disk", text, remedy, needed=True)
     else:
-        yield ok(STAGE, "disk", found)
+        yield ok(STAGE, "disk", text)
 
 
 def footage_of(params: Params) -> tuple[estimates.Footage, bool]:
@@ -49,10 +49,10 @@ def footage_of(params: Params) -> tuple[estimates.Footage, bool]:
         return estimates.Footage(clips, seconds, synthetic.fps, 1.0, bytes_per_s), True
     if not path.is_file():
         return estimates.Footage(0), False
-    found = census(path)
-    seconds = found.seconds / found.timed if found.timed else estimates.SECONDS
-    local = found.kinds.get("path", 0)
-    return estimates.Footage(found.rows, seconds), local < found.rows
+    counted = census(path)
+    seconds = counted.seconds / counted.timed if counted.timed else estimates.SECONDS
+    local = counted.kinds.get("path", 0)
+    return estimates.Footage(counted.rows, seconds), local < counted.rows
 
 
 def _states(params: Params) -> int:

@@ -168,11 +168,11 @@ def _javascript(allowed: Collection[str], *, needed: bool) -> Finding:
     subject = "JavaScript for yt-dlp"
     supported = {name: kind for name, kind in supported_js_runtimes.value.items() if kind}
     known = {name: kind for name, kind in supported.items() if name in allowed}
-    found = [info for kind in known.values() if (info := kind().info)]
-    usable = [f"{info.name} {info.version}" for info in found if info.supported]
+    runtimes = [info for kind in known.values() if (info := kind().info)]
+    usable = [f"{info.name} {info.version}" for info in runtimes if info.supported]
     if usable:
         return ok("download", subject, ", ".join(usable))
-    old = [f"{info.name} {info.version} (too old)" for info in found]
+    old = [f"{info.name} {info.version} (too old)" for info in runtimes]
     least = ", ".join(
         f"{name} {'.'.join(map(str, kind.MIN_SUPPORTED_VERSION))}" for name, kind in known.items()
     )

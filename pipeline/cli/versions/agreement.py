@@ -82,8 +82,8 @@ def bless() -> str:
             remedy="fetch what is missing (dvc pull), or make what has changed (dvc repro, or "
             "snakemake --cores all --forcerun STAGE)",
         )
-    if found := list(_not_of_these_inputs(params)):
-        lines = "\n  ".join(found[:6])
+    if others := list(_not_of_these_inputs(params)):
+        lines = "\n  ".join(others[:6])
         raise UserError(
             f"results were made of other inputs than those that are here:\n  {lines}",
             remedy="bring these inputs back, or make the results anew: snakemake --cores all "

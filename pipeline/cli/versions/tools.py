@@ -56,8 +56,8 @@ def dvc_status() -> dict[str, list[Any]]:
     done = _run("dvc", "status", "--json")
     if done.returncode:
         raise _failed("dvc", ("status",), done.stderr or done.stdout)
-    found: dict[str, list[Any]] = json.loads(done.stdout)
-    return found
+    status: dict[str, list[Any]] = json.loads(done.stdout)
+    return status
 
 
 def dvc(*options: str) -> str:

@@ -38,11 +38,11 @@ def _name(output: Path) -> str:
     return os.path.join(*(f"@{part}" for part in parts[:-1]), parts[-1])  # noqa: PTH118 - no Path
 
 
-def refusal(found: Sequence[Path]) -> UserError:
+def refusal(outputs: Sequence[Path]) -> UserError:
     """Return what Snakemake says in place of `Nothing to be done`."""
-    some = ", ".join(str(path) for path in found[:2])
-    more = ", ..." if len(found) > 2 else ""
-    are = "1 result is" if len(found) == 1 else f"{len(found):,} results are"
+    some = ", ".join(str(path) for path in outputs[:2])
+    more = ", ..." if len(outputs) > 2 else ""
+    are = "1 result is" if len(outputs) == 1 else f"{len(outputs):,} results are"
     return UserError(
         f"{are} here that Snakemake has no record of, so it cannot tell whether they are of these "
         "settings and this code",
