@@ -92,19 +92,7 @@ _OTHERS = {
     "report": Stage(
         "pipeline.report.report_stage",
         "compare the runs: table and HTML page",
-        (
-            "name",
-            "data",
-            "model",
-            "objective",
-            "trainer",
-            "evaluation",
-            "segmentation",
-            "severe",
-            "benchmarks",
-            "plugins",
-            "runs",
-        ),
+        tuple(Params.model_fields),
     ),
 }
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pipeline.report.comparison import p_text
 from pipeline.report.tables import probe_name
 from pipeline.runtime import pages
-from pipeline.runtime.progress import duration
+from pipeline.runtime.progress import binary_bytes, duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 WORDS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
@@ -46,15 +46,6 @@ def percent(share: float | None, digits: int = 1) -> str:
 def points(gain: float | None) -> str:
     """Write a difference of two shares in percentage points, with its sign."""
     return "–" if gain is None else f"{100 * gain:+.1f}".replace("-", "−")
-
-
-def binary_bytes(number: float) -> str:
-    """Write such as `4.2 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
-        number /= 1024
-    return f"{number:,.1f} TiB"
 
 
 def listed(items: Sequence[object]) -> str:

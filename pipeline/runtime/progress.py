@@ -18,6 +18,15 @@ from rich.text import Text
 REDRAWN = 0.5  # seconds between two states of a line that is rewritten in place
 
 
+def binary_bytes(number: float) -> str:
+    """Write such as `4.2 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
+        number /= 1024
+    return f"{number:,.1f} TiB"
+
+
 def duration(seconds: float) -> str:
     """Format seconds as m:ss or h:mm:ss."""
     whole = max(0, round(seconds))

@@ -13,7 +13,6 @@ from pipeline.cli.doctor.workplace import output_of
 from pipeline.configuration.schema import Params
 from pipeline.errors import first_line
 
-STAGE = "pretrain"
 LARGE = 256  # width of an encoder from which a CPU will not do
 
 
@@ -31,12 +30,11 @@ def devices(params: Params) -> Iterator[Finding]:
             precision = _multiplied(number)
         except RuntimeError as error:
             problem = f"{name}: {first_line(error)}"
-            yield missing(STAGE, f"GPU {number}", problem, "nvidia-smi", needed=True)
+            yield missing(f"GPU {number}", problem, "nvidia-smi", needed=True)
         else:
-            yield ok(STAGE, f"GPU {number}", f"{name}, {memory:.0f} GiB, {precision}")
+            yield ok(f"GPU {number}", f"{name}, {memory:.0f} GiB, {precision}")
     if count < devices:
         yield missing(
-            STAGE,
             "GPUs",
             f"{count}, and trainer.devices is {devices}",
             f"set trainer.devices to {count} or less, or run on a larger machine",
@@ -50,7 +48,6 @@ def processes(params: Params) -> Iterator[Finding]:
     yield _summed("gloo", torch.device("cpu"), needed=several and not torch.cuda.is_available())
     if not dist.is_nccl_available():
         yield missing(
-            STAGE,
             "NCCL",
             "this torch is built without it",
             "install torch for CUDA, to train on several GPUs",
@@ -60,7 +57,6 @@ def processes(params: Params) -> Iterator[Finding]:
         yield _summed("nccl", torch.device("cuda"), needed=several)
     else:
         yield warning(
-            STAGE,
             "NCCL",
             "in this torch, but without a GPU it cannot be tried",
             "only needed to train on several GPUs",
@@ -72,12 +68,12 @@ def _none(params: Params) -> Finding:
     driver = output_of(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
     if driver:
         problem = f"{driver.splitlines()[0]}, but torch {torch.__version__} does not see it"
-        return warning(STAGE, "GPU", problem, "install torch for your driver's CUDA")
+        return warning("GPU", problem, "install torch for your driver's CUDA")
     large = any(run.model.width >= LARGE and run.trainer.epochs for run in params.runs.values())
     if large:
         problem = "none, and this experiment trains a large model: a step takes seconds on a CPU"
-        return warning(STAGE, "GPU", problem, remedy)
-    return warning(STAGE, "GPU", "none: training runs on the CPU", remedy)
+        return warning("GPU", problem, remedy)
+    return warning("GPU", "none: training runs on the CPU", remedy)
 
 
 def _multiplied(number: int) -> str:
@@ -105,10 +101,10 @@ def _summed(backend: str, device: torch.device, *, needed: bool) -> Finding:
         finally:
             dist.destroy_process_group()
     except (RuntimeError, OSError) as error:
-        return missing(STAGE, subject, first_line(error), remedy, needed=needed)
+        return missing(subject, first_line(error), remedy, needed=needed)
     if not right:
-        return missing(STAGE, subject, "sums wrongly", remedy, needed=needed)
+        return missing(subject, "sums wrongly", remedy, needed=needed)
     version = "in torch"
     if backend == "nccl":
         version = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
-    return ok(STAGE, subject, f"{version}, summed in one process")
+    return ok(subject, f"{version}, summed in one process")

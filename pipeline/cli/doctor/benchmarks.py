@@ -15,16 +15,16 @@ def requirements(params: Params) -> Iterator[Finding]:
     for benchmark in BENCHMARKS.values():
         stage = benchmark.stage
         if not benchmark.runs(params):
-            yield ok(stage, benchmark.title, "none asked for")
+            yield ok(benchmark.title, "none asked for", stage=stage)
             continue
         for each in benchmark.requirements(params):
             if each.path is None:
-                yield ok(stage, each.subject, each.note)
+                yield ok(each.subject, each.note, stage=stage)
             elif each.path.exists():
-                yield ok(stage, each.subject, str(each.path))
+                yield ok(each.subject, str(each.path), stage=stage)
             else:
                 absent = f"{each.path} is not there"
-                yield missing(stage, each.subject, absent, each.remedy, needed=True)
+                yield missing(each.subject, absent, each.remedy, needed=True, stage=stage)
 
 
 def report(_params: Params) -> Iterator[Finding]:
@@ -33,4 +33,4 @@ def report(_params: Params) -> Iterator[Finding]:
     import plotly
 
     jinja2.Template("{{ 1 + 1 }}").render()
-    yield ok("report", "plotly, jinja2", f"{plotly.__version__}, {version_of('jinja2')}")
+    yield ok("plotly, jinja2", f"{plotly.__version__}, {version_of('jinja2')}")

@@ -18,7 +18,7 @@ from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Params
 from pipeline.errors import first_line
 
-STAGE, SUBJECT = "all stages", "DVC remote"
+SUBJECT = "DVC remote"
 PATIENCE_S = 60.0
 SET = "to share results: dvc remote add --default NAME ADDRESS (docs/versions.md)"
 
@@ -32,20 +32,20 @@ def remote(_params: Params) -> Iterator[Finding]:
         )
     except subprocess.TimeoutExpired:
         remedy = "is its address right, and are you logged in to it?"
-        yield missing(STAGE, SUBJECT, f"does not answer in {PATIENCE_S:.0f} s", remedy)
+        yield missing(SUBJECT, f"does not answer in {PATIENCE_S:.0f} s", remedy)
         return
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-        yield missing(STAGE, SUBJECT, last[:200], "look at `dvc doctor`")
+        yield missing(SUBJECT, last[:200], "look at `dvc doctor`")
         return
     if answer["problem"]:
-        yield missing(STAGE, SUBJECT, answer["problem"], answer["remedy"])
+        yield missing(SUBJECT, answer["problem"], answer["remedy"])
     elif not answer["name"]:
-        yield warning(STAGE, SUBJECT, "none is set", SET)
+        yield warning(SUBJECT, "none is set", SET)
     else:
-        yield ok(STAGE, SUBJECT, f"{answer['name']}: {answer['address']}")
+        yield ok(SUBJECT, f"{answer['name']}: {answer['address']}")
 
 
 def ask() -> dict[str, str]:

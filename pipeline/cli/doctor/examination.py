@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pipeline.cli.doctor.findings import Finding, missing
 from pipeline.configuration.schema import Params
@@ -38,11 +39,16 @@ def examine(params: Params, on_stage: Callable[[str], None] | None = None) -> It
     for stage, module, function in AREAS:
         if on_stage is not None:
             on_stage(stage)
-        try:
-            area = importlib.import_module(f"pipeline.cli.doctor.{module}")
-            yield from getattr(area, function)(params)
-        except UserError as error:
-            yield missing(stage, function, error.problem, error.remedy, needed=True)
-        except Exception as error:  # noqa: BLE001 - a library that does not load, whatever it says
-            problem = f"{type(error).__name__}: {first_line(error)}"
-            yield missing(stage, function, problem, "make setup installs all packages", needed=True)
+        for finding in _findings(params, module, function):
+            yield replace(finding, stage=finding.stage or stage)
+
+
+def _findings(params: Params, module: str, function: str) -> Iterator[Finding]:
+    try:
+        area = importlib.import_module(f"pipeline.cli.doctor.{module}")
+        yield from getattr(area, function)(params)
+    except UserError as error:
+        yield missing(function, error.problem, error.remedy, needed=True)
+    except Exception as error:  # noqa: BLE001 - a library that does not load, whatever it says
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        yield missing(function, problem, "make setup installs all packages", needed=True)

@@ -12,7 +12,7 @@ Status = Literal["ok", "warning", "missing"]
 class Finding:
     """One row of the table. `needed`: the present params.yaml cannot do without it."""
 
-    stage: str
+    stage: str  # empty: that of its area
     subject: str
     status: Status
     found: str
@@ -25,16 +25,18 @@ class Finding:
         return self.needed and self.status == "missing"
 
 
-def ok(stage: str, subject: str, found: str) -> Finding:
+def ok(subject: str, found: str, *, stage: str = "") -> Finding:
     """It is there and works."""
     return Finding(stage, subject, "ok", found)
 
 
-def warning(stage: str, subject: str, found: str, remedy: str) -> Finding:
+def warning(subject: str, found: str, remedy: str) -> Finding:
     """It works, but not as well as it could, or could not be tried."""
-    return Finding(stage, subject, "warning", found, remedy)
+    return Finding("", subject, "warning", found, remedy)
 
 
-def missing(stage: str, subject: str, found: str, remedy: str, *, needed: bool = False) -> Finding:
+def missing(
+    subject: str, found: str, remedy: str, *, needed: bool = False, stage: str = ""
+) -> Finding:
     """It is not there, or does not work."""
     return Finding(stage, subject, "missing", found, remedy, needed)

@@ -14,8 +14,8 @@ from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Clip, Params, Trainer
 from pipeline.data.load.workers import check_temporary_folder
 from pipeline.errors import UserError
+from pipeline.runtime.progress import binary_bytes
 
-STAGE = "pretrain"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch hands batches over
 AHEAD = 2  # batches that torch's loader has each worker prepare in advance
 TRIAL = 2**26  # bytes that are really written
@@ -50,8 +50,8 @@ def _temporary_folder(*, needed: bool) -> Finding:
     try:
         check_temporary_folder()
     except UserError as error:
-        return missing(STAGE, "TMPDIR", error.problem, error.remedy, needed=needed)
-    return ok(STAGE, "TMPDIR", f"{folder}: short enough for the sockets of workers")
+        return missing("TMPDIR", error.problem, error.remedy, needed=needed)
+    return ok("TMPDIR", f"{folder}: short enough for the sockets of workers")
 
 
 def _shared_memory(required: int, *, needed: bool) -> Finding:
@@ -64,38 +64,29 @@ def _shared_memory(required: int, *, needed: bool) -> Finding:
         room = os.statvfs(SHARED_MEMORY)
     except OSError as error:
         problem = f"{SHARED_MEMORY}: {error.strerror}"
-        return missing(STAGE, subject, problem, less, needed=needed)
+        return missing(subject, problem, less, needed=needed)
     free = room.f_bavail * room.f_frsize
     if free < required:
-        problem = f"{gib(free)} free; batches of all workers take {gib(required)}"
-        return missing(STAGE, subject, problem, less, needed=needed)
-    return ok(STAGE, subject, f"{gib(free)} free, {gib(required)} needed")
+        problem = f"{binary_bytes(free)} free; batches of all workers take {binary_bytes(required)}"
+        return missing(subject, problem, less, needed=needed)
+    return ok(subject, f"{binary_bytes(free)} free, {binary_bytes(required)} needed")
 
 
 def _memory(required: int) -> Finding:
     total = psutil.virtual_memory().total
     if total < required:
         return warning(
-            STAGE,
             "memory",
-            f"{gib(total)}; training may take up to {gib(required)}",
+            f"{binary_bytes(total)}; training may take up to {binary_bytes(required)}",
             "set trainer.cache_mib, trainer.workers or trainer.batch_size lower",
         )
-    return ok(STAGE, "memory", f"{gib(total)}, up to {gib(required)} needed")
+    return ok("memory", f"{binary_bytes(total)}, up to {binary_bytes(required)} needed")
 
 
 def _open_files() -> Finding:
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < FEW_FILES:
         problem = f"{limit:,} at once; each batch on its way takes some"
-        return warning(STAGE, "open files", problem, f"ulimit -n {min(most, 65536)}")
+        return warning("open files", problem, f"ulimit -n {min(most, 65536)}")
     most_files = "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit:,} at once"
-    return ok(STAGE, "open files", most_files)
-
-
-def gib(count: float) -> str:
-    """Return a number of bytes for people."""
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count / 2**10:,.0f} KiB"
+    return ok("open files", most_files)

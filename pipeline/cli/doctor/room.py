@@ -8,12 +8,10 @@ from pathlib import Path
 
 from pipeline.cli.doctor import estimates
 from pipeline.cli.doctor.findings import Finding, missing, ok
-from pipeline.cli.doctor.loading import gib
 from pipeline.cli.doctor.sources import census
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.schema import Params
-
-STAGE = "all stages"
+from pipeline.runtime.progress import binary_bytes
 
 
 def disk(params: Params) -> Iterator[Finding]:
@@ -25,17 +23,19 @@ def disk(params: Params) -> Iterator[Finding]:
     if footage.clips and not data.index.is_file():
         room = estimates.room(footage, params.data, is_fetched=is_fetched)
         need += room.total
-        parts.append(f"{footage.clips:,} clips {gib(room.total)}")
+        parts.append(f"{footage.clips:,} clips {binary_bytes(room.total)}")
     states = _states(params)
     need += states
-    parts.append(f"checkpoints {gib(states)}")
+    parts.append(f"checkpoints {binary_bytes(states)}")
     free = shutil.disk_usage(Path.cwd()).free
-    text = f"{gib(free)} free; about {gib(need)} to be written ({', '.join(parts)})"
+    text = (
+        f"{binary_bytes(free)} free; about {binary_bytes(need)} to be written ({', '.join(parts)})"
+    )
     if free < need:
         remedy = "make room, or link data/, downloads/ and results/ to a larger disk"
-        yield missing(STAGE, "disk", text, remedy, needed=True)
+        yield missing("disk", text, remedy, needed=True)
     else:
-        yield ok(STAGE, "disk", text)
+        yield ok("disk", text)
 
 
 def footage_of(params: Params) -> tuple[estimates.Footage, bool]:

@@ -27,7 +27,6 @@ LIKE = {"h264": 0.0, "jpeg": 8.0, "raw": 0.0}
 
 def codecs(params: Params) -> Iterator[Finding]:
     """Shards of one tiny clip, written by the stage's own code."""
-    stage = "shard"
     for codec in get_args(Codec):
         needed = params.data.shards.codec == codec
         with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
@@ -38,18 +37,18 @@ def codecs(params: Params) -> Iterator[Finding]:
                 difference = np.abs(expected.astype(float) - _frames(entry, "decord")).mean()
             except (UserError, DecodeError, OSError, RuntimeError) as error:
                 problem = first_line(error)
-                yield missing(stage, f"codec {codec}", problem, "see decode above", needed=needed)
+                yield missing(f"codec {codec}", problem, "see decode above", needed=needed)
                 continue
         if difference > LIKE[codec]:
             problem = f"gives other pixels than it was given ({difference:.1f} grey levels off)"
-            yield missing(stage, f"codec {codec}", problem, "make setup", needed=needed)
+            yield missing(f"codec {codec}", problem, "make setup", needed=needed)
         else:
-            yield ok(stage, f"codec {codec}", f"written and read back, {entry.size:,} bytes")
+            yield ok(f"codec {codec}", f"written and read back, {entry.size:,} bytes")
 
 
 def decoders(params: Params) -> Iterator[Finding]:
     """The libraries that decode h264 while training."""
-    stage, h264 = "pretrain", params.data.shards.codec == "h264"
+    h264 = params.data.shards.codec == "h264"
     asked_for = {run.trainer.decoder for run in params.runs.values()} if h264 else set()
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         entry = packed(Path(folder), params.data.decode, "h264")
@@ -59,14 +58,13 @@ def decoders(params: Params) -> Iterator[Finding]:
             except (UserError, DecodeError, ImportError, OSError) as error:
                 remedy = "the extra torchcodec, and the system's ffmpeg; decord does without"
                 yield missing(
-                    stage,
                     library,
                     first_line(error),
                     remedy if library == "torchcodec" else "make setup",
                     needed=library in asked_for or (library == "decord" and "auto" in asked_for),
                 )
             else:
-                yield ok(stage, library, f"{version_of(library)}, decoded {shape[0]} frames")
+                yield ok(library, f"{version_of(library)}, decoded {shape[0]} frames")
 
 
 def packed(folder: Path, settings: Decode, codec: Codec) -> ClipEntry:

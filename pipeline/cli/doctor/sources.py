@@ -66,26 +66,25 @@ def _count(row: dict[str, str], counted: Census, folder: Path) -> None:
 
 def listed(params: Params) -> Iterator[Finding]:
     """The list itself."""
-    stage, data = "manifest", params.data
+    data = params.data
     if data.manifest is None:
-        yield ok(stage, "list", "the embedded data set: nothing to fetch")
+        yield ok("list", "the embedded data set: nothing to fetch")
         return
     path = Path(data.manifest)
     if not path.is_file():
         remedy = "write it there, or give data.manifest another path (docs/sources.md)"
-        yield missing(stage, "list", f"{path} is not there", remedy, needed=True)
+        yield missing("list", f"{path} is not there", remedy, needed=True)
         return
     counted = census(path)
     kinds = ", ".join(f"{count:,} {kind or 'no source'}" for kind, count in counted.kinds.items())
     if not counted.missing_files:
-        yield ok(stage, "list", f"{path}: {kinds}")
+        yield ok("list", f"{path}: {kinds}")
     elif counted.missing_files == counted.rows:
         remedy = f"paths are relative to the list's folder, {path.parent}"
         problem = f"{path}: none of {counted.rows:,} files is there"
-        yield missing(stage, "list", problem, remedy, needed=True)
+        yield missing("list", problem, remedy, needed=True)
     else:
         yield warning(
-            stage,
             "list",
             f"{path}: {kinds}; {counted.missing_files:,} files are not there, such as "
             f"{counted.first_missing}",
@@ -112,17 +111,16 @@ def _stores(counted: Census) -> Iterator[Finding]:
             extra = EXTRAS.get(scheme)
             remedy = f"pip install 'sigma-pipeline[{extra}]'" if extra else f"install it: {error}"
             needed = scheme in counted.schemes
-            yield missing("download", f"{scheme}://", "no package", remedy, needed=needed)
+            yield missing(f"{scheme}://", "no package", remedy, needed=needed)
         else:
-            yield ok("download", f"{scheme}://", "fsspec can read it")
+            yield ok(f"{scheme}://", "fsspec can read it")
 
 
 def _rar(counted: Census) -> Finding:
     program = shutil.which("unrar") or shutil.which("bsdtar")
     if program:
-        return ok("download", "rar archives", Path(program).name)
+        return ok("rar archives", Path(program).name)
     return missing(
-        "download",
         "rar archives",
         "neither unrar nor bsdtar",
         "for UCF101 and HMDB51: install libarchive-tools (Debian, Ubuntu), libarchive (conda)",
@@ -131,24 +129,23 @@ def _rar(counted: Census) -> Finding:
 
 
 def _youtube(params: Params, counted: Census) -> Iterator[Finding]:
-    stage, needed = "download", bool(counted.kinds.get("youtube_id"))
+    needed = bool(counted.kinds.get("youtube_id"))
     version = version_of("yt-dlp")
     if not version:
-        yield missing(stage, "yt-dlp", "not installed", "make setup", needed=needed)
+        yield missing("yt-dlp", "not installed", "make setup", needed=needed)
         return
     age = _days_old(version)
     if age is not None and age > OLD_DAYS:
         yield warning(
-            stage, "yt-dlp", f"{version}, {age} days old", "pip install -U yt-dlp: it must be new"
+            "yt-dlp", f"{version}, {age} days old", "pip install -U yt-dlp: it must be new"
         )
     else:
-        yield ok(stage, "yt-dlp", version)
+        yield ok("yt-dlp", version)
     yield _javascript(params.data.download.youtube.runtimes, needed=needed)
     if version_of("yt-dlp-ejs"):
-        yield ok(stage, "yt-dlp-ejs", version_of("yt-dlp-ejs"))
+        yield ok("yt-dlp-ejs", version_of("yt-dlp-ejs"))
     else:
         yield missing(
-            stage,
             "yt-dlp-ejs",
             "not installed: most of YouTube's formats will be missing",
             "pip install 'yt-dlp[default]', which brings the version that fits",
@@ -157,7 +154,7 @@ def _youtube(params: Params, counted: Census) -> Iterator[Finding]:
     cookies = params.data.download.youtube.cookies
     if cookies and not Path(cookies).is_file():
         remedy = "export one in Netscape's format, or set data.download.youtube.cookies to null"
-        yield missing(stage, "cookies", f"{cookies} is not there", remedy, needed=needed)
+        yield missing("cookies", f"{cookies} is not there", remedy, needed=needed)
 
 
 def _javascript(allowed: Collection[str], *, needed: bool) -> Finding:
@@ -171,13 +168,12 @@ def _javascript(allowed: Collection[str], *, needed: bool) -> Finding:
     runtimes = [info for kind in known.values() if (info := kind().info)]
     usable = [f"{info.name} {info.version}" for info in runtimes if info.supported]
     if usable:
-        return ok("download", subject, ", ".join(usable))
+        return ok(subject, ", ".join(usable))
     old = [f"{info.name} {info.version} (too old)" for info in runtimes]
     least = ", ".join(
         f"{name} {'.'.join(map(str, kind.MIN_SUPPORTED_VERSION))}" for name, kind in known.items()
     )
     return missing(
-        "download",
         subject,
         ", ".join(old) or "none",
         f"for YouTube, install at least {least} (data.download.youtube.runtimes)",

@@ -14,7 +14,6 @@ from pipeline.configuration.schema import Params, Run
 from pipeline.errors import UserError, first_line
 from pipeline.method.targets import FrozenTarget
 
-STAGE = "pretrain"
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
 
 
@@ -45,8 +44,8 @@ def _uses_deepspeed(run: Run) -> bool:
 
 def _file(subject: str, path: str, key: str) -> Finding:
     if Path(path).exists():
-        return ok(STAGE, subject, path)
-    return missing(STAGE, subject, f"{path} is not there", f"see {key}", needed=True)
+        return ok(subject, path)
+    return missing(subject, f"{path} is not there", f"see {key}", needed=True)
 
 
 def _geometry(params: Params, name: str) -> Iterator[Finding]:
@@ -56,18 +55,18 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
         known_weights.check(params.model_copy(update={"runs": {name: run}}))
         known = known_weights.known(Path(run.weights or ""))
     except UserError as error:
-        yield missing(STAGE, subject, error.problem, error.remedy, needed=True)
+        yield missing(subject, error.problem, error.remedy, needed=True)
         return
     other = known_weights.differences(known, params.data.clip, "not compared") if known else []
     if other:
         remedy = f"runs.{name}.allow_other_clip says that it is meant"
-        yield warning(STAGE, subject, f"other clips than the weights': {'; '.join(other)}", remedy)
+        yield warning(subject, f"other clips than the weights': {'; '.join(other)}", remedy)
     elif known is not None:
         seen = ", ".join(f"{key} {value}" for key, value in known.seen.items())
-        yield ok(STAGE, subject, f"as the weights say: {seen}")
+        yield ok(subject, f"as the weights say: {seen}")
     elif Path(run.weights or "").exists():
         remedy = f"see that data.clip and runs.{name}.model are what they were trained on"
-        yield warning(STAGE, subject, "the weights do not say what they were trained on", remedy)
+        yield warning(subject, "the weights do not say what they were trained on", remedy)
 
 
 def _teacher(run: str, target: FrozenTarget) -> Finding:
@@ -75,7 +74,6 @@ def _teacher(run: str, target: FrozenTarget) -> Finding:
     if target.weights is not None:
         return _file(subject, target.weights, key)
     return warning(
-        STAGE,
         subject,
         f"timm fetches {target.model} from its hub when the run starts",
         f"on a machine without network, fetch it before and give {key}",
@@ -87,20 +85,20 @@ def _package(module: str, package: str, extra: str, needed: bool) -> Finding:
     version = version_of(package)
     remedy = f"pip install 'sigma-pipeline[{extra}]'"
     if not version:
-        return missing(STAGE, module, "not installed", remedy, needed=needed)
+        return missing(module, "not installed", remedy, needed=needed)
     if needed:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - whatever a foreign package raises
             problem = f"{version}: {first_line(error)}"
-            return missing(STAGE, module, problem, remedy, needed=True)
-    return ok(STAGE, module, version)
+            return missing(module, problem, remedy, needed=True)
+    return ok(module, version)
 
 
 def _compiler() -> Finding:
     subject = "trainer.compile"
     compiler = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
     if compiler:
-        return ok(STAGE, subject, f"{compiler} is there, which torch.compile needs")
+        return ok(subject, f"{compiler} is there, which torch.compile needs")
     remedy = "install g++, or set trainer.compile to false"
-    return missing(STAGE, subject, "no C++ compiler for torch.compile", remedy, needed=True)
+    return missing(subject, "no C++ compiler for torch.compile", remedy, needed=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.cli.doctor.workplace import output_of
 from pipeline.configuration.schema import Decode, Params
 from pipeline.data.decode.transcode import Segment, Transcoded, transcode
 from pipeline.data.records import ClipRecord, Outcome
 from pipeline.runtime import ffmpeg
 
-STAGE = "decode"
 FRAMES, RATE, SIZE = 12, 12, "128x96"  # of what is tried
 INSTALL = "install ffmpeg with libx264 (Debian, Ubuntu: apt install ffmpeg; conda: ffmpeg)"
 
@@ -51,9 +51,9 @@ def transcoding(params: Params) -> Iterator[Finding]:
     program = ffmpeg.executable()
     version = _version(program)
     if version is None:
-        yield missing(STAGE, "ffmpeg", f"{program} does not start", INSTALL, needed=True)
+        yield missing("ffmpeg", f"{program} does not start", INSTALL, needed=True)
         return
-    yield ok(STAGE, "ffmpeg", f"{version}, {program}")
+    yield ok("ffmpeg", f"{version}, {program}")
     settings = for_trial(params.data.decode)
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         yield _writing(Path(folder), settings)
@@ -91,8 +91,8 @@ def _writing(folder: Path, settings: Decode) -> Finding:
     subject = f"libx264 ({settings.preset}, crf {settings.crf})"
     record, done = tiny_clip(folder, settings)
     if done.outcome is not Outcome.OK:
-        return missing(STAGE, subject, done.reason or str(done.outcome), INSTALL, needed=True)
-    return ok(STAGE, subject, f"wrote {record.frames} frames of {record.width}x{record.height}")
+        return missing(subject, done.reason or str(done.outcome), INSTALL, needed=True)
+    return ok(subject, f"wrote {record.frames} frames of {record.width}x{record.height}")
 
 
 def _reading(program: str, folder: Path, settings: Decode) -> Iterator[Finding]:
@@ -103,16 +103,16 @@ def _reading(program: str, folder: Path, settings: Decode) -> Iterator[Finding]:
         )
     read = [codec.name for codec, problem in zip(CODECS, tried, strict=True) if problem == ""]
     if read:
-        yield ok(STAGE, "reads", ", ".join(read))
+        yield ok("reads", ", ".join(read))
     for codec, problem in zip(CODECS, tried, strict=True):
         if problem is None and codec.name in decoders:
-            yield ok(STAGE, f"reads {codec.name}", "has the decoder; not tried for want of a video")
+            yield ok(f"reads {codec.name}", "has the decoder; not tried for want of a video")
         elif problem is None:
             remedy = f"such videos will be lost: {INSTALL}"
-            yield missing(STAGE, f"reads {codec.name}", "no decoder", remedy)
+            yield missing(f"reads {codec.name}", "no decoder", remedy)
         elif problem:
             remedy = "such videos will be lost; try another ffmpeg, or data.decode's limits"
-            yield warning(STAGE, f"reads {codec.name}", problem, remedy)
+            yield warning(f"reads {codec.name}", problem, remedy)
 
 
 def _trial(
@@ -135,19 +135,14 @@ def _trial(
 
 
 def _version(program: str) -> str | None:
-    try:
-        done = subprocess.run(
-            [program, "-hide_banner", "-version"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+    printed = output_of([program, "-hide_banner", "-version"])
+    if printed is None:
         return None
-    match = re.search(r"version (\S+)", done.stdout)
+    match = re.search(r"version (\S+)", printed)
     return match.group(1) if match else "of unknown version"
 
 
 def _names(program: str, table: str) -> set[str]:
     """Return the names in one of ffmpeg's tables of codecs."""
-    done = subprocess.run(
-        [program, "-hide_banner", table], capture_output=True, text=True, check=False
-    )
-    return set(re.findall(r"^ [A-Z.]{6} (\S+)", done.stdout, re.MULTILINE))
+    printed = output_of([program, "-hide_banner", table]) or ""
+    return set(re.findall(r"^ ?[A-Z.]{6} (\S+)", printed, re.MULTILINE))

@@ -11,43 +11,39 @@ from collections.abc import Iterator, Sequence
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Params
 
-STAGE = "all stages"
 PATIENCE_S = 20.0
 
 
 def programs(_params: Params) -> Iterator[Finding]:
     """Python, git and the two programs that run the stages."""
-    yield ok(STAGE, "Python", platform.python_version())
+    yield ok("Python", platform.python_version())
     for package in ("snakemake", "dvc", "hydra-core"):
         version = version_of(package)
         if version:
-            yield ok(STAGE, package, version)
+            yield ok(package, version)
         else:
-            yield missing(STAGE, package, "not installed", "make setup", needed=True)
+            yield missing(package, "not installed", "make setup", needed=True)
     git = output_of(["git", "--version"])
     if git is None:
-        yield missing(
-            STAGE, "git", "not found", "install git: DVC and provenance need it", needed=True
-        )
+        yield missing("git", "not found", "install git: DVC and provenance need it", needed=True)
     elif output_of(["git", "rev-parse", "--is-inside-work-tree"]) is None:
         yield warning(
-            STAGE,
             "git",
             f"{git.removeprefix('git version ')}, but this folder is no repository",
             "work in a clone: without git DVC does not start, and results do not say of which code",
         )
     else:
-        yield ok(STAGE, "git", git.removeprefix("git version "))
+        yield ok("git", git.removeprefix("git version "))
 
 
 def slurm(_params: Params) -> Iterator[Finding]:
     """Slurm's commands, its controller and accounting, Snakemake's plugin. All optional."""
     lacking = [name for name in ("sbatch", "squeue", "scancel", "srun") if not shutil.which(name)]
     if len(lacking) == 4:
-        yield missing(STAGE, "Slurm", "not on this machine", "only needed to run on a cluster")
+        yield missing("Slurm", "not on this machine", "only needed to run on a cluster")
         return
     if lacking:
-        yield missing(STAGE, "Slurm", f"no {', '.join(lacking)}", "install Slurm's client commands")
+        yield missing("Slurm", f"no {', '.join(lacking)}", "install Slurm's client commands")
         return
     version = (output_of(["sbatch", "--version"]) or "of unknown version").removeprefix(
         "slurm-wlm "
@@ -55,26 +51,24 @@ def slurm(_params: Params) -> Iterator[Finding]:
     partitions = output_of(["sinfo", "--noheader", "--format=%P"])
     if partitions is None:
         yield warning(
-            STAGE,
             "Slurm",
             f"{version}, but its controller does not answer",
             "look at `sinfo`; on a cluster, try from a login node",
         )
         return
-    yield ok(STAGE, "Slurm", f"{version}, partitions {', '.join(partitions.split())}")
+    yield ok("Slurm", f"{version}, partitions {', '.join(partitions.split())}")
     if output_of(["sacct", "--noheader", "--allocations"]) is None:
         yield warning(
-            STAGE,
             "Slurm's accounting",
             "sacct fails",
             "add `slurm-status-command: squeue` to the profile (docs/clusters.md)",
         )
     plugin = "snakemake-executor-plugin-slurm"
     if version_of(plugin):
-        yield ok(STAGE, "Snakemake for Slurm", version_of(plugin))
+        yield ok("Snakemake for Slurm", version_of(plugin))
     else:
         remedy = "pip install 'sigma-pipeline[slurm]'"
-        yield missing(STAGE, "Snakemake for Slurm", f"no {plugin}", remedy)
+        yield missing("Snakemake for Slurm", f"no {plugin}", remedy)
 
 
 def version_of(package: str) -> str:
