@@ -68,8 +68,10 @@ def test_sources_hold_all_that_a_stage_imports(
 
 def test_modules_without_effect_exist() -> None:
     """Catches a module that was renamed, and whose messages decide results again."""
-    for module in code.WITHOUT_EFFECT:
+    assert list(code.WITHOUT_EFFECT) == sorted(code.WITHOUT_EFFECT)
+    for module, reason in code.WITHOUT_EFFECT.items():
         assert code.find(module), module
+        assert reason, module
 
 
 def test_sources_are_those_of_the_stage_alone() -> None:
