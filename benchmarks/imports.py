@@ -44,14 +44,16 @@ def loaded(name):
         os.close(out)
         try:
             importlib.import_module(modules[name])
-            os.write(into, json.dumps([n for n in heavy if n in sys.modules]).encode())
+            project = {n: m.__file__ for n, m in sys.modules.items() if n.startswith("pipeline.")}
+            packages = [n for n in heavy if n in sys.modules]
+            os.write(into, json.dumps({"heavy": packages, "project": project}).encode())
         finally:
             os._exit(0)
     os.close(into)
     with os.fdopen(out) as answer:
         said = answer.read()
     os.wait()
-    return json.loads(said) if said else "cannot be imported"
+    return json.loads(said) if said else {"heavy": ["cannot be imported"], "project": {}}
 found = {name: loaded(name) for name in light}
 import torch
 found |= {name: loaded(name) for name in modules if name not in light}
@@ -74,7 +76,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def loaded(light: Sequence[str]) -> dict[str, Any]:
-    """Return the heavy packages that each of MODULES loads; `light` are those without PyTorch.
+    """Return what each of MODULES loads; `light` are those without PyTorch.
+
+    `heavy` are the heavy packages, `project` the project's modules with their files.
 
     One process, which forks. A light one that loads PyTorch is told so; of the others all are
     imported after PyTorch.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline.configuration import code
+from pipeline.configuration import code, composition
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -64,6 +66,16 @@ def clips_folder(request: pytest.FixtureRequest) -> Path:
 def golden_folder(request: pytest.FixtureRequest) -> Path:
     """Recorded inputs and outputs of the reference implementation."""
     return _folder(request, "--golden")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """Hydra takes half a second, and many tests compose alike; none of them changes its groups."""
+    compose = composition._compose
+    composed = functools.cache(lambda *overrides: compose(overrides))
+    composition._compose = lambda overrides: copy.deepcopy(composed(*overrides))
+    yield
+    composition._compose = compose
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,18 @@
-"""What starting a stage costs: the heavy packages that it loads whether or not it needs them."""
+"""What starting a stage imports: the heavy packages that it loads whether or not it needs them, and
+the project's modules, which its sources have to hold."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.imports import MODULES, loaded, main
+from pipeline.configuration import code, stages
+from pipeline.configuration.stages import STAGES
+from pipeline.evaluation.registry import BENCHMARKS
 
 # Seconds of every job of a stage; docs/benchmarks.md has how many. A package belongs here only
 # where each job of the stage uses it; what some jobs use (an augmentation, a probe) is imported
@@ -30,18 +36,39 @@ LOADED = {
 }
 
 
+# Whoever reads the configuration has these; their code is run where a model is trained.
+REGISTRIES = {f"pipeline.method.{n}" for n in ("registry", "masks", "motion", "losses", "targets")}
+REGISTRIES |= {type(benchmark).__module__ for benchmark in BENCHMARKS.values()}
+
+
 @pytest.fixture(scope="module")
-def found() -> dict[str, set[str]]:
+def found() -> dict[str, Any]:
     """Of all, by one process: PyTorch is imported once."""
-    light = [name for name, packages in LOADED.items() if "torch" not in packages]
-    return {name: set(packages) for name, packages in loaded(light).items()}
+    return loaded([name for name, packages in LOADED.items() if "torch" not in packages])
 
 
-def test_no_stage_loads_more_than_it_uses(found: dict[str, set[str]]) -> None:
+def test_no_stage_loads_more_than_it_uses(found: dict[str, Any]) -> None:
     """Catches timm, torchvision, PyTorch's compiler, scikit-learn or PyTorch itself creeping into
     what every job of a stage waits for (a late import that became an early one)."""
-    assert found == LOADED
+    assert {name: set(each["heavy"]) for name, each in found.items()} == LOADED
     assert found.keys() == MODULES.keys()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_sources_hold_all_that_a_stage_imports(
+    stage: str, project: Path, found: dict[str, Any]
+) -> None:
+    """Catches a module whose change would not run the stage again (oracle: a real import)."""
+    files = found[stage]["project"]
+    assert STAGES[stage].module in files
+    listed = {str(project / name) for name in stages.sources(stage)}
+    unlisted = {
+        name
+        for name, file in files.items()
+        if file not in listed and code.meaning(Path(file).read_bytes())
+    }
+    known = (*code.WITHOUT_EFFECT, *REGISTRIES)
+    assert {n for n in unlisted if not any(f"{n}.".startswith(f"{k}.") for k in known)} == set()
 
 
 def test_the_benchmark_answers(

@@ -13,57 +13,11 @@ import yaml
 from pipeline.configuration import code, composition, stages
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
-from pipeline.evaluation.registry import BENCHMARKS
 
 
 @pytest.fixture(scope="module")
 def demo() -> Params:
     return composition.validate(yaml.safe_load(composition.compose([])), place="")
-
-
-# Whoever reads the configuration has these; their code is run where a model is trained.
-REGISTRIES = {f"pipeline.method.{n}" for n in ("registry", "masks", "motion", "losses", "targets")}
-REGISTRIES |= {type(benchmark).__module__ for benchmark in BENCHMARKS.values()}
-# Imports each stage's module in a process of its own, forked after what is heavy in all of them.
-IMPORTS = """
-import importlib, json, os, sys
-import sklearn.linear_model, scipy.stats, pandas, pyarrow.parquet, plotly.graph_objects, torch
-for stage, name in json.loads(sys.argv[1]).items():
-    if not os.fork():
-        importlib.import_module(name)
-        files = {n: m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "pipeline"}
-        os.write(1, (json.dumps([stage, files]) + "\\n").encode())
-        os._exit(0)
-    assert os.wait()[1] == 0, name
-"""
-
-
-@pytest.fixture(scope="module")
-def imported(project: Path) -> dict[str, dict[str, str]]:
-    """For each stage the project's modules that it really imports, with their files."""
-    modules = json.dumps({name: stage.module for name, stage in STAGES.items()})
-    command = [sys.executable, "-c", IMPORTS, modules]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
-    return dict(json.loads(line) for line in done.stdout.splitlines())
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_sources_hold_all_that_a_stage_imports(
-    stage: str, project: Path, imported: dict[str, dict[str, str]]
-) -> None:
-    """Catches a module whose change would not run the stage again (oracle: a real import)."""
-    loaded = imported[stage]
-    assert STAGES[stage].module in loaded
-    listed = {str(project / name) for name in stages.sources(stage)}
-    unlisted = {
-        name
-        for name, file in loaded.items()
-        if file not in listed and code.meaning(Path(file).read_bytes()) and name != "pipeline"
-    }
-    without = tuple(code.WITHOUT_EFFECT)
-    assert {
-        n for n in unlisted if not any(n == s or n.startswith(f"{s}.") for s in without)
-    } <= REGISTRIES
 
 
 def test_modules_without_effect_exist() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from pipeline.cli.doctor import (
     accelerators,
@@ -221,34 +221,35 @@ def test_processes_really_talk(tiny: Params) -> None:
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that runs DVC in a new repository, which is the working directory."""
+def set_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function that sets DVC's remote in a new repository, which is the working directory."""
     folder = tmp_path / "repository"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-
-    def dvc(*arguments: str) -> None:
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
-
     subprocess.run(["git", "init", "--quiet"], check=True)
-    dvc("init", "--quiet")
-    return dvc
+    Repo.init(".").close()
+
+    def set_address(address: str) -> None:
+        text = f"[core]\n    remote = store\n['remote \"store\"']\n    url = {address}\n"
+        (folder / ".dvc" / "config").write_text(text, encoding="utf-8")
+
+    return set_address
 
 
 def test_the_remote_of_dvc_is_asked(
-    repository: Callable[..., None], tiny: Params, tmp_path: Path
+    set_remote: Callable[[str], None], tiny: Params, tmp_path: Path
 ) -> None:
     """Would catch a remote that is configured but not there."""
-    assert dvc_remote.ask()["name"] == ""
-    repository("remote", "add", "--default", "store", str(tmp_path / "store"))
+    assert dvc_remote.ask().found == "none is set"
+    set_remote(str(tmp_path / "store"))
     (there,) = dvc_remote.remote(tiny)
     assert (there.status, there.found.split(":")[0]) == ("ok", "store")
-    repository("remote", "modify", "store", "url", "/proc/nowhere/store")
-    assert "cannot be written to" in dvc_remote.ask()["problem"]
-    repository("remote", "modify", "store", "url", "http://127.0.0.1:9/store")
-    assert "cannot be reached" in dvc_remote.ask()["problem"]
+    set_remote("/proc/nowhere/store")
+    assert "cannot be written to" in dvc_remote.ask().found
+    set_remote("http://127.0.0.1:9/store")
+    assert "cannot be reached" in dvc_remote.ask().found
 
 
 def run_json(capsys: pytest.CaptureFixture[str], params: Path) -> tuple[int, dict[str, Any]]:
