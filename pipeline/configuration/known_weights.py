@@ -52,7 +52,7 @@ class Seen(BaseModel):
         return tuple(value) if isinstance(value, list) else value
 
 
-class TheirClip(BaseModel):
+class ExportedClip(BaseModel):
     """What an export of this project adds to `config.json`."""
 
     model_config = ConfigDict(strict=True)
@@ -81,7 +81,7 @@ class TheirConfig(BaseModel):
     fc_norm_eps: Epsilon | None = None
     qkv_bias: Literal[True] = True
     id2label: dict[str, Any] | None = None
-    clip: TheirClip | None = Field(default=None, alias=CLIP_KEY)
+    clip: ExportedClip | None = Field(default=None, alias=CLIP_KEY)
 
     @field_validator("image_size", "patch_size", mode="before")
     @classmethod

@@ -51,7 +51,7 @@ class DryRun:
         elif event == LogEvent.RUN_INFO and self.jobs:
             record.msg, record.args = self.explain(self.jobs), None
         # What follows says the same by rule: `Reasons: ...`, `Rules with provenance ...`.
-        return not (self.jobs and _is_said_better(record.getMessage()))
+        return not (self.jobs and _repeats_the_table(record.getMessage()))
 
 
 def _job(record: logging.LogRecord) -> Job:
@@ -61,7 +61,7 @@ def _job(record: logging.LogRecord) -> Job:
     return Job(fields["rule_name"], part, fields["reason"], tuple(fields["output"]))
 
 
-def _is_said_better(message: str) -> bool:
+def _repeats_the_table(message: str) -> bool:
     return message.startswith(("Reasons:", "Rules with provenance triggered jobs"))
 
 

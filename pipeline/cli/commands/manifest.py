@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.data.manifest.annotations import DataSet
     from pipeline.data.manifest.annotations.files import Clip
 
-LOOKED_AT = 1000  # clips whose files are looked for, to find out how the files are called
+PROBED = 1000  # clips whose files are looked for, to find out how the files are called
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +179,7 @@ class _Sources:
                     remedy="FineGym: put finegym_annotation_info_v1.1.json beside the lists",
                 )
         elif not (options.file or is_url or data_set.in_place) and Path(videos).is_dir():
-            self.pattern = self._found(data_set.files, clips[:LOOKED_AT])
+            self.pattern = self._found(data_set.files, clips[:PROBED])
         self.of(clips[0])  # so that a pattern that cannot be filled in is refused at once
 
     def _found(self, patterns: Iterable[str], clips: list[Clip]) -> str:

@@ -20,7 +20,7 @@ from pipeline.configuration.schema import Params
 from pipeline.errors import UserError, first_line
 
 SUBJECT = "DVC remote"
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 LOGIN = "is its address right, and are you logged in to it?"
 SET = "to share results: dvc remote add --default NAME ADDRESS (docs/versions.md)"
 
@@ -30,11 +30,11 @@ def remote(_params: Params) -> Iterator[Finding]:
     command = [sys.executable, "-m", "pipeline.cli.doctor.dvc_remote"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
         yield Finding(**json.loads(done.stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired:
-        yield missing(SUBJECT, f"does not answer in {PATIENCE_S:.0f} s", LOGIN)
+        yield missing(SUBJECT, f"does not answer in {TIMEOUT_S:.0f} s", LOGIN)
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         yield missing(SUBJECT, last[:200], "look at `dvc doctor`")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.cli.doctor import estimates
 from pipeline.cli.doctor.findings import Finding, missing, ok
-from pipeline.cli.doctor.sources import census
+from pipeline.cli.doctor.sources import summarised
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.schema import Params
 from pipeline.runtime.progress import binary_bytes
@@ -49,7 +49,7 @@ def footage_of(params: Params) -> tuple[estimates.Footage, bool]:
         return estimates.Footage(clips, seconds, synthetic.fps, 1.0, bytes_per_s), True
     if not path.is_file():
         return estimates.Footage(0), False
-    counted = census(path)
+    counted = summarised(path)
     seconds = counted.seconds / counted.timed if counted.timed else estimates.SECONDS
     local = counted.kinds.get("path", 0)
     return estimates.Footage(counted.rows, seconds), local < counted.rows

@@ -21,7 +21,7 @@ ARCHIVE = "!/"
 
 
 @dataclass
-class Census:
+class ListSummary:
     """What a list asks for: rows of each kind of source, schemes of addresses, seconds of clips."""
 
     rows: int = 0
@@ -34,9 +34,9 @@ class Census:
     first_missing: str = ""
 
 
-def census(list_path: Path) -> Census:
+def summarised(list_path: Path) -> ListSummary:
     """Count what is in a list, without complaining: that is the manifest stage's work."""
-    counted = Census()
+    counted = ListSummary()
     with list_path.open(encoding="utf-8-sig", newline="", errors="replace") as handle:
         for row in csv.DictReader(handle):
             if counted.rows >= MOST_ROWS:
@@ -46,7 +46,7 @@ def census(list_path: Path) -> Census:
     return counted
 
 
-def _count(row: dict[str, str], counted: Census, folder: Path) -> None:
+def _count(row: dict[str, str], counted: ListSummary, folder: Path) -> None:
     kind = next((k for k in ("path", "url", "youtube_id", "synthetic") if row.get(k)), "")
     counted.kinds[kind] = counted.kinds.get(kind, 0) + 1
     source = row.get(kind) or ""
@@ -75,7 +75,7 @@ def listed(params: Params) -> Iterator[Finding]:
         remedy = "write it there, or give data.manifest another path (docs/sources.md)"
         yield missing("list", f"{path} is not there", remedy, needed=True)
         return
-    counted = census(path)
+    counted = summarised(path)
     kinds = ", ".join(f"{count:,} {kind or 'no source'}" for kind, count in counted.kinds.items())
     if not counted.missing_files:
         yield ok("list", f"{path}: {kinds}")
@@ -95,13 +95,13 @@ def listed(params: Params) -> Iterator[Finding]:
 def fetching(params: Params) -> Iterator[Finding]:
     """Packages and programs for the kinds of sources; needed where the list has such rows."""
     path = Path(params.data.manifest or "")
-    counted = census(path) if params.data.manifest and path.is_file() else Census()
+    counted = summarised(path) if params.data.manifest and path.is_file() else ListSummary()
     yield from _stores(counted)
     yield _rar(counted)
     yield from _youtube(params, counted)
 
 
-def _stores(counted: Census) -> Iterator[Finding]:
+def _stores(counted: ListSummary) -> Iterator[Finding]:
     import fsspec
 
     for scheme in sorted({"s3", "gs"} | (counted.schemes - set(addresses.WEB))):
@@ -116,7 +116,7 @@ def _stores(counted: Census) -> Iterator[Finding]:
             yield ok(f"{scheme}://", "fsspec can read it")
 
 
-def _rar(counted: Census) -> Finding:
+def _rar(counted: ListSummary) -> Finding:
     program = shutil.which("unrar") or shutil.which("bsdtar")
     if program:
         return ok("rar archives", Path(program).name)
@@ -128,7 +128,7 @@ def _rar(counted: Census) -> Finding:
     )
 
 
-def _youtube(params: Params, counted: Census) -> Iterator[Finding]:
+def _youtube(params: Params, counted: ListSummary) -> Iterator[Finding]:
     needed = bool(counted.kinds.get("youtube_id"))
     version = version_of("yt-dlp")
     if not version:

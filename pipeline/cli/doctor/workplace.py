@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Params
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 def programs(_params: Params) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def output_of(command: Sequence[str]) -> str | None:
     """Return what a program prints; None where it is not there, fails or does not end."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_S, check=True
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

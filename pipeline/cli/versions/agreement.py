@@ -99,12 +99,12 @@ def bless() -> str:
 def _not_of_these_inputs(params: Params) -> Iterator[str]:
     """What DVC does not see: weights from elsewhere, and other data sets that benchmarks read."""
     layout = ExperimentLayout(params.name)
-    told: set[str] = set()
+    seen: set[str] = set()
     for run in params.runs:
         of_run = layout.run(run)
         scored = [of_run.result(n) for n, each in BENCHMARKS.items() if run in each.runs(params)]
         for path in (of_run.pretrained, *scored):
             for line in chain.problems(path):
-                if line not in told:
-                    told.add(line)
+                if line not in seen:
+                    seen.add(line)
                     yield line
