@@ -59,7 +59,9 @@ def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:
     # The group stands above where it tells columns apart; elsewhere there is no room for it.
     titles = [column.title for column in columns]
     if len(set(titles)) < len(titles) or shown.scores:
-        titles = [f"{column.group}\n{column.title}" for column in columns]
+        befores = ["", *(column.group for column in columns)]
+        groups = ["" if c.group == b else c.group for c, b in zip(columns, befores, strict=False)]
+        titles = [f"{g}\n{c.title}" for g, c in zip(groups, columns, strict=True)]
     rich = RichTable(
         title=Text(f"{table.title}: {table.unit}{_legend(shown.scores)}"),
         box=SIMPLE_HEAD,
