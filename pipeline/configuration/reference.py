@@ -194,7 +194,7 @@ def _is_small(section: type[Any]) -> bool:
 
 def _kind(annotation: Any, metadata: Any = ()) -> str:
     """Say in words what a value may be."""
-    value = Annotated[(annotation, *metadata)] if metadata else annotation
+    value: Any = Annotated[(annotation, *metadata)] if metadata else annotation
     return _in_words(TypeAdapter(value).json_schema())
 
 
