@@ -36,7 +36,7 @@ def places(ours: Ours) -> list[tuple[Any, str, str]]:
     model, engine = ours.model, ours.engine
     found: list[tuple[Any, str, str]] = [
         (loop, "normalise", "preparation"),
-        (masked_video, "split_mask", "preparation"),
+        (masked_video, "split_masks", "preparation"),
         (tubes.TubeGrid, "split", "preparation"),
         (vit, "gather", "preparation"),
         (projection, "normalised_pixels", "preparation"),

@@ -16,7 +16,7 @@ from pipeline.method.diagnostics import Diagnostics, feature_diagnostics
 from pipeline.method.losses import Loss, SinkhornLoss
 from pipeline.method.sigma import Prediction, SigmaModel, cosines
 from pipeline.method.swapped_assignment import Assignments, assign_cosines, diagnostics_of
-from pipeline.method.tubes import split_mask
+from pipeline.method.tubes import split_masks
 
 
 def masked_video_loss(
@@ -32,21 +32,30 @@ def masked_video_loss(
     """One step's loss (scalar) and diagnostics (scalars, equal on all processes of `group`).
 
     `model` is a `SigmaModel` or a wrapper of one; `videos` B,3,T,H,W are normalised, `mask` is B,N
-    bool (true is masked). Prototypes are first brought back to length one, in place, but with
-    `normalise=False`: then they are. `assignments` (of `assign_parts`) take the place of those
-    that Sinkhorn finds for this batch; diagnostics are then empty: `assign_parts` gave them.
+    or B,R,N (`tubes.split_masks`): of several kinds of mask the mean is taken. Prototypes are first
+    brought back to length one, in place, but with `normalise=False`: then they are. `assignments`
+    (of `assign_parts`) take the place of those that Sinkhorn finds for this batch; diagnostics are
+    then empty: `assign_parts` gave them.
     """
     sigma = getattr(model, "module", model)
     if not isinstance(sigma, SigmaModel):
         raise TypeError(f"a SigmaModel is needed, not {type(sigma).__name__}")
     if normalise:
         sigma.normalise_prototypes()
-    prediction: Prediction = model(videos, split_mask(mask))
+    predictions: list[Prediction] = model(videos, split_masks(mask, sigma.mask_kinds))
     all_reduce = over(group)
-    value, diagnostics = loss(prediction, all_reduce, assignments)
-    if assignments is None:
-        diagnostics |= feature_diagnostics(prediction.decoded, prediction.targets, all_reduce)
-    return value, diagnostics
+    values, each = [], []
+    for prediction in predictions:
+        value, diagnostics = loss(prediction, all_reduce, assignments)
+        if assignments is None:
+            diagnostics |= feature_diagnostics(prediction.decoded, prediction.targets, all_reduce)
+        values.append(value)
+        each.append(diagnostics)
+    return _mean(values), {name: _mean([part[name] for part in each]) for name in each[0]}
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).mean()
 
 
 @torch.no_grad()
@@ -58,7 +67,7 @@ def assign_parts(
 ) -> tuple[list[Assignments], Diagnostics]:
     """Assign the tubes of a batch that is computed in parts as if it were computed at once.
 
-    A part is videos and a mask, as in `masked_video_loss`, and how many of its first clips count:
+    A part is videos and a mask, as in `masked_video_loss`, and how many of its clips count: all, or
     0 where one stands in for clips that failed, since processes call the model equally often.
     Prototypes are of length one. One Sinkhorn runs over all parts and all processes of `group`.
     Returns the assignments of each part and the diagnostics of the whole.
@@ -68,11 +77,12 @@ def assign_parts(
     features: list[tuple[Tensor, Tensor]] = []
     stand_ins: dict[int, int] = {}  # part -> tubes that do not count
     for number, (videos, mask, count) in enumerate(parts):
-        prediction: Prediction = model(videos, split_mask(mask))
-        kept = (prediction.decoded[:count].flatten(0, 1), prediction.targets[:count].flatten(0, 1))
-        features.append(kept)
+        (prediction,) = model(videos, split_masks(mask))
+        tubes = [part.flatten(0, 1) for part in (prediction.decoded, prediction.targets)]
         if not count:
-            stand_ins[number] = int(mask.sum())
+            stand_ins[number] = len(tubes[0])
+        decoded, targets = (part if count else part[:0] for part in tubes)
+        features.append((decoded, targets))
     prototypes = prediction.prototypes
     if prototypes is None:
         raise ValueError("only a model with prototypes can assign tubes to them")

@@ -1,12 +1,12 @@
 """SIGMA's model: encoder, decoder, target network and prototypes (paper, section 3, figure 2).
 
-Shapes: B clips, N tubes of a clip, M masked ones, V visible ones, P pixel values of a tube,
+Shapes: B clips, N tubes of a clip, M predicted ones, V visible ones, P pixel values of a tube,
 D width of the encoder, O width of a target, K prototypes.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from pipeline.method.vit import Encoder, TransformerSize
 
 
 class Prediction(NamedTuple):
-    """What the model says of the masked tubes, in ascending order of the tubes of each clip."""
+    """What the model says of the predicted tubes that are in the loss: of each clip, ascending."""
 
     decoded: Tensor  # B,M,O: the decoder's predictions
     targets: Tensor  # B,M,O: the target network's features (or pixels)
@@ -57,19 +57,22 @@ class SigmaModel(nn.Module):
         target: Target | TargetNetwork,
         *,
         prototypes: int = 0,
+        mask_kinds: int = 1,
         load_target: bool = True,
     ) -> None:
         """Build with fresh weights.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
-        have none. `load_target=False` leaves out the weights of a frozen target: the model can be
-        used, saved and loaded, but not trained.
+        have none. A clip has masks of `mask_kinds` kinds, each with a mask token.
+        `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
+        and loaded, but not trained.
         """
         super().__init__()
         self.grid = grid
         self.encoder = Encoder(encoder, grid)
         self.encoder_to_decoder = nn.Linear(encoder.width, decoder.width, bias=False)
-        self.mask_token = nn.Parameter(torch.empty(1, 1, decoder.width))
+        self.mask_kinds = mask_kinds
+        self.mask_token = nn.Parameter(torch.empty(mask_kinds, 1, decoder.width))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.register_buffer(
             "positions",
@@ -94,28 +97,54 @@ class SigmaModel(nn.Module):
         if self.prototypes is not None:
             self.prototypes.copy_(functional.normalize(self.prototypes, dim=1))
 
-    def forward(self, videos: Tensor, mask: Tensor | TubeSplit) -> Prediction:
-        """Predict the masked tubes of videos B,3,T,H,W; `mask` is B,N bool, true is masked.
+    @overload
+    def forward(self, videos: Tensor, mask: Tensor | TubeSplit) -> Prediction: ...
 
-        Raises `ValueError` where clips of a batch differ in their number of masked tubes.
+    @overload
+    def forward(self, videos: Tensor, mask: list[TubeSplit]) -> list[Prediction]: ...
+
+    def forward(
+        self, videos: Tensor, mask: Tensor | TubeSplit | list[TubeSplit]
+    ) -> Prediction | list[Prediction]:
+        """Predict tubes of videos B,3,T,H,W under a mask B,N (`split_mask`), or under several.
+
+        Of several (`split_masks`), kind i of mask has a prediction of its own.
         """
-        split = mask if isinstance(mask, TubeSplit) else split_mask(mask)
-        visible, masked = (part.to(videos.device, non_blocking=True) for part in split)
+        if not isinstance(mask, list):
+            split = mask if isinstance(mask, TubeSplit) else split_mask(mask)
+            return self._predictions(videos, [split])[0]
+        return self._predictions(videos, mask)
+
+    def _predictions(self, videos: Tensor, splits: list[TubeSplit]) -> list[Prediction]:
+        splits = [split.to(videos.device) for split in splits]
         tubes = self.grid.split(videos)
-        begun = self.target.begin(tubes, masked)
-        decoded = self.decode(self.encoder.encode(tubes, visible), visible, masked)
-        targets = begun()
+        # The target sees a clip once, whatever the number of its masks.
+        batch, each = len(videos), [split.predicted for split in splits]
+        asked = [part.unflatten(0, (-1, batch)).transpose(0, 1).flatten(1) for part in each]
+        begun = self.target.begin(tubes, asked[0] if len(asked) == 1 else torch.cat(asked, 1))
+        decoded = [
+            self.decode(self.encoder.encode(tubes, split.visible), split, kind)
+            for kind, split in enumerate(splits)
+        ]
+        targets = begun().split([part.shape[1] for part in asked], dim=1)
         # A copy, for engines that keep the whole of a parameter no longer than a forward pass.
         prototypes = None if self.prototypes is None else self.prototypes.clone()
-        return Prediction(decoded, targets, prototypes)
+        predictions = []
+        for split, ours, theirs in zip(splits, decoded, targets, strict=True):
+            rows = theirs.unflatten(1, (-1, split.predicted.shape[1])).transpose(0, 1).flatten(0, 1)
+            predictions.append(Prediction(split.select(ours), split.select(rows), prototypes))
+        return predictions
 
-    def decode(self, features: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
-        """Predictions B,M,O for tubes `masked` (B,M) from features B,V,D of tubes `visible`."""
+    def decode(self, features: Tensor, split: TubeSplit, kind: int = 0) -> Tensor:
+        """Predictions B,M,O for the predicted tubes of `split` from features B,V,D of its visible.
+
+        `kind` is the number of the mask's kind, each of which has a mask token.
+        """
         tokens = self.encoder_to_decoder(features)
         positions = self.positions.to(tokens.dtype)
-        hidden = self.mask_token.to(tokens.dtype) + positions[masked]
-        tokens = torch.cat((tokens + positions[visible], hidden), dim=1)
-        predictions: Tensor = self.decoder(tokens, masked.shape[1])
+        hidden = self.mask_token[kind].to(tokens.dtype) + positions[split.predicted]
+        tokens = torch.cat((tokens + positions[split.visible], hidden), dim=1)
+        predictions: Tensor = self.decoder(tokens, split.predicted.shape[1])
         return predictions
 
     @torch.no_grad()

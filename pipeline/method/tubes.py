@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 
 CHANNELS = 3
+VISIBLE, PREDICTED = 1, 2  # of a tube in a mask; 0: dropped, 3: both, and then not in the loss
 
 
 @dataclass(frozen=True)
@@ -95,35 +96,80 @@ class TubeGrid:
 
 
 def gather(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Pick tokens B,N,D by indices B,M: B,M,D."""
+    """Pick tokens B,N,D by indices B,M: B,M,D.
+
+    Of indices K B,M, for K masks of each clip, row r is of clip r mod B.
+    """
     batch, count, width = tokens.shape
-    clip = torch.arange(batch, device=indices.device).unsqueeze(1)
+    clip = torch.arange(len(indices), device=indices.device).unsqueeze(1) % batch
     chosen = (indices + count * clip).flatten()  # whole rows: faster than `torch.gather`
-    return tokens.reshape(-1, width).index_select(0, chosen).view(batch, -1, width)
+    return tokens.reshape(-1, width).index_select(0, chosen).view(len(indices), -1, width)
 
 
 class TubeSplit(NamedTuple):
-    """Which tubes of each clip are seen and which are to be predicted, each in ascending order."""
+    """Which tubes of each clip are seen and which are predicted, each in ascending order.
+
+    A tube in neither is dropped. With K masks of each clip there are K B rows: those of all clips
+    under the first mask, then under the second.
+    """
 
     visible: Tensor  # B,V indices
-    masked: Tensor  # B,M indices
+    predicted: Tensor  # B,M indices
+    # where some predicted tubes are visible, too: the others, which alone are in the loss, as
+    # places among all B M predicted ones: B,C; (in all,) where clips have unequally many
+    counted: Tensor | None = None
+
+    def to(self, device: torch.device) -> TubeSplit:
+        """The same on another device, which is not waited for."""
+        return TubeSplit(*(p if p is None else p.to(device, non_blocking=True) for p in self))
+
+    def select(self, predicted: Tensor) -> Tensor:
+        """Of values B,M,O of predicted tubes, those in the loss: B,C,O; 1,all,O if C varies."""
+        if self.counted is None:
+            return predicted
+        chosen = predicted.flatten(0, 1).index_select(0, self.counted.flatten())
+        return chosen.unflatten(0, (len(predicted) if self.counted.ndim == 2 else 1, -1))
 
 
 def split_mask(mask: Tensor) -> TubeSplit:
-    """Indices of the visible (B,V) and of the masked tubes (B,M), each in ascending order.
+    """Indices of the visible (B,V) and of the predicted tubes (B,M), each in ascending order.
 
-    `mask` is B,N bool, true where masked; on the CPU best, as an accelerator has to be waited for
-    to know the number of masked tubes. Raises `ValueError` unless every clip of the batch
-    has the same number of masked tubes, and at least one tube of each kind.
+    `mask` is B,N: bool, true where predicted and else visible, or uint8, sums of `VISIBLE` and
+    `PREDICTED`; on the CPU best, as an accelerator has to be waited for to know the numbers. Raises
+    `ValueError` unless every clip of the batch has the same number of either, and at least one.
     """
-    counts = mask.sum(1)
-    masked = int(counts[0])
-    if bool((counts != masked).any()):
+    if mask.dtype == torch.bool:
+        return TubeSplit(_indices(~mask, "visible"), _indices(mask, "predicted"))
+    visible, predicted = (mask & VISIBLE).bool(), (mask & PREDICTED).bool()
+    split = TubeSplit(_indices(visible, "visible"), _indices(predicted, "predicted"))
+    if not (visible & predicted).any():
+        return split
+    hidden = (~visible).gather(1, split.predicted)
+    counted = hidden.flatten().nonzero().squeeze(1)
+    each = hidden.sum(1)
+    if bool((each == each[0]).all()):
+        counted = counted.view(len(mask), -1)
+    return split._replace(counted=counted)
+
+
+def split_masks(masks: Tensor, kinds: int = 1) -> list[TubeSplit]:
+    """Splits of the masks of a batch, B,N or (several of each clip) B,R,N: one for each kind.
+
+    Masks of a clip are of `kinds` kinds in turn: of the first, of the second, of the first again.
+    """
+    if masks.ndim == 2:
+        return [split_mask(masks)]
+    each = (masks[:, kind::kinds].transpose(0, 1).flatten(0, 1) for kind in range(kinds))
+    return [split_mask(mask) for mask in each]
+
+
+def _indices(chosen: Tensor, role: str) -> Tensor:
+    counts = chosen.sum(1)
+    count = int(counts[0])
+    if bool((counts != count).any()):
         raise ValueError(
-            f"every clip of a batch needs the same number of masked tubes, got {counts.tolist()}"
+            f"every clip of a batch needs the same number of {role} tubes, got {counts.tolist()}"
         )
-    if not 0 < masked < mask.shape[1]:
-        raise ValueError(f"a mask of {masked} of {mask.shape[1]} tubes leaves nothing to learn")
-    order = mask.to(dtype=counts.dtype).argsort(dim=1, stable=True)  # visible ones first
-    visible = mask.shape[1] - masked
-    return TubeSplit(order[:, :visible], order[:, visible:])
+    if not count:
+        raise ValueError(f"a mask of {chosen.shape[1]} tubes with none {role}: nothing to learn")
+    return chosen.nonzero()[:, 1].view(-1, count)

@@ -21,7 +21,7 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import Mask
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.tubes import CHANNELS, TubeGrid, gather, split_mask
+from pipeline.method.tubes import CHANNELS, VISIBLE, TubeGrid, gather, split_mask
 from pipeline.report import pictures
 from pipeline.report.gallery import ONE_VIEW
 from pipeline.report.results import Results, RunResult
@@ -94,10 +94,15 @@ def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
 
 
 def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
-    """Return a mask for each clip, B,N: as training draws them, from random numbers of its own."""
+    """Return which tubes are hidden from the encoder, B,N; of several masks of a clip the first.
+
+    They are drawn as in training, from random numbers of their own.
+    """
     keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
     drawn = zip(keys, videos, strict=True)
-    return np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
+    masks = np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
+    first = masks.reshape(len(videos), -1, grid.count)[:, 0]
+    return first if first.dtype == np.bool_ else first & VISIBLE == 0
 
 
 def hidden_pixels(hidden: NDArray[np.bool_], grid: TubeGrid) -> NDArray[np.bool_]:

@@ -13,12 +13,15 @@ import copy
 import functools
 import time
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.configuration.schema import Objective
-from pipeline.method.sigma import SigmaModel
+from pipeline.data.load.order import sample_rng
+from pipeline.method.sigma import Prediction, SigmaModel
+from pipeline.method.tubes import split_masks
 
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices that find the peak
 TRIALS = 5
@@ -34,15 +37,18 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
     grid = model.grid
     model = copy.deepcopy(model).to("meta").eval()
     model.encoder.recompute = model.decoder.recompute = False
-    mask = torch.arange(grid.count)[None] < objective.mask.count(grid.shape)
+    still = np.zeros((*grid.clip_shape, 3), np.uint8)
+    masks = torch.from_numpy(objective.mask.draw(grid.shape, sample_rng(0, 0, 0), still))[None]
     # Fused attention makes its scores again when going back, which is not the model's need.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        prediction = model(torch.empty(1, 3, *grid.clip_shape, device="meta"), mask)
-        loss = prediction.decoded.square().sum()
+        videos = torch.empty(1, 3, *grid.clip_shape, device="meta")
+        predictions: list[Prediction] = model(videos, split_masks(masks, model.mask_kinds))
+        loss = sum((each.decoded.square().sum() for each in predictions), videos.new_zeros(()))
         # The loss as the paper has it; ours saves memory, and knows its gradient beforehand.
-        if (prototypes := prediction.prototypes) is not None:
-            loss = loss + (prediction.decoded @ prototypes.detach().T).square().sum()
-            loss = loss + (prediction.targets @ prototypes.T).square().sum()
+        for prediction in predictions:
+            if (prototypes := prediction.prototypes) is not None:
+                loss = loss + (prediction.decoded @ prototypes.detach().T).square().sum()
+                loss = loss + (prediction.targets @ prototypes.T).square().sum()
         loss.backward()
     return int(counter.get_total_flops())
 

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.method import vit
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets.projection import normalised_pixels
-from pipeline.method.tubes import split_mask
+from pipeline.method.tubes import PREDICTED, VISIBLE, split_mask, split_masks
 
 
 def batch(model: SigmaModel, size: int = 2, masked: float = 0.75) -> tuple[Tensor, Tensor]:
@@ -46,6 +46,35 @@ def test_the_encoder_multiplies_visible_tubes_only(
     )
     sigma(videos, mask)
     assert seen == [int((~mask[0]).sum())]
+
+
+def test_dropped_tubes_have_no_part(model: Model, pixel: Objective, clip: Clip) -> None:
+    """Catches tubes that are neither seen nor predicted but are decoded or looked at all the same."""
+    sigma = sigma_model(model, pixel, clip).eval()
+    videos, hidden = batch(sigma)
+    mask = torch.where(hidden, PREDICTED, VISIBLE).to(torch.uint8)
+    mask.scatter_(1, split_mask(hidden).predicted[:, :3], 0)
+    prediction = sigma(videos, mask)
+    assert prediction.decoded.shape == (2, int(hidden[0].sum()) - 3, sigma.grid.pixels)
+    tubes = sigma.grid.split(videos)
+    changed = sigma.grid.join(torch.where(mask[..., None] == 0, torch.randn_like(tubes), tubes))
+    for before, after in zip(prediction[:2], sigma(changed, mask)[:2], strict=True):
+        assert torch.equal(before, after)
+
+
+def test_several_masks_of_a_clip_are_predicted_as_one_by_one(
+    model: Model, sinkhorn: Objective, clip: Clip
+) -> None:
+    """Catches targets or features of another clip or mask, where a clip has more than one."""
+    sigma = sigma_model(model, sinkhorn, clip).eval()
+    videos, _ = batch(sigma)
+    masks = torch.stack([batch(sigma, masked=0.75)[1], batch(sigma, masked=0.75)[1].flip(1)], 1)
+    (prediction,) = sigma(videos, split_masks(masks))
+    for number in range(2):
+        alone = sigma(videos, masks[:, number])
+        rows = slice(2 * number, 2 * number + 2)
+        torch.testing.assert_close(prediction.decoded[rows], alone.decoded)
+        torch.testing.assert_close(prediction.targets[rows], alone.targets)
 
 
 def test_encoder_of_visible_indices(model: Model, pixel: Objective, clip: Clip) -> None:
@@ -151,8 +180,8 @@ def test_pixel_models_have_no_prototypes(model: Model, pixel: Objective, clip: C
     videos, mask = batch(sigma)
     prediction = sigma(videos, mask)
     assert prediction.target_scores is None
-    _, masked = split_mask(mask)
-    assert prediction.decoded.shape == (2, masked.shape[1], sigma.grid.pixels)
+    predicted = split_mask(mask).predicted
+    assert prediction.decoded.shape == (2, predicted.shape[1], sigma.grid.pixels)
     with pytest.raises(ValueError, match="no prototypes"):
         sigma.tube_scores(videos)
 

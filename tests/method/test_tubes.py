@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
-from pipeline.method.tubes import TubeGrid, gather, split_mask
+from pipeline.method.tubes import PREDICTED, VISIBLE, TubeGrid, gather, split_mask, split_masks
 from pipeline.method.vit import TubeEmbedding
 
 SMALL = st.integers(1, 3)
@@ -79,7 +79,8 @@ def test_masks_become_ascending_indices(batch: int, count: int, data: st.DataObj
     """Targets and predictions are paired by position: both orders must ascend, nothing lost."""
     masked = data.draw(st.integers(1, count - 1))
     mask = torch.rand(batch, count).argsort(1) < masked
-    visible_indices, masked_indices = split_mask(mask)
+    visible_indices, masked_indices, counted = split_mask(mask)
+    assert counted is None
     assert masked_indices.shape == (batch, masked)
     for row in range(batch):
         assert torch.equal(masked_indices[row], mask[row].nonzero().flatten())
@@ -91,12 +92,39 @@ def test_masks_become_ascending_indices(batch: int, count: int, data: st.DataObj
 def test_unequal_masks_are_refused() -> None:
     """Clips with different numbers of masked tubes cannot share a batch."""
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    with pytest.raises(ValueError, match=r"same number of masked tubes.*\[2, 1\]"):
+    with pytest.raises(ValueError, match=r"same number of visible tubes.*\[1, 2\]"):
         split_mask(mask)
 
 
 @pytest.mark.parametrize("value", [True, False])
 def test_masks_of_everything_or_nothing_are_refused(value: bool) -> None:
-    """Without a visible or a masked tube the loss is undefined."""
+    """Without a visible or a predicted tube the loss is undefined."""
     with pytest.raises(ValueError, match="nothing to learn"):
         split_mask(torch.full((2, 4), value))
+
+
+def test_tubes_may_be_dropped_or_decoded_without_a_loss() -> None:
+    """Catches a dropped tube that is seen or predicted, and a loss on what the encoder saw."""
+    both = VISIBLE | PREDICTED
+    mask = torch.tensor([[0, VISIBLE, PREDICTED, both], [both, PREDICTED, VISIBLE, 0]])
+    split = split_mask(mask.to(torch.uint8))
+    assert split.visible.tolist() == [[1, 3], [0, 2]]
+    assert split.predicted.tolist() == [[2, 3], [0, 1]]
+    values = split.predicted[..., None]
+    assert split.select(values).tolist() == [[[2]], [[1]]]
+    mask[1] = torch.tensor([VISIBLE, PREDICTED, PREDICTED, VISIBLE])  # two count, of the first one
+    split = split_mask(mask.to(torch.uint8))
+    assert split.select(split.predicted[..., None]).flatten().tolist() == [2, 1, 2]
+
+
+def test_masks_of_a_clip_are_of_kinds_in_turn() -> None:
+    """Catches masks of one clip taken for those of another, and kinds that are mixed up."""
+    masks = torch.zeros(2, 4, 3, dtype=torch.bool)
+    for clip, place, tube in [(0, 0, 0), (0, 2, 1), (1, 0, 2), (1, 2, 0)]:  # of the first kind
+        masks[clip, place, tube] = True
+    masks[:, 1::2, :2] = True  # of the second
+    first, second = split_masks(masks, kinds=2)
+    assert first.predicted.tolist() == [[0], [2], [1], [0]]  # both clips, then both again
+    assert second.predicted.tolist() == [[0, 1]] * 4
+    tubes = torch.arange(6.0).view(2, 3, 1)
+    assert gather(tubes, first.predicted).flatten().tolist() == [0, 5, 1, 3]

@@ -11,7 +11,6 @@ Shapes: B clips, V views, T frames, H height, W width, N tubes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,7 +27,7 @@ from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
-from pipeline.method import masks
+from pipeline.method.masks import Mask, MaskArray
 
 MIB = 2**20
 OnFailure = Literal["stop", "report"]
@@ -41,7 +40,7 @@ class Batch:
     step: int
     epoch: int  # of the batch's first sample
     videos: Tensor  # uint8 (B,T,H,W,3)
-    masks: Tensor  # bool (B,N), true is masked
+    masks: Tensor  # of each clip (B,N), or several (B,R,N), as `method.masks` has them
     ids: list[str]
     samples: tuple[tuple[int, int], ...] = ()  # (epoch, index) of each clip
     failed: tuple[FailedClip, ...] = ()
@@ -106,7 +105,7 @@ class PretrainingClips:
 
     entries: Sequence[ClipEntry]
     clip: Clip
-    mask: masks.Mask | None
+    mask: Mask | None
     tube: tuple[int, int, int]  # frames, rows, columns of pixels
     seed: int
     batch_size: int  # of all processes together
@@ -155,10 +154,11 @@ class PretrainingSteps(Dataset[Batch]):
         there: list[tuple[int, int]] = []
         failed: list[FailedClip] = []
         videos = np.empty((len(chosen), clips.clip.frames, size, size, 3), np.uint8)
-        hidden = np.empty((len(chosen), math.prod(clips.grid) if clips.mask else 0), np.bool_)
+        masks: list[MaskArray] = []
         for epoch, index in chosen:
             try:
-                videos[len(there)], hidden[len(there)] = self.sample(epoch, index)
+                videos[len(there)], mask = self.sample(epoch, index)
+                masks.append(mask)
                 there.append((epoch, index))
             except ClipError as error:
                 failed.append(error.failed)
@@ -166,14 +166,14 @@ class PretrainingSteps(Dataset[Batch]):
             step=step,
             epoch=chosen[0][0],
             videos=torch.from_numpy(videos[: len(there)]),
-            masks=torch.from_numpy(hidden[: len(there)]),
+            masks=torch.from_numpy(np.stack(masks)) if masks else torch.empty(0, 0),
             ids=[clips.entries[index].id for _, index in there],
             samples=tuple(there),
             failed=tuple(failed),
         )
 
-    def sample(self, epoch: int, index: int) -> tuple[decoders.Frames, masks.BoolArray]:
-        """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask, bool (N,)."""
+    def sample(self, epoch: int, index: int) -> tuple[decoders.Frames, MaskArray]:
+        """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask."""
         entry, clip, mask = self.clips.entries[index], self.clips.clip, self.clips.mask
         rng = order.sample_rng(self.clips.seed, epoch, index)
         if clip.sampling == "dense":
@@ -184,8 +184,8 @@ class PretrainingSteps(Dataset[Batch]):
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)
         video = crops.cut(part, window.whole, clip.size, flip=flip)
-        hidden = np.empty(0, np.bool_) if mask is None else mask.draw(self.clips.grid, rng, video)
-        return video, hidden
+        drawn = np.empty(0, np.bool_) if mask is None else mask.draw(self.clips.grid, rng, video)
+        return video, drawn
 
 
 def pretraining_batches(

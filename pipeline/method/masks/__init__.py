@@ -1,11 +1,11 @@
-"""Masks: which tubes of a clip are hidden from the encoder, a file for each kind.
+"""Masks: which tubes of a clip the encoder sees and which are predicted, a file for each kind.
 
 Each is registered under the name that `objective.mask.kind` gives it.
 """
 
 from __future__ import annotations
 
-from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio
+from pipeline.method.masks.base import BoolArray, Grid, Mask, MaskArray, Ratio
 from pipeline.method.masks.motion_weighted import MotionMask
 from pipeline.method.masks.random_tubes import RandomMask
 from pipeline.method.masks.tube import TubeMask
@@ -13,4 +13,14 @@ from pipeline.method.registry import Registry
 
 MASKS: Registry = {"tube": TubeMask, "random": RandomMask, "motion": MotionMask}
 
-__all__ = ["MASKS", "BoolArray", "Grid", "Mask", "MotionMask", "RandomMask", "Ratio", "TubeMask"]
+__all__ = [
+    "MASKS",
+    "BoolArray",
+    "Grid",
+    "Mask",
+    "MaskArray",
+    "MotionMask",
+    "RandomMask",
+    "Ratio",
+    "TubeMask",
+]

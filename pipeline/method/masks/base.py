@@ -1,8 +1,13 @@
-"""What every mask is: which tubes of a clip are hidden from the encoder.
+"""What every mask is: which tubes of a clip the encoder sees, and which are predicted.
 
 A clip is a grid of t x h x w space-time tubes, numbered N = t h w in that order (time slowest). A
-mask is bool (N,), true where hidden, and hides the same number of tubes in every clip, so that
-batches stack. It is a pure function of its arguments and the sample's random numbers.
+mask is bool (N,), true where a tube is hidden and predicted; or uint8 (N,), sums of
+`tubes.VISIBLE` and `tubes.PREDICTED` (0: neither; both: it is decoded, but not in the loss); or
+several of them (R,N), of `kinds` kinds in turn. In every clip it has the same number of visible and
+of predicted tubes, so that batches stack. It is a pure function of its arguments and the sample's
+random numbers.
+
+A mask of a new kind is a frozen dataclass of its settings, a subclass of `Mask`, in `MASKS`.
 """
 
 from __future__ import annotations
@@ -17,24 +22,28 @@ from pipeline.errors import UserError
 from pipeline.method import motion
 
 BoolArray = npt.NDArray[np.bool_]
+MaskArray = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 Grid = tuple[int, int, int]  # tubes in time, height and width
 Ratio = Annotated[float, Gt(0), Lt(1)]
 
 
 class Mask(Protocol):
-    """Which tubes are hidden."""
+    """Which tubes are seen, and which are predicted."""
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of mask a clip has: each has a prediction and a mask token of its own."""
+        return 1
 
     def draw(
         self, grid: Grid, rng: np.random.Generator, frames: motion.Frames | None = None
-    ) -> BoolArray:
-        """Return a mask, bool (N,), over a `grid` of (t, h, w) tubes.
+    ) -> MaskArray:
+        """Return a mask, or several, over a `grid` of (t, h, w) tubes.
 
         `frames` uint8 (T,H,W,3) are what the model sees of the clip. Raises UserError where the
         mask would hide none or all.
         """
-
-    def count(self, grid: Grid) -> int:
-        """Return how many of the N tubes are hidden: the same in every clip."""
+        raise NotImplementedError
 
 
 def random_subset(n: int, ratio: float, grid: Grid, rng: np.random.Generator) -> BoolArray:

@@ -13,11 +13,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Ratio, hidden_count
+from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hidden_count
 
 
 @dataclass(frozen=True)
-class MotionMask:
+class MotionMask(Mask):
     """int(ratio h w) tubes of each of the t; tubes in which more moves are more often visible."""
 
     ratio: Ratio  # of the tubes that are masked
@@ -34,9 +34,6 @@ class MotionMask:
         length, height, width = grid
         speeds = motion.speeds(frames, grid, self.contrast).reshape(length, height * width)
         return _following(speeds, self.share, hidden_count(height * width, self.ratio, grid), rng)
-
-    def count(self, grid: Grid) -> int:
-        return grid[0] * hidden_count(grid[1] * grid[2], self.ratio, grid)
 
 
 def _following(

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Ratio, hidden_count, random_subset
+from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, random_subset
 
 
 @dataclass(frozen=True)
-class RandomMask:
+class RandomMask(Mask):
     """int(ratio N) tubes anywhere in the clip."""
 
     ratio: Ratio  # of the tubes that are masked
@@ -26,6 +26,3 @@ class RandomMask:
         frames: motion.Frames | None = None,  # noqa: ARG002
     ) -> BoolArray:
         return random_subset(math.prod(grid), self.ratio, grid, rng)
-
-    def count(self, grid: Grid) -> int:
-        return hidden_count(math.prod(grid), self.ratio, grid)

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Ratio, hidden_count, random_subset
+from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, random_subset
 
 
 @dataclass(frozen=True)
-class TubeMask:
+class TubeMask(Mask):
     """One random h x w mask for all t (VideoMAE, Tong et al. 2022, section 3.3; SIGMA, section 4).
 
     It hides int(ratio h w) tubes of each of the t.
@@ -29,6 +29,3 @@ class TubeMask:
     ) -> BoolArray:
         length, height, width = grid
         return np.tile(random_subset(height * width, self.ratio, grid, rng), length)
-
-    def count(self, grid: Grid) -> int:
-        return grid[0] * hidden_count(grid[1] * grid[2], self.ratio, grid)
