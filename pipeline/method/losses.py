@@ -33,6 +33,10 @@ class Loss(Protocol):
         """Its name in the configuration."""
 
     @property
+    def description(self) -> str:
+        """What it is, as a noun, for the report."""
+
+    @property
     def prototypes(self) -> int:
         """K, the prototypes that the model has for it; 0: none."""
 
@@ -52,20 +56,22 @@ class Loss(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class MseLoss:
-    """Mean squared error of predictions and targets: with target `pixel` this is VideoMAE."""
+class Regression(Loss, Protocol):
+    """The mean over all values of how far predictions are from their targets."""
 
-    kind: Literal["mse"] = "mse"
-    prototypes = 0
+    prototypes: int = 0
 
     def check(self, target: Target) -> None:
         """Raise ValueError for a target that could follow the predictions to a constant."""
         if target.is_trained:
             raise ValueError(
-                f"loss 'mse' with a jointly trained target {target.kind!r} collapses to a constant "
-                "(paper, section 1); use loss 'sinkhorn', or target 'pixel' or 'frozen'"
+                f"loss {self.kind!r} with a jointly trained target {target.kind!r} collapses to a "
+                "constant (paper, section 1); use loss 'sinkhorn', or target 'pixel' or 'frozen'"
             )
+
+    def distance(self, decoded: Tensor, targets: Tensor) -> Tensor:
+        """The mean distance, a scalar, of float32 tensors of equal shape ...,O."""
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -74,9 +80,59 @@ class MseLoss:
         assignments: Assignments | None = None,  # noqa: ARG002
     ) -> tuple[Tensor, Diagnostics]:
         """The loss, and no diagnostics."""
+        return self.distance(prediction.decoded.float(), prediction.targets.float()), {}
+
+
+@dataclass(frozen=True)
+class MseLoss(Regression):
+    """Mean squared error of predictions and targets: with target `pixel` this is VideoMAE."""
+
+    kind: Literal["mse"] = "mse"
+    description = "mean squared error"
+
+    def distance(self, decoded: Tensor, targets: Tensor) -> Tensor:
         from torch.nn.functional import mse_loss
 
-        return mse_loss(prediction.decoded.float(), prediction.targets.float()), {}
+        return mse_loss(decoded, targets)
+
+
+@dataclass(frozen=True)
+class L1Loss(Regression):
+    """Mean of |prediction - target|^p / p (V-JEPA, Bardes et al. 2024: p = 1)."""
+
+    exponent: Annotated[float, Ge(1)] = 1.0  # p
+    kind: Literal["l1"] = "l1"
+    description = "mean absolute error"
+
+    def distance(self, decoded: Tensor, targets: Tensor) -> Tensor:
+        return (decoded - targets).abs().pow(self.exponent).mean() / self.exponent
+
+
+@dataclass(frozen=True)
+class SmoothL1Loss(Regression):
+    """Smooth L1 (Girshick 2015): squared below `beta`, absolute above; MVD, Wang et al. 2023."""
+
+    beta: Annotated[float, Gt(0)] = 1.0  # the distance at which one passes into the other
+    kind: Literal["smooth_l1"] = "smooth_l1"
+    description = "smooth L1 error"
+
+    def distance(self, decoded: Tensor, targets: Tensor) -> Tensor:
+        from torch.nn.functional import smooth_l1_loss
+
+        return smooth_l1_loss(decoded, targets, beta=self.beta)
+
+
+@dataclass(frozen=True)
+class CosineLoss(Regression):
+    """2 - 2 cosine, the squared distance of the directions (UMT, Li et al. 2023)."""
+
+    kind: Literal["cosine"] = "cosine"
+    description = "squared distance of directions"
+
+    def distance(self, decoded: Tensor, targets: Tensor) -> Tensor:
+        from torch.nn.functional import cosine_similarity
+
+        return 2 - 2 * cosine_similarity(decoded, targets, dim=-1).mean()
 
 
 @dataclass(frozen=True)
@@ -89,6 +145,7 @@ class SinkhornLoss:
     # of the softmax that is compared with the assignment
     temperature: Annotated[float, Gt(0)]
     kind: Literal["sinkhorn"] = "sinkhorn"
+    description = "sum of two cross-entropies"
 
     def check(self, target: Target) -> None:
         """Raise ValueError for targets that are no features."""
@@ -110,4 +167,10 @@ class SinkhornLoss:
         return swapped_loss(prediction, self, all_reduce, assignments)
 
 
-LOSSES: Registry = {"mse": MseLoss, "sinkhorn": SinkhornLoss}
+LOSSES: Registry = {
+    "mse": MseLoss,
+    "l1": L1Loss,
+    "smooth_l1": SmoothL1Loss,
+    "cosine": CosineLoss,
+    "sinkhorn": SinkhornLoss,
+}

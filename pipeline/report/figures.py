@@ -134,8 +134,8 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
             even = 2 * math.log(kind[0].prototypes)
             caption = f"Sum of two cross-entropies; guessing evenly would give {even:.2f}."
         else:
-            unit = "mean squared error"
-            caption = "Mean squared error of the masked tubes' normalised targets."
+            unit = kind[0].description
+            caption = f"{unit[0].upper()}{unit[1:]} of the predicted tubes' targets."
         if max(len(each.steps) for each in series) > 1:
             caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
         title = f"Loss: {', '.join(each.name for each in seed_groups(group))}"
