@@ -16,7 +16,7 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.runtime import precision
 from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.interruption import StopRequest
-from pipeline.runtime.optimisers import parameter_groups
+from pipeline.runtime.optimisers import StepValues, parameter_groups
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
 from pipeline.training.loop import learning_rates, train_step
@@ -52,8 +52,8 @@ class Ours:
 
     def step(self, batch: Batch) -> float:
         """Take a step of the training loop."""
-        size = len(batch.ids)
-        return train_step(self.engine, batch, size, self.run, self.rate, StopRequest()).loss
+        size, values = len(batch.ids), StepValues(self.rate)
+        return train_step(self.engine, batch, size, self.run, values, StopRequest()).loss
 
 
 class Other:

@@ -56,7 +56,7 @@ def places(ours: Ours) -> list[tuple[Any, str, str]]:
     if isinstance(model.target, MlpProjection):
         found.append((model.target.network, "forward", "projection"))
     if isinstance(model.target, FrozenFeatures):
-        network = model.target._network[0]
+        network = model.target._held[0]
         assert isinstance(network, nn.Module)
         found.append((network, "forward", "teacher"))
     return found

@@ -23,6 +23,8 @@ def encoder_size(model: Model) -> TransformerSize:
         model.mlp_ratio,
         model.drop_path,
         model.activation_checkpointing,
+        model.positions,
+        model.initialisation,
     )
 
 
@@ -34,6 +36,8 @@ def decoder_size(model: Model) -> TransformerSize:
         model.decoder_heads,
         model.mlp_ratio,
         recompute=model.activation_checkpointing,
+        positions=model.positions,
+        initialisation=model.initialisation,
     )
 
 
@@ -59,5 +63,6 @@ def sigma_model(
         objective.target if target is None else target,
         prototypes=objective.loss.prototypes,
         mask_kinds=objective.mask.kinds,
+        projection_bias=model.projection_bias,
         load_target=load_target,
     )

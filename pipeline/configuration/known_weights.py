@@ -27,7 +27,7 @@ SEEN = ("frames", "size", "stride", "sampling")
 # What an encoder may differ in from the one that its weights were trained as.
 LOOSE = {
     *("name", "decoder_width", "decoder_depth", "decoder_heads"),
-    *("drop_path", "activation_checkpointing"),
+    *("drop_path", "activation_checkpointing", "initialisation", "projection_bias"),
 }
 
 Count = Annotated[int, Field(gt=0, le=1_000_000)]

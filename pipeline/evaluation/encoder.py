@@ -7,7 +7,6 @@ import copy
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
-from pipeline.method.positions import sinusoid_positions
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import read_json, sha256_file
@@ -59,7 +58,7 @@ def check_clip(layout: RunLayout, clip: Clip, *, any_length: bool = False) -> No
 def for_frames(encoder: Encoder, frames: int) -> Encoder:
     """Return the encoder for clips of `frames` frames of the size that it was trained on.
 
-    Its positions are the sinusoids of the new clip's tubes, numbered from 0: those of a shorter
+    Its positions are those of the new clip's tubes, numbered from 0: those of a shorter
     clip are what the first frames of a longer one have, so none is new to the encoder.
     """
     _, height, width = encoder.grid.clip_shape
@@ -67,6 +66,5 @@ def for_frames(encoder: Encoder, frames: int) -> Encoder:
     if grid == encoder.grid:
         return encoder
     other = copy.deepcopy(encoder)
-    other.grid = grid
-    other.positions = sinusoid_positions(grid.count, encoder.width).to(encoder.positions)
+    other.use_grid(grid)
     return other

@@ -78,10 +78,10 @@ def assign_parts(
     stand_ins: dict[int, int] = {}  # part -> tubes that do not count
     for number, (videos, mask, count) in enumerate(parts):
         (prediction,) = model(videos, split_masks(mask))
-        tubes = [part.flatten(0, 1) for part in (prediction.decoded, prediction.targets)]
+        decoded, targets = (p.flatten(0, 1) for p in (prediction.decoded, prediction.targets))
         if not count:
-            stand_ins[number] = len(tubes[0])
-        decoded, targets = (part if count else part[:0] for part in tubes)
+            stand_ins[number] = len(decoded)
+            decoded, targets = decoded[:0], targets[:0]
         features.append((decoded, targets))
     prototypes = prediction.prototypes
     if prototypes is None:

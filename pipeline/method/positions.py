@@ -1,16 +1,41 @@
-"""Fixed sinusoid positions of tokens (Vaswani et al. 2017, section 3.5), as VideoMAE uses them."""
+"""Fixed positions of tokens: sines and cosines of their numbers or of their places (D channels)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from pipeline.method.choices import Positions
+
+Grid = tuple[int, int, int]  # tubes in time, height and width
+
+
+def positions(kind: Positions, grid: Grid, width: int) -> Tensor:
+    """Positions N,D (float32) of the tokens of a grid, time slowest; computed in float64."""
+    if kind == "sinusoid":
+        return sinusoid_positions(grid[0] * grid[1] * grid[2], width)
+    if kind == "sincos_3d":
+        each = 2 * -(-width // 6)
+        widths = [each, each, each]  # cut to D in all
+    else:
+        widths = [width // 2, width // 4, width // 4]
+    places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in grid))
+    parts = [_sines_then_cosines(places[:, axis], part) for axis, part in enumerate(widths)]
+    return torch.cat(parts, dim=1)[:, :width].float()
+
+
+def _sines_then_cosines(places: Tensor, width: int) -> Tensor:
+    """Channels N,width of one axis: sin(p / 10000^(2i / width)), then as many cosines."""
+    rates = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
+    angles = places[:, None] * rates
+    return torch.cat((angles.sin(), angles.cos()), dim=1)
+
 
 def sinusoid_positions(count: int, width: int) -> Tensor:
-    """Positions N,D (float32) of `count` tokens, numbered along the whole clip.
+    """Positions N,D (float32) of `count` tokens, numbered along the whole clip, as VideoMAE's.
 
-    position[n, 2i] = sin(n / 10000^(2i / D)), position[n, 2i+1] = cos of the same angle;
-    computed in float64 and rounded once.
+    position[n, 2i] = sin(n / 10000^(2i / D)), position[n, 2i+1] = cos of the same angle
+    (Vaswani et al. 2017, section 3.5); computed in float64 and rounded once.
     """
     pairs = torch.arange(width, dtype=torch.float64) // 2
     rates = torch.pow(torch.tensor(10000.0, dtype=torch.float64), -2 * pairs / width)

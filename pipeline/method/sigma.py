@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.method.decoder import Decoder
-from pipeline.method.positions import sinusoid_positions
+from pipeline.method.positions import positions
 from pipeline.method.targets import Target
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid, TubeSplit, split_mask
-from pipeline.method.vit import Encoder, TransformerSize
+from pipeline.method.vit import Encoder, TransformerSize, initialise_normal
 
 
 class Prediction(NamedTuple):
@@ -58,30 +58,32 @@ class SigmaModel(nn.Module):
         *,
         prototypes: int = 0,
         mask_kinds: int = 1,
+        projection_bias: bool = False,
         load_target: bool = True,
     ) -> None:
         """Build with fresh weights.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
-        have none. A clip has masks of `mask_kinds` kinds, each with a mask token.
-        `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
-        and loaded, but not trained.
+        have none. A clip has masks of `mask_kinds` kinds, each with a mask token. The map into the
+        decoder has a bias where `projection_bias`. `load_target=False` leaves out the weights of a
+        frozen target: the model can be used, saved and loaded, but not trained.
         """
         super().__init__()
         self.grid = grid
         self.encoder = Encoder(encoder, grid)
-        self.encoder_to_decoder = nn.Linear(encoder.width, decoder.width, bias=False)
+        self.encoder_to_decoder = nn.Linear(encoder.width, decoder.width, bias=projection_bias)
         self.mask_kinds = mask_kinds
         self.mask_token = nn.Parameter(torch.empty(mask_kinds, 1, decoder.width))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
-        self.register_buffer(
-            "positions",
-            sinusoid_positions(grid.count, decoder.width),
-            persistent=False,
-        )
+        if decoder.initialisation == "vjepa":
+            initialise_normal(self.encoder_to_decoder)
+            nn.init.zeros_(self.mask_token)
+        places = positions(decoder.positions, grid.shape, decoder.width)
+        self.register_buffer("positions", places, persistent=False)
         self.target = (
             target if isinstance(target, TargetNetwork) else target.build(grid, load=load_target)
         )
+        self.target.follow(self.encoder)
         self.decoder = Decoder(decoder, self.target.width)
         self.prototypes = None
         if prototypes:
@@ -120,18 +122,19 @@ class SigmaModel(nn.Module):
         tubes = self.grid.split(videos)
         # The target sees a clip once, whatever the number of its masks.
         batch, each = len(videos), [split.predicted for split in splits]
-        asked = [part.unflatten(0, (-1, batch)).transpose(0, 1).flatten(1) for part in each]
+        asked = [part.view(-1, batch, part.shape[1]).transpose(0, 1).flatten(1) for part in each]
         begun = self.target.begin(tubes, asked[0] if len(asked) == 1 else torch.cat(asked, 1))
         decoded = [
             self.decode(self.encoder.encode(tubes, split.visible), split, kind)
             for kind, split in enumerate(splits)
         ]
-        targets = begun().split([part.shape[1] for part in asked], dim=1)
+        targets = torch.split(begun(), [part.shape[1] for part in asked], dim=1)
         # A copy, for engines that keep the whole of a parameter no longer than a forward pass.
         prototypes = None if self.prototypes is None else self.prototypes.clone()
         predictions = []
         for split, ours, theirs in zip(splits, decoded, targets, strict=True):
-            rows = theirs.unflatten(1, (-1, split.predicted.shape[1])).transpose(0, 1).flatten(0, 1)
+            several = theirs.reshape(batch, -1, split.predicted.shape[1], theirs.shape[2])
+            rows = several.transpose(0, 1).flatten(0, 1)
             predictions.append(Prediction(split.select(ours), split.select(rows), prototypes))
         return predictions
 
@@ -141,9 +144,9 @@ class SigmaModel(nn.Module):
         `kind` is the number of the mask's kind, each of which has a mask token.
         """
         tokens = self.encoder_to_decoder(features)
-        positions = self.positions.to(tokens.dtype)
-        hidden = self.mask_token[kind].to(tokens.dtype) + positions[split.predicted]
-        tokens = torch.cat((tokens + positions[split.visible], hidden), dim=1)
+        places = self.positions.to(tokens.dtype)
+        hidden = self.mask_token[kind].to(tokens.dtype) + places[split.predicted]
+        tokens = torch.cat((tokens + places[split.visible], hidden), dim=1)
         predictions: Tensor = self.decoder(tokens, split.predicted.shape[1])
         return predictions
 

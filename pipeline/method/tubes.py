@@ -121,14 +121,19 @@ class TubeSplit(NamedTuple):
 
     def to(self, device: torch.device) -> TubeSplit:
         """The same on another device, which is not waited for."""
-        return TubeSplit(*(p if p is None else p.to(device, non_blocking=True) for p in self))
+        visible, predicted = (part.to(device, non_blocking=True) for part in self[:2])
+        counted = self.counted
+        if counted is not None:
+            counted = counted.to(device, non_blocking=True)
+        return TubeSplit(visible, predicted, counted)
 
     def select(self, predicted: Tensor) -> Tensor:
         """Of values B,M,O of predicted tubes, those in the loss: B,C,O; 1,all,O if C varies."""
         if self.counted is None:
             return predicted
         chosen = predicted.flatten(0, 1).index_select(0, self.counted.flatten())
-        return chosen.unflatten(0, (len(predicted) if self.counted.ndim == 2 else 1, -1))
+        rows = len(predicted) if self.counted.ndim == 2 else 1
+        return chosen.view(rows, -1, *predicted.shape[2:])
 
 
 def split_mask(mask: Tensor) -> TubeSplit:
@@ -161,6 +166,25 @@ def split_masks(masks: Tensor, kinds: int = 1) -> list[TubeSplit]:
         return [split_mask(masks)]
     each = (masks[:, kind::kinds].transpose(0, 1).flatten(0, 1) for kind in range(kinds))
     return [split_mask(mask) for mask in each]
+
+
+def least_counts(masks: Tensor) -> Tensor:
+    """The least visible and predicted tubes of any clip: (R,2), of masks B,N or B,R,N uint8."""
+    roles = torch.stack([(masks & role).bool().sum(-1) for role in (VISIBLE, PREDICTED)], -1)
+    return roles.amin(0)
+
+
+def cut(masks: Tensor, counts: Tensor) -> Tensor:
+    """Masks with so many visible and predicted tubes (`least_counts`): the last ones are dropped.
+
+    So V-JEPA's authors make masks equal; as time is slowest, the latest times are lost first.
+    """
+    kept = torch.zeros_like(masks)
+    for place, role in enumerate((VISIBLE, PREDICTED)):
+        has = (masks & role).bool()
+        first = has.cumsum(-1) <= counts[..., place, None]
+        kept |= (has & first).to(masks.dtype) * role
+    return kept
 
 
 def _indices(chosen: Tensor, role: str) -> Tensor:

@@ -10,6 +10,7 @@ the decoder's head, zero biases, ones in LayerNorm; PyTorch's own default for th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import UserError
-from pipeline.method.positions import sinusoid_positions
+from pipeline.method.choices import Initialisation, Positions
+from pipeline.method.positions import positions
 from pipeline.method.tubes import CHANNELS, TubeGrid, gather
 
 NORM_EPS = 1e-6
@@ -27,7 +29,7 @@ SHORT = 784  # tokens up to which plain attention is the faster one (docs/notes/
 
 @dataclass(frozen=True)
 class TransformerSize:
-    """How large a stack of transformer blocks is."""
+    """How large a stack of transformer blocks is, and how its tokens and weights begin."""
 
     width: int  # D
     depth: int  # blocks
@@ -35,6 +37,8 @@ class TransformerSize:
     mlp_ratio: float = 4.0  # hidden width of an MLP, in widths
     drop_path: float = 0.0  # stochastic depth of the last block; the rate grows linearly from 0
     recompute: bool = False  # activations are made again in the backward pass: less memory
+    positions: Positions = "sinusoid"
+    initialisation: Initialisation = "videomae"
 
 
 class Attention(nn.Module):
@@ -142,6 +146,25 @@ def initialise_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+@torch.no_grad()
+def initialise(module: nn.Module, size: TransformerSize) -> None:
+    """Give a module with `blocks` the weights of `size.initialisation`, where not VideoMAE's."""
+    if size.initialisation == "videomae":
+        return
+    module.apply(initialise_normal)
+    for number, block in enumerate(module.get_submodule("blocks").children(), start=1):
+        for last in ("attn.proj", "mlp.fc2"):
+            block.get_parameter(f"{last}.weight").div_(math.sqrt(2 * number))
+
+
+def initialise_normal(module: nn.Module) -> None:
+    """V-JEPA's weights of linear maps and convolutions: normal, deviation 0.02; zero bias."""
+    if isinstance(module, nn.Linear | nn.Conv3d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def run_blocks(stack: nn.ModuleList, tokens: Tensor, recompute: bool) -> Tensor:
     """Pass tokens through the blocks; `recompute` makes activations again when going back."""
     for block in stack:
@@ -177,15 +200,20 @@ class Encoder(nn.Module):
 
     def __init__(self, size: TransformerSize, grid: TubeGrid, *, final_norm: bool = True) -> None:
         super().__init__()
-        self.grid = grid
         self.width = size.width
+        self.position_kind = size.positions
         self.recompute = size.recompute
         self.patch_embed = TubeEmbedding(size.width, grid.tube)
         self.blocks = blocks(size)
         self.norm = nn.LayerNorm(size.width, eps=NORM_EPS) if final_norm else nn.Identity()
-        self.register_buffer(
-            "positions", sinusoid_positions(grid.count, size.width), persistent=False
-        )
+        self.register_buffer("positions", torch.empty(0), persistent=False)
+        self.use_grid(grid)
+        initialise(self, size)
+
+    def use_grid(self, grid: TubeGrid) -> None:
+        """Take clips of this grid: positions are computed anew."""
+        self.grid = grid
+        self.positions = positions(self.position_kind, grid.shape, self.width).to(self.positions)
 
     def forward(self, videos: Tensor, visible: Tensor | None = None) -> Tensor:
         """Features B,V,D of the tubes `visible` (indices B,V; all N where None) of B,3,T,H,W."""
@@ -196,10 +224,10 @@ class Encoder(nn.Module):
 
         Hidden tubes are dropped before the embedding: none of them is ever multiplied.
         """
-        positions = self.positions
+        places = self.positions
         if visible is not None:
-            tubes, positions = gather(tubes, visible), positions[visible]
+            tubes, places = gather(tubes, visible), places[visible]
         tokens = self.patch_embed(tubes)
-        tokens = run_blocks(self.blocks, tokens + positions.to(tokens.dtype), self.recompute)
+        tokens = run_blocks(self.blocks, tokens + places.to(tokens.dtype), self.recompute)
         features: Tensor = self.norm(tokens)
         return features

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +13,14 @@ from torch import nn
 from pipeline.configuration.schema import Optimiser
 
 UNDECAYED = ("mask_token",)  # beside biases and vectors; prototypes do decay
+
+
+class StepValues(NamedTuple):
+    """What the schedules give to one optimiser step."""
+
+    rate: float  # learning rate
+    weight_decay: float | None = None  # of what decays; None: as it was built with
+    momentum: float = 1.0  # of an averaged target; 1: it stays
 
 
 class ParameterGroup(TypedDict):
@@ -47,6 +55,27 @@ def schedule(
     return np.concatenate((rise, fall)).astype(np.float64)
 
 
+def stretched_schedule(
+    base: float, final: float, *, steps: int, warmup: int = 0, start: float = 0.0, stretch: float
+) -> NDArray[np.float64]:
+    """The same as V-JEPA has it: the cosine is that of a longer training, which is cut off.
+
+    Steps count from 1; T = int(stretch steps). For s < warmup: start + (base - start) s / warmup,
+    then final + (base - final) (1 + cos(pi (s - warmup) / (T - warmup))) / 2, not past `final`.
+    """
+    count = np.arange(1, steps + 1, dtype=np.float64)
+    total = int(stretch * steps)
+    rise = start + (base - start) * count / max(warmup, 1)
+    share = np.clip((count - warmup) / max(total - warmup, 1), 0, 1)
+    fall = final + 0.5 * (base - final) * (1 + np.cos(np.pi * share))
+    return np.where(count < warmup, rise, fall)
+
+
+def momenta(first: float, last: float, *, steps: int, stretch: float) -> NDArray[np.float64]:
+    """The momentum of each step: from `first` in equal parts to `last`, after stretch x steps."""
+    return first + (last - first) * np.arange(steps, dtype=np.float64) / (stretch * max(steps, 1))
+
+
 def scaled_rate(rate: float, global_batch: int) -> float:
     """A learning rate stated per 256 clips, for `global_batch` clips in one optimiser step.
 
@@ -55,10 +84,21 @@ def scaled_rate(rate: float, global_batch: int) -> float:
     return rate * global_batch / 256
 
 
-def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: to matrices, but not to biases, vectors or the mask token."""
+def decays(name: str, parameter: nn.Parameter, *, mask_token: bool = False) -> bool:
+    """Whether weight decay applies: to matrices, but not to biases, vectors or the mask token.
+
+    `mask_token`: to that, too.
+    """
     last = name.rsplit(".", 1)[-1]
-    return parameter.ndim > 1 and last != "bias" and last not in UNDECAYED
+    return parameter.ndim > 1 and last != "bias" and (mask_token or last not in UNDECAYED)
+
+
+def set_values(optimiser: Any, values: StepValues) -> None:
+    """Give the groups of an optimiser the learning rate and the weight decay of a step."""
+    for group in optimiser.param_groups:
+        group["lr"] = values.rate * group["lr_scale"]
+        if values.weight_decay is not None and group["weight_decay"]:
+            group["weight_decay"] = values.weight_decay
 
 
 def layer_of(name: str, depth: int) -> int:
@@ -75,6 +115,7 @@ def parameter_groups(
     *,
     layer_decay: float | None = None,
     depth: int | None = None,
+    mask_token: bool = False,
 ) -> list[ParameterGroup]:
     """Trainable parameters by weight decay and, with `layer_decay`, by layer.
 
@@ -86,7 +127,7 @@ def parameter_groups(
         raise ValueError("layer decay needs the encoder's depth")
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for name, parameter in _trainable(model):
-        decay = weight_decay if decays(name, parameter) else 0.0
+        decay = weight_decay if decays(name, parameter, mask_token=mask_token) else 0.0
         scale = 1.0
         if layer_decay is not None and depth is not None:
             scale = layer_decay ** (depth + 1 - layer_of(name, depth))
@@ -101,8 +142,9 @@ def parameter_groups(
 
 def adamw(model: nn.Module, settings: Optimiser) -> torch.optim.AdamW:
     """AdamW over the model's parameter groups, one kernel for all tensors of a group."""
+    groups = parameter_groups(model, settings.weight_decay, mask_token=settings.decay_mask_token)
     return torch.optim.AdamW(
-        [dict(group) for group in parameter_groups(model, settings.weight_decay)],
+        [dict(group) for group in groups],
         lr=0.0,  # each step sets its own
         betas=settings.betas,
         eps=settings.eps,

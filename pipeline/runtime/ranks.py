@@ -12,7 +12,7 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,10 +53,11 @@ class Ranks:
         """Such as `rank 0 of 2`."""
         return f"rank {self.rank} of {self.world}"
 
-    def all_reduce(self, values: Tensor) -> Tensor:
-        """Sum a tensor over all processes, elementwise; in place."""
+    def all_reduce(self, values: Tensor, operation: Literal["sum", "min"] = "sum") -> Tensor:
+        """Sum a tensor over all processes, elementwise, or take the least; in place."""
         if self.group is not None:
-            dist.all_reduce(values, group=self.group)
+            which = dist.ReduceOp.SUM if operation == "sum" else dist.ReduceOp.MIN
+            dist.all_reduce(values, op=which, group=self.group)
         return values
 
     def all_gather(self, value: T) -> list[T]:

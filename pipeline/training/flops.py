@@ -49,7 +49,7 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
             if (prototypes := prediction.prototypes) is not None:
                 loss = loss + (prediction.decoded @ prototypes.detach().T).square().sum()
                 loss = loss + (prediction.targets @ prototypes.T).square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops())
 
 

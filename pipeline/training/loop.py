@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,14 +31,23 @@ from pipeline.data.load.order import total_steps
 from pipeline.errors import UserError
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.masked_video import assign_parts, masked_video_loss
+from pipeline.method.masks import Mask
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import Assignments
+from pipeline.method.targets import AveragedTarget
+from pipeline.method.tubes import cut, least_counts
 from pipeline.runtime import precision
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.interruption import ResumeLater, StopRequest
-from pipeline.runtime.optimisers import scaled_rate, schedule
+from pipeline.runtime.optimisers import (
+    StepValues,
+    momenta,
+    scaled_rate,
+    schedule,
+    stretched_schedule,
+)
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines, flops, messages
 from pipeline.training.context import RunContext
@@ -63,8 +73,8 @@ def train(context: RunContext) -> TrainingState:
     model = initial_model(run, context.clip)
     operations = flops.per_clip(model, run.objective)  # copies the model: not on an accelerator
     model = model.to(context.device).train()
-    rates = learning_rates(trainer, context.log.steps, clips=len(context.entries))
-    state = resumed_state(context, model, rates)
+    values = step_values(run, context.log.steps, clips=len(context.entries))
+    state = resumed_state(context, model, [each.rate for each in values])
     known = state.failed_clips
     failed = FailedClips(len(context.entries), trainer.max_failed_share, known=known)
     context.session["failed_clips"] = failed.reasons  # grows while training
@@ -76,12 +86,13 @@ def train(context: RunContext) -> TrainingState:
     ):
         batches = record.timed(_batches(context, state))
         for batch, clips in synchronised_batches(batches, ranks, failed):
-            rate = rates[batch.step]
-            result = train_step(state.engine, batch, clips, run, rate, stop)
+            batch = with_equal_counts(batch, run.objective.mask, ranks)
+            result = train_step(state.engine, batch, clips, run, values[batch.step], stop)
             if not is_finite(result, state.engine):
                 raise messages.not_finite(result, batch, context.checkpoints, ranks)
 
             state.count(context.session, seconds=record.seconds)
+            rate = values[batch.step].rate
             record.step(state.done, batch.epoch, rate, result, clips=clips)
             is_last = state.done == context.log.steps
             if result.stop or is_last or state.done % trainer.checkpoint_every == 0:
@@ -125,19 +136,48 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
 
     Steps stand in for epochs, since a batch may reach into the next epoch.
     """
+    settings = trainer.optimiser
     warmup = min(steps, total_steps(trainer.warmup_epochs, n=clips, batch_size=trainer.batch_size))
     base, final, start = (
         scaled_rate(rate, trainer.batch_size)
-        for rate in (
-            trainer.optimiser.base_lr,
-            trainer.optimiser.final_lr,
-            trainer.optimiser.warmup_lr,
+        for rate in (settings.base_lr, settings.final_lr, settings.warmup_lr)
+    )
+    if settings.stretch is None:
+        rates = schedule(
+            base, final, epochs=steps, steps_per_epoch=1, warmup_epochs=warmup, start=start
         )
-    )
-    rates = schedule(
-        base, final, epochs=steps, steps_per_epoch=1, warmup_epochs=warmup, start=start
-    )
+    else:
+        rates = stretched_schedule(
+            base, final, steps=steps, warmup=warmup, start=start, stretch=settings.stretch
+        )
     return [float(rate) for rate in rates]
+
+
+def step_values(run: Run, steps: int, *, clips: int) -> list[StepValues]:
+    """What the schedules give to each step."""
+    settings, target = run.trainer.optimiser, run.objective.target
+    stretch, last = settings.stretch or 1.0, settings.final_weight_decay
+    decays: list[float | None] = [None] * steps
+    if last is not None:
+        first = settings.weight_decay
+        decays = [*map(float, stretched_schedule(first, last, steps=steps, stretch=stretch))]
+    averages = [1.0] * steps
+    if isinstance(target, AveragedTarget):
+        first, last = target.momentum, target.final_momentum
+        averages = [*map(float, momenta(first, last, steps=steps, stretch=stretch))]
+    rates = learning_rates(run.trainer, steps, clips=clips)
+    return [StepValues(*each) for each in zip(rates, decays, averages, strict=True)]
+
+
+def with_equal_counts(batch: Batch, mask: Mask, ranks: Ranks) -> Batch:
+    """Give all clips of a step equally many visible and predicted tubes, whoever holds them.
+
+    Masks whose counts vary are cut to the least of the step (`tubes.cut`).
+    """
+    if mask.equal_counts:
+        return batch
+    counts = ranks.all_reduce(least_counts(batch.masks), "min")
+    return replace(batch, masks=cut(batch.masks, counts))
 
 
 def synchronised_batches(
@@ -172,7 +212,7 @@ def synchronised_batches(
 
 
 def train_step(
-    engine: Engine, batch: Batch, clips: int, run: Run, rate: float, stop: StopRequest
+    engine: Engine, batch: Batch, clips: int, run: Run, values: StepValues, stop: StopRequest
 ) -> StepResult:
     """Take one optimiser step on the mean loss over `clips` clips, of which `batch` has a part.
 
@@ -209,7 +249,7 @@ def train_step(
         losses.append(loss.detach())
         shares.append(count / clips)
         diagnostics = diagnostics or part_diagnostics
-    norm = engine.step(rate)
+    norm = engine.step(values)
 
     total = torch.stack([loss * share for loss, share in zip(losses, shares, strict=True)]).sum()
     asked = torch.full_like(total, stop.signal is not None)

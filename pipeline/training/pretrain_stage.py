@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,15 @@ import torch
 
 from pipeline.configuration import code, old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Data, Params, Run, Trainer
+from pipeline.configuration.schema import (
+    Data,
+    Model,
+    Optimiser,
+    Params,
+    Run,
+    Section,
+    Trainer,
+)
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
@@ -284,14 +292,27 @@ def resumable_settings(run: Run, data: Data, pictures: Pictures) -> dict[str, An
     }
 
 
+def with_defaults(section: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section of before with the keys that it has got since, at their defaults."""
+    fields = section.model_fields.items()
+    return {name: f.default for name, f in fields if not f.is_required()} | dict(values)
+
+
 def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
     """Say in today's terms what a checkpoint of before was made with.
 
-    Settings of the objective get their names of today. One from before pictures and files were
-    noted has one hash of all files' bytes and one of all shards' bytes, which nothing of today
-    equals: so it counts as made of these pictures by other code, and `on_code_change` decides.
+    Settings of the objective get their names of today, and new settings their defaults. One from
+    before pictures and files were noted has one hash of all files' bytes and one of all shards'
+    bytes, which nothing of today equals: so it counts as made of these pictures by other code, and
+    `on_code_change` decides.
     """
     settings = dict(info.settings)
+    if "model" in settings:
+        settings["model"] = with_defaults(Model, settings["model"])
+    if "trainer" in settings:
+        trainer = settings["trainer"]
+        optimiser = with_defaults(Optimiser, trainer["optimiser"])
+        settings["trainer"] = {**trainer, "optimiser": optimiser}
     if "objective" in settings:
         settings["objective"] = old_names.objective(settings["objective"])
     data = settings.get("data", {})

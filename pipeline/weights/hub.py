@@ -172,6 +172,8 @@ def load_official(
     """
     names = {official_name(model, name): name for name in model.state_dict()}
     _load(model, names, state, place)
+    if isinstance(model, SigmaModel):
+        model.target.follow(model.encoder)
 
 
 def load_pretrained_encoder(

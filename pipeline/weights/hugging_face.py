@@ -40,7 +40,16 @@ NOT_THEIRS = ("prototypes", "target.")  # SIGMA's own: VideoMAE has no place for
 
 
 def config(model: Model, clip: Clip) -> dict[str, Any]:
-    """The content of their `config.json`. Raises `UserError` for tubes that are not square."""
+    """The content of their `config.json`.
+
+    Raises `UserError` for tubes that are not square, and for positions that are not VideoMAE's.
+    """
+    if model.positions != "sinusoid":
+        raise UserError(
+            f"VideoMAE in Transformers has sinusoid positions, not {model.positions}",
+            place="model.positions",
+            remedy="export the encoder in another format",
+        )
     frames, height, width = model.tube
     if height != width:
         raise UserError(

@@ -24,7 +24,6 @@ from pipeline.configuration.schema import Clip, Model
 from pipeline.data.decode.transcode import Segment
 from pipeline.errors import UserError
 from pipeline.method.pixels import normalise
-from pipeline.method.positions import sinusoid_positions
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import sha256_file
@@ -272,13 +271,12 @@ def _set_epsilons(model: LoadedModel, config: SavedEncoder | TheirConfig | None)
 
 
 def _fit(encoder: Encoder, clip: Clip, model: Model, path: Path) -> None:
-    """Have an encoder see clips of another length or size: its positions are sinusoids."""
+    """Have an encoder see clips of another length or size: its positions are computed."""
     shapes = {f"encoder.{name}": tuple(each.shape) for name, each in encoder.state_dict().items()}
     geometry.check_encoder(model, clip, shapes, str(path))
     grid = build.tube_grid(clip, model.tube)
     if grid != encoder.grid:
-        encoder.grid = grid
-        encoder.positions = sinusoid_positions(grid.count, encoder.width)
+        encoder.use_grid(grid)
 
 
 def _refuse_heads(hints: Hints, heads: int | None, place: Path) -> None:

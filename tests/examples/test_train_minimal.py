@@ -16,6 +16,7 @@ from pipeline.data import synthetic
 from pipeline.data.load.loader import Batch
 from pipeline.runtime import precision
 from pipeline.runtime.interruption import StopRequest
+from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines, loop
 
@@ -64,7 +65,7 @@ def test_its_first_losses_are_the_pipeline_s(example) -> None:
             Batch(step, 0, clips, masks, ["clip"] * len(clips)),
             len(clips),
             run,
-            rate,
+            StepValues(rate),
             StopRequest(),
         ).loss
         for step, ((clips, masks), rate) in enumerate(zip(batches, rates, strict=False))

@@ -49,7 +49,7 @@ def test_the_encoder_multiplies_visible_tubes_only(
 
 
 def test_dropped_tubes_have_no_part(model: Model, pixel: Objective, clip: Clip) -> None:
-    """Catches tubes that are neither seen nor predicted but are decoded or looked at all the same."""
+    """Catches tubes that are decoded or looked at though they are neither seen nor predicted."""
     sigma = sigma_model(model, pixel, clip).eval()
     videos, hidden = batch(sigma)
     mask = torch.where(hidden, PREDICTED, VISIBLE).to(torch.uint8)

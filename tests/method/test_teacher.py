@@ -137,11 +137,11 @@ def test_the_teacher_is_no_part_of_the_model(
     bare = sigma_model(wide_model, objective, wide_clip, load_target=False)
     assert sigma.state_dict().keys() == bare.state_dict().keys()
     assert sum(1 for _ in sigma.parameters()) == sum(1 for _ in bare.parameters())
-    teacher = sigma.target._network[0]
+    teacher = sigma.target._held[0]
     sigma.train()
     assert not any(module.training for module in teacher.modules())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
-    assert all(p.device.type == "meta" for p in sigma.to("meta").target._network[0].parameters())
+    assert all(p.device.type == "meta" for p in sigma.to("meta").target._held[0].parameters())
     with pytest.raises(RuntimeError, match="without the frozen network"):
         bare(torch.randn(1, 3, 4, 32, 32), torch.arange(8)[None] < 4)
 
@@ -186,7 +186,7 @@ def test_a_teacher_in_bfloat16_says_nearly_the_same(weights: Path) -> None:
     everything = torch.arange(GRID.count).expand(2, -1)
     whole = frozen_features(settings(weights), GRID)
     half = frozen_features(settings(weights, precision="bf16", own_stream=True), GRID)
-    assert {p.dtype for p in half._network[0].parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in half._held[0].parameters()} == {torch.bfloat16}
     assert half.digest == whole.digest
     expected, found = whole(tubes, everything), half.begin(tubes, everything)()
     assert found.dtype == torch.float32

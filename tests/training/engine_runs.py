@@ -30,6 +30,7 @@ from pipeline.runtime import launch, precision
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.devices import choose_device
 from pipeline.runtime.interruption import StopRequest
+from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.ranks import Ranks, process_group
 from pipeline.training import engines, loop, pretrain_stage
 
@@ -90,7 +91,7 @@ def step_without_some(name: str, there: list[slice], ranks: Ranks) -> Trial:
     )
     mine = clips_of(whole, there[ranks.rank])
     ((batch, clips),) = loop.synchronised_batches(iter([mine]), ranks, FailedClips(len(entries), 1))
-    result = loop.train_step(engine, batch, clips, run, 1e-3, StopRequest())
+    result = loop.train_step(engine, batch, clips, run, StepValues(1e-3), StopRequest())
     weights = engine.full_weights(averaged=False)
     length = (
         None if weights is None else sum(float(w.double().square().sum()) for w in weights.values())

@@ -6,6 +6,7 @@ trials (tests/training/engine_runs.py), since DeepSpeed alone takes ten seconds 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -56,6 +57,16 @@ TOGETHER = {
     **{name: (*PARTS, *engine, "trainer.accumulation=2") for name, engine in ENGINES.items()},
 }
 RING = ["parts", *ENGINES]  # each goes on with what the one before it has saved
+# An averaged target, masks whose counts vary, and schedules of everything.
+JEPA = (
+    *TEN,
+    "objective@runs.sigma_mlp.objective=vjepa_demo",
+    "++trainer.optimiser.final_weight_decay=0.4",
+    "++trainer.optimiser.stretch=1.25",
+)
+ALONE["jepa"] = JEPA
+TOGETHER |= {f"jepa_{name}": (*JEPA, *engine) for name, engine in ENGINES.items()}
+JEPA_RING = ["jepa", *(f"jepa_{name}" for name in ENGINES)]
 APART = {"nan": (*TEN, *DDP), "many_parts": (*TEN, *DDP, "trainer.accumulation=8")}
 
 
@@ -72,12 +83,13 @@ def trials(data_set: Path, project: Path, tmp_path_factory: pytest.TempPathFacto
     """Everything that the tests here look at, done once."""
     folder = tmp_path_factory.mktemp("engines")
     (folder / "data").symlink_to(data_set / "data")
-    resumed = {f"{name}_resumed": TOGETHER[name] for name in ENGINES}
+    resumed = {f"{name}_resumed": TOGETHER[name] for name in (*ENGINES, *JEPA_RING[1:])}
     every = ALONE | TOGETHER | APART | resumed | {"back": ALONE["parts"]}
     for name, overrides in every.items():
         (folder / f"{name}.yaml").write_text(composition.compose([*OVERRIDES, *overrides]))
     runs: list[tuple[str, str | None]] = [(name, None) for name in TOGETHER]
-    runs += [(f"{after}_resumed", before) for before, after in zip(RING, ENGINES, strict=False)]
+    for ring in (RING, JEPA_RING):
+        runs += [(f"{after}_resumed", before) for before, after in itertools.pairwise(ring)]
     (folder / "runs.json").write_text(json.dumps(runs))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -146,6 +158,14 @@ def test_every_engine_goes_on_from_the_checkpoint_of_another(trials: Trials, nam
     sessions = trials.folder / RunLayout(f"{name}_resumed", RUN).pretrained
     first, last = json.loads(sessions.read_text())["sessions"]
     assert (first["last_step"], last["first_step"]) == (STEP, STEP)
+
+
+@pytest.mark.parametrize("name", JEPA_RING[1:])
+def test_every_engine_averages_the_target_alike(trials: Trials, name: str) -> None:
+    """Catches a target that follows the weights of before the step, or a part of them; masks that
+    each process cuts by its own clips; and an average that a checkpoint of another engine loses."""
+    are_equal(trials, name, "jepa")
+    are_equal(trials, f"{name}_resumed", "jepa")
 
 
 def test_one_process_goes_on_from_the_checkpoint_of_many(

@@ -21,6 +21,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.runtime import precision
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.interruption import StopRequest
+from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
 from pipeline.training.engines import Engine
@@ -137,7 +138,7 @@ def engine_of(run: Run, params: Params) -> Engine:
 
 def step(engine: Engine, batch: Batch, run: Run, rate: float = 0.0) -> StepResult:
     """One step on a batch; at a rate of 0 it leaves nothing but gradients."""
-    return train_step(engine, batch, len(batch.ids), run, rate, StopRequest())
+    return train_step(engine, batch, len(batch.ids), run, StepValues(rate), StopRequest())
 
 
 @pytest.mark.parametrize("name", ["sigma_mlp", "pixel"])

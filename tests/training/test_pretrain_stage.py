@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -22,9 +23,12 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.frozen import tensors_digest
+from pipeline.runtime.checkpoint_sets import SetInfo
 from pipeline.runtime.files import read_json, sha256_file
 from pipeline.runtime.interruption import EXIT_RESUME_LATER
+from pipeline.runtime.optimisers import StepValues
 from pipeline.training import pretrain_stage
+from pipeline.training.engines import Engine
 from pipeline.training.loop import initial_model
 from pipeline.weights import hub
 
@@ -88,6 +92,59 @@ def test_equal_runs_and_only_they_are_equal(compose: Compose) -> None:
     assert results[0] == results[1]
     assert results[0][0] != results[2][0]
     assert results[0][1] != results[2][1]
+
+
+JEPA = (
+    "+objective@runs.vjepa.objective=vjepa_demo",
+    "+model@runs.vjepa.model=vjepa_demo",
+    "+trainer@runs.vjepa.trainer=vjepa_demo",
+    "runs.vjepa.trainer.epochs=8",
+    "runs.vjepa.trainer.batch_size=8",
+    "runs.vjepa.trainer.checkpoint_every=5",
+    "runs.vjepa.trainer.log_every=3",
+)  # 24 steps
+
+
+def test_an_averaged_target_resumes_bit_for_bit(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets."""
+    params = compose(*JEPA)
+    layout = RunLayout(params.name, "vjepa")
+    pretrain_stage.run(params, "vjepa")
+    uninterrupted = outcome(move(layout, "uninterrupted"))
+    written = hub.load(RunLayout(params.name, "uninterrupted").weights).encoder.state_dict()
+    begun = initial_model(params.runs["vjepa"], params.data.clip).encoder.state_dict()
+    assert not torch.equal(written["patch_embed.proj.weight"], begun["patch_embed.proj.weight"])
+
+    steps = iter(range(100))
+    original = Engine.step
+
+    def step(engine: Engine, values: StepValues) -> torch.Tensor:
+        if next(steps) == 13:
+            raise KeyboardInterrupt
+        return original(engine, values)
+
+    monkeypatch.setattr(Engine, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_stage.run(params, "vjepa")
+    pretrain_stage.run(params, "vjepa")
+    assert outcome(layout) == uninterrupted
+    assert next(steps) == 1 + 13 + 14  # it went on after step 10
+
+
+def test_checkpoints_from_before_a_setting_are_gone_on_with(compose: Compose) -> None:
+    """Catches a new key with a default that begins trainings anew."""
+    params = compose()
+    run = params.runs["sigma_mlp"]
+    now = pretrain_stage.resumable_settings(run, params.data, pretrain_stage._pictures(params.data))
+    before = copy.deepcopy(now)
+    for key in ("positions", "initialisation", "projection_bias"):
+        del before["model"][key]
+    for key in ("final_weight_decay", "decay_mask_token", "stretch"):
+        del before["trainer"]["optimiser"][key]
+    info = SetInfo(before, {}, 1, 1.0)
+    assert pretrain_stage._translated(info, pretrain_stage._pictures(params.data)).settings == now
 
 
 def test_done_is_done(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:

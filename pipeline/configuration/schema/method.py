@@ -13,6 +13,7 @@ from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.configuration.section import Name, Section, Share
 from pipeline.method import losses, masks, targets
+from pipeline.method.choices import Initialisation, Positions
 from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
 from pipeline.method.targets import TARGETS
@@ -32,6 +33,10 @@ class Model(Section):
     decoder_heads: int = Field(gt=0)  # of the decoder's attention
     drop_path: Share = 0.0  # stochastic depth, of the last block
     activation_checkpointing: bool = False  # less memory, more time
+    # of tokens: `sinusoid` of their numbers (VideoMAE); of time, row and column (V-JEPA)
+    positions: Positions = "sinusoid"
+    initialisation: Initialisation = "videomae"  # of weights; V-JEPA's are normal
+    projection_bias: bool = False  # of the linear map from encoder to decoder
 
 
 class Objective(Section):
@@ -53,4 +58,9 @@ class Objective(Section):
     @model_validator(mode="after")
     def _makes_sense(self) -> Objective:
         self.loss.check(self.target)
+        if self.mask.kinds > 1 and self.loss.prototypes:
+            raise ValueError(
+                f"loss {self.loss.kind!r} assigns the tubes of one kind of mask: mask "
+                f"{self.mask.kind!r} has {self.mask.kinds} kinds in a clip"
+            )
         return self

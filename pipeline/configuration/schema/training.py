@@ -18,6 +18,12 @@ class Optimiser(Section):
     betas: tuple[float, float]  # of AdamW
     eps: float = Field(gt=0)  # of AdamW
     weight_decay: float = Field(ge=0)  # of AdamW
+    # which the weight decay goes to by a cosine; null: it stays
+    final_weight_decay: float | None = Field(default=None, ge=0)
+    decay_mask_token: bool = False  # by weight decay, as other matrices
+    # the schedules are those of a training that is longer by this factor, which is cut off
+    # (V-JEPA); null: they end with the training
+    stretch: float | None = Field(default=None, ge=1)
     # largest norm of the gradient; null: unlimited
     clip_grad: float | None = Field(default=None, gt=0)
 

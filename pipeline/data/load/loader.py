@@ -154,10 +154,12 @@ class PretrainingSteps(Dataset[Batch]):
         there: list[tuple[int, int]] = []
         failed: list[FailedClip] = []
         videos = np.empty((len(chosen), clips.clip.frames, size, size, 3), np.uint8)
+        shared = order.step_rng(clips.seed, step)
+        of_step = clips.mask.at_step(shared) if clips.mask else None
         masks: list[MaskArray] = []
         for epoch, index in chosen:
             try:
-                videos[len(there)], mask = self.sample(epoch, index)
+                videos[len(there)], mask = self.sample(epoch, index, of_step)
                 masks.append(mask)
                 there.append((epoch, index))
             except ClipError as error:
@@ -172,9 +174,11 @@ class PretrainingSteps(Dataset[Batch]):
             failed=tuple(failed),
         )
 
-    def sample(self, epoch: int, index: int) -> tuple[decoders.Frames, MaskArray]:
+    def sample(
+        self, epoch: int, index: int, mask: Mask | None
+    ) -> tuple[decoders.Frames, MaskArray]:
         """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask."""
-        entry, clip, mask = self.clips.entries[index], self.clips.clip, self.clips.mask
+        entry, clip = self.clips.entries[index], self.clips.clip
         rng = order.sample_rng(self.clips.seed, epoch, index)
         if clip.sampling == "dense":
             indices = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)

@@ -4,15 +4,15 @@ A clip is a grid of t x h x w space-time tubes, numbered N = t h w in that order
 mask is bool (N,), true where a tube is hidden and predicted; or uint8 (N,), sums of
 `tubes.VISIBLE` and `tubes.PREDICTED` (0: neither; both: it is decoded, but not in the loss); or
 several of them (R,N), of `kinds` kinds in turn. In every clip it has the same number of visible and
-of predicted tubes, so that batches stack. It is a pure function of its arguments and the sample's
-random numbers.
+of predicted tubes, so that batches stack, but where `equal_counts` is false. It is a pure function
+of its arguments and the random numbers of the sample and of the step.
 
 A mask of a new kind is a frozen dataclass of its settings, a subclass of `Mask`, in `MASKS`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from annotated_types import Gt, Lt
 from pipeline.errors import UserError
 from pipeline.method import motion
 
+VISIBLE, PREDICTED = np.uint8(1), np.uint8(2)  # of a tube; 0: dropped, 3: both
 BoolArray = npt.NDArray[np.bool_]
 MaskArray = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 Grid = tuple[int, int, int]  # tubes in time, height and width
@@ -30,10 +31,21 @@ Ratio = Annotated[float, Gt(0), Lt(1)]
 class Mask(Protocol):
     """Which tubes are seen, and which are predicted."""
 
+    equal_counts: ClassVar[bool] = True  # in every clip; else the training loop makes them equal
+
+    @property
+    def kind(self) -> str:
+        """Its name in the configuration."""
+        raise NotImplementedError
+
     @property
     def kinds(self) -> int:
         """How many kinds of mask a clip has: each has a prediction and a mask token of its own."""
         return 1
+
+    def at_step(self, rng: np.random.Generator) -> Mask:  # noqa: ARG002
+        """Return the mask of one step: what all its clips share is drawn from the step's `rng`."""
+        return self
 
     def draw(
         self, grid: Grid, rng: np.random.Generator, frames: motion.Frames | None = None

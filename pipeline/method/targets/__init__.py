@@ -1,4 +1,4 @@
-"""What the masked tubes are compared with (paper, section 3.2).
+"""What the predicted tubes are compared with (paper, section 3.2).
 
 A target is a frozen dataclass of its settings; `build(grid)` makes its network, a
 `network.TargetNetwork`. Each is registered under the name that `objective.target.kind` gives it.
@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 
 from pipeline.method.registry import Registry
 
 if TYPE_CHECKING:
     from pipeline.method.targets.network import TargetNetwork
     from pipeline.method.tubes import TubeGrid
+
+
+Momentum = Annotated[float, Ge(0), Le(1)]
 
 
 class Target(Protocol):
@@ -91,4 +94,26 @@ class FrozenTarget:
         return frozen_features(self, grid, load=load)
 
 
-TARGETS: Registry = {"pixel": PixelTarget, "mlp": MlpTarget, "frozen": FrozenTarget}
+@dataclass(frozen=True)
+class AveragedTarget:
+    """Features of a moving average of the encoder (V-JEPA, Bardes et al. 2024)."""
+
+    # of the average: after a step it is momentum x average + (1 - momentum) x encoder
+    momentum: Momentum = 0.998
+    final_momentum: Momentum = 1.0  # which the momentum goes to, in equal steps
+    kind: Literal["averaged"] = "averaged"
+    is_trained = False
+    description = "a moving average of the encoder"
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
+        from pipeline.method.targets.averaged import AveragedEncoder
+
+        return AveragedEncoder(load=load)
+
+
+TARGETS: Registry = {
+    "pixel": PixelTarget,
+    "mlp": MlpTarget,
+    "frozen": FrozenTarget,
+    "averaged": AveragedTarget,
+}

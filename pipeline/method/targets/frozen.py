@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pipeline.errors import UserError
 from pipeline.method.pixels import MEAN, STD
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.network import TargetNetwork
+from pipeline.method.targets.network import HoldingTarget
 from pipeline.method.targets.projection import STABILISER
 from pipeline.method.tubes import TubeGrid, gather
 
@@ -88,11 +88,9 @@ def _quick_attention(device: torch.device) -> contextlib.AbstractContextManager[
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
 
-class FrozenFeatures(TargetNetwork):
+class FrozenFeatures(HoldingTarget):
     """Features of a frozen network as targets.
 
-    The network is held outside of PyTorch's registry of modules: it has no part in parameters,
-    checkpoints, gradients or `train()`, but it moves with the model from device to device.
     `digest` is the `tensors_digest` of its weights. Without a network (`use` not called) the model
     has its shape and can be used but not trained.
     """
@@ -104,21 +102,13 @@ class FrozenFeatures(TargetNetwork):
         self.width = width
         self.grid = grid
         self.own_stream = False  # on an accelerator, see `begin`
-        self._network: list[Callable[[Tensor], Tensor]] = []
         self._stream: torch.cuda.Stream | None = None
 
     def use(self, network: Callable[[Tensor], Tensor]) -> Self:
         """Take `network`: frames F,3,H,W to features F,n,O, with n tubes in a frame."""
         if isinstance(network, nn.Module):
             network.eval().requires_grad_(False)
-        self._network = [network]
-        return self
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        for network in self._network:
-            if isinstance(network, nn.Module):
-                network._apply(fn)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._held = [network]
         return self
 
     def begin(self, tubes: Tensor, masked: Tensor) -> Callable[[], Tensor]:
@@ -147,11 +137,11 @@ class FrozenFeatures(TargetNetwork):
     @torch.no_grad()
     def forward(self, tubes: Tensor, masked: Tensor) -> Tensor:
         """Targets B,M,O: features of all tubes, normalised per clip, then the masked ones."""
-        if not self._network and tubes.is_meta:
+        if not self._held and tubes.is_meta:
             return tubes.new_empty(*masked.shape, self.width)
-        if not self._network:
+        if not self._held:
             raise RuntimeError("this model was built without the frozen network of its targets")
-        features = self._network[0](self.grid.first_frames(tubes))
+        features = self._held[0](self.grid.first_frames(tubes))
         features = features.reshape(*tubes.shape[:2], self.width)
         return gather(normalised_features(features), masked)
 

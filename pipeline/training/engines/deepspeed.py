@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
-from pipeline.runtime.optimisers import adamw
+from pipeline.runtime.optimisers import StepValues, adamw, set_values
 from pipeline.training.engines.engine import Engine, Tensors
 
 
@@ -81,12 +81,11 @@ class DeepSpeedEngine(Engine):
         engine.set_gradient_accumulation_boundary(last)
         engine.backward(loss, scale_wrt_gas=False)
 
-    def step(self, rate: float) -> Tensor:
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+    def step(self, values: StepValues) -> Tensor:
+        set_values(self.optimiser, values)
         engine: Any = self.model
         engine.step()
-        self.update_ema()
+        self.update_averages(values)
         norm = engine.get_global_grad_norm()
         return torch.as_tensor(norm, dtype=torch.float32, device=self.device).detach()
 

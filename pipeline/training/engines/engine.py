@@ -6,7 +6,7 @@ calls
     engine.begin_step()                        # once: prototypes to length one, no gradient left
     loss = ... engine.model(videos, mask) ...  # once for each micro-batch
     engine.backward(loss, last=...)            # in every process equally often
-    norm = engine.step(rate)                   # once
+    norm = engine.step(values)                 # once
 
 after which the weights are those that one process would have, had it computed the mean of the
 processes' losses by itself. `full_state` is the same for all engines and numbers of processes:
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from pipeline.configuration.schema import Trainer
 from pipeline.method.sigma import SigmaModel
-from pipeline.runtime.optimisers import adamw
+from pipeline.method.targets.averaged import AveragedEncoder
+from pipeline.runtime.optimisers import StepValues, adamw, set_values
 from pipeline.runtime.precision import Precision
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.ema import Ema
@@ -94,13 +95,12 @@ class Engine:
         del last
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, rate: float) -> Tensor:
+    def step(self, values: StepValues) -> Tensor:
         """Clip the gradient and take the step; return the gradient's length before (a scalar).
 
         Under fp16 a step whose gradient is not finite is left out, and the next loss scaled less.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        set_values(self.optimiser, values)
         self.scaler.unscale_(self.optimiser)
         with_gradient = [p for p in self.core.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient if p.grad is not None])
@@ -110,13 +110,23 @@ class Engine:
             torch.nn.utils.clip_grads_with_norm_(with_gradient, limit, norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.update_ema()
+        self.update_averages(values)
         return norm
 
-    def update_ema(self) -> None:
-        """Let the moving average of the weights follow, where there is one."""
+    @torch.no_grad()
+    def update_averages(self, values: StepValues) -> None:
+        """Let moving averages follow the weights: that which is written, and the target's."""
+        averages = self.target_weights()
+        shards = self.shards() if averages or self.ema is not None else {}
         if self.ema is not None:
-            self.ema.update(self.shards())
+            self.ema.update(shards)
+        for name, average in averages.items():
+            average.lerp_(self.gather_full(name, shards[name]), 1 - values.momentum)
+
+    def target_weights(self) -> Tensors:
+        """The averaged encoder of an objective that has one: whole, in every process."""
+        target = self.core.target
+        return target.weights if isinstance(target, AveragedEncoder) else {}
 
     @property
     def skips_overflow(self) -> bool:
@@ -129,7 +139,8 @@ class Engine:
         """All that the engine has learned, on the CPU; on ranks other than the first None.
 
         `model`: parameters by name; `moments`: of AdamW by name and kind; `adamw_steps`: how many;
-        `average`: the moving average of the weights, or nothing; `scaler`: of fp16, or nothing.
+        `average`: the moving average of the weights, or nothing; `target`: that of the encoder,
+        where it is the target, or nothing; `scaler`: of fp16, or nothing.
         """
         shards = self.shards()
         state: dict[str, Any] = {
@@ -137,6 +148,7 @@ class Engine:
             "moments": {key: self.gather_moments(key) for key in MOMENTS},
             "adamw_steps": self.step_count(),
             "average": self._gather(self.ema.shadows) if self.ema else {},
+            "target": {name: w.to("cpu", copy=True) for name, w in self.target_weights().items()},
             "scaler": self.scaler.state_dict(),
         }
         return state if self.ranks.is_first else None
@@ -164,13 +176,23 @@ class Engine:
         if self.ema is not None:
             self._scatter(self.ema.shadows, given.get("average" if plain["has"] else "model"))
             self.ema.steps = plain["adamw_steps"]
+        for name, average in self.target_weights().items():
+            if self.ranks.is_first:
+                average.copy_(given["target"][name])
+            self.ranks.broadcast(average)
         if plain["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(plain["scaler"])
 
     def full_weights(self, *, averaged: bool) -> Tensors | None:
-        """The weights by name, on the CPU of rank 0; None on other ranks."""
+        """The weights by name, on the CPU of rank 0; None on other ranks.
+
+        With `averaged`, averages take their place where they are kept. An averaged target is what
+        V-JEPA's authors evaluate, too.
+        """
         chosen = self.ema.shadows if averaged and self.ema else self.shards()
         gathered = self._gather(chosen)
+        if averaged and not self.ema:
+            gathered |= {name: w.cpu() for name, w in self.target_weights().items()}
         return gathered if self.ranks.is_first else None
 
     def moments(self, key: str) -> Tensors:
