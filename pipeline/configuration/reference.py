@@ -181,9 +181,16 @@ def _sections(annotation: Any, metadata: Any = ()) -> list[type[Any]]:
     """Return the sections that a value may be or hold."""
     if found := _registered(metadata):
         return found
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+    if _is_section(annotation):
         return [annotation]
     return [part for inner in get_args(annotation) for part in _sections(inner)]
+
+
+def _is_section(annotation: Any) -> bool:
+    """Whether it is a section, or a dataclass that a registered kind holds."""
+    return isinstance(annotation, type) and (
+        issubclass(annotation, Section) or is_dataclass(annotation)
+    )
 
 
 def _is_small(section: type[Any]) -> bool:

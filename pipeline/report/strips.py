@@ -102,7 +102,9 @@ def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
     drawn = zip(keys, videos, strict=True)
     masks = np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
     first = masks.reshape(len(videos), -1, grid.count)[:, 0]
-    hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else (first & np.uint8(VISIBLE)) == 0
+    hidden: NDArray[np.bool_] = first
+    if first.dtype != np.bool_:
+        hidden = (first & np.uint8(VISIBLE)) == 0
     return hidden
 
 
