@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,11 +101,9 @@ def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
     """
     keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
     drawn = zip(keys, videos, strict=True)
-    masks = np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
+    masks: NDArray[Any] = np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
     first = masks.reshape(len(videos), -1, grid.count)[:, 0]
-    hidden: NDArray[np.bool_] = first
-    if first.dtype != np.bool_:
-        hidden = (first & np.uint8(VISIBLE)) == 0
+    hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else first & VISIBLE == 0
     return hidden
 
 
