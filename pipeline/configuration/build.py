@@ -38,6 +38,7 @@ def decoder_size(model: Model) -> TransformerSize:
         recompute=model.activation_checkpointing,
         positions=model.positions,
         initialisation=model.initialisation,
+        projection_bias=model.projection_bias,
     )
 
 
@@ -63,6 +64,5 @@ def sigma_model(
         objective.target if target is None else target,
         prototypes=objective.loss.prototypes,
         mask_kinds=objective.mask.kinds,
-        projection_bias=model.projection_bias,
         load_target=load_target,
     )

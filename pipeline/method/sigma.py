@@ -58,20 +58,21 @@ class SigmaModel(nn.Module):
         *,
         prototypes: int = 0,
         mask_kinds: int = 1,
-        projection_bias: bool = False,
         load_target: bool = True,
     ) -> None:
         """Build with fresh weights.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
-        have none. A clip has masks of `mask_kinds` kinds, each with a mask token. The map into the
-        decoder has a bias where `projection_bias`. `load_target=False` leaves out the weights of a
-        frozen target: the model can be used, saved and loaded, but not trained.
+        have none. A clip has masks of `mask_kinds` kinds, each with a mask token.
+        `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
+        and loaded, but not trained.
         """
         super().__init__()
         self.grid = grid
         self.encoder = Encoder(encoder, grid)
-        self.encoder_to_decoder = nn.Linear(encoder.width, decoder.width, bias=projection_bias)
+        self.encoder_to_decoder = nn.Linear(
+            encoder.width, decoder.width, bias=decoder.projection_bias
+        )
         self.mask_kinds = mask_kinds
         self.mask_token = nn.Parameter(torch.empty(mask_kinds, 1, decoder.width))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)

@@ -39,6 +39,7 @@ class TransformerSize:
     recompute: bool = False  # activations are made again in the backward pass: less memory
     positions: Positions = "sinusoid"
     initialisation: Initialisation = "videomae"
+    projection_bias: bool = False  # of a decoder's map from the encoder
 
 
 class Attention(nn.Module):
