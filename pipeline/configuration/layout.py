@@ -133,6 +133,11 @@ class RunLayout:
         return self.folder / "pretrain.json"
 
     @property
+    def learned(self) -> tuple[Path, ...]:
+        """What a training leaves beside its checkpoints and its manifest."""
+        return (self.weights, self.metrics, self.curves, self.speed)
+
+    @property
     def features(self) -> Path:
         return self.folder / "features.npz"
 
@@ -159,6 +164,12 @@ class RunLayout:
     def work(self, benchmark: str) -> Path:
         """Folder of a benchmark: pictures, or what an interrupted job goes on from."""
         return self.folder / benchmark
+
+
+def runs_of_all_experiments() -> list[RunLayout]:
+    """Return every run that has a folder."""
+    folders = sorted(Path("results").glob("*/runs/*"))
+    return [RunLayout(folder.parts[-3], folder.name) for folder in folders]
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,15 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from pipeline.configuration.layout import DataLayout, ExperimentLayout
+from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
 from pipeline.data.manifest import local_files
-from pipeline.runtime.files import read_json
+from pipeline.planning import repetition
 
 MOST = 4  # settings, runs or chunks that a line names
 
@@ -69,16 +68,26 @@ def table(params: Params, jobs: Iterable[Job]) -> str:
     """Return what would run and why, and how much finished training would be repeated."""
     jobs = [job for job in jobs if job.rule in STAGES]
     makers = {path: job.rule for job in jobs for path in job.outputs}
+    rules = {job.rule for job in jobs}
+    repeated = {
+        job.part: repetition.of_run(params, job.part, rules)
+        for job in jobs
+        if job.rule == "pretrain"
+    }
     lines: dict[tuple[str, str], list[str]] = {}
     for job in sorted(jobs, key=_order):
-        lines.setdefault((job.rule, why(params, job, makers)), []).append(job.part)
+        reason = why(params, job, makers)
+        if job.rule == "pretrain" and (note := repeated[job.part].note):
+            reason += f"; {note}"
+        lines.setdefault((job.rule, reason), []).append(job.part)
     rows = [(rule, _parts(rule, parts), reason) for (rule, reason), parts in lines.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else [0, 0]
     text = [
         f"  {rule:{widths[0]}}  {parts:{widths[1]}}  {reason}".rstrip()
         for rule, parts, reason in rows
     ]
-    return "\n".join(["What would run, and why:", *text, *_repeated(params, jobs)])
+    text = ["What would run, and why:", *text, repetition.in_sum(repeated.values())]
+    return "\n".join(filter(None, text))
 
 
 def why(params: Params, job: Job, makers: Mapping[str, str]) -> str:
@@ -198,28 +207,3 @@ def _parts(rule: str, parts: Sequence[str]) -> str:
 def _some(names: Sequence[str], most: int = MOST) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _repeated(params: Params, jobs: Iterable[Job]) -> list[str]:
-    """Say how many hours of finished training would be repeated."""
-    layout = ExperimentLayout(params.name)
-    hours = {}
-    for job in jobs:
-        if job.rule == "pretrain" and (seconds := _seconds(layout.run(job.part).pretrained)):
-            hours[job.part] = seconds / 3600
-    if not hours:
-        return []
-    of = ", ".join(f"{run} {_hours(value)}" for run, value in hours.items())
-    total = _hours(sum(hours.values()))
-    return [f"Up to {total} of finished training would be repeated: {of}."]
-
-
-def _hours(value: float) -> str:
-    return f"{value:.1f} h" if value >= 0.95 else f"{max(1, round(value * 60))} min"
-
-
-def _seconds(pretrained: Path) -> float:
-    try:
-        return sum(float(session["seconds"]) for session in read_json(pretrained)["sessions"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0

@@ -23,6 +23,7 @@ from pipeline.runtime.files import read_json, write_json
 ASIDE = "set-aside"
 DESCRIPTION = "set.json"
 FINISHED = "finished.json"  # a copy of pretrain.json, which Snakemake deletes when it likes to
+SHORT_S = 1800.0  # seconds of training that are done again without asking
 OWN = re.compile(r"step-\d{8}\.pt(\.sha256)?|finished\.json")  # of a set's files, in its folder
 Settings = Mapping[str, Any]  # nested, of JSON values
 Verdict = Literal["same", "code", "settings"]
@@ -107,6 +108,11 @@ def restore(folder: Path, chosen: ArchivedSet, companions: Sequence[Path]) -> No
             path.rename(homes.get(path.name, folder / path.name))
     (chosen.folder / DESCRIPTION).unlink()
     chosen.folder.rmdir()
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder of checkpoints holds none, nor a set that was put aside."""
+    return not any(folder.glob("step-*.pt")) and not archived(folder)
 
 
 def _own(folder: Path) -> Iterator[Path]:

@@ -26,12 +26,17 @@ import torch
 
 from pipeline.errors import UserError, first_line
 from pipeline.runtime import checkpoint_sets
-from pipeline.runtime.checkpoint_sets import ArchivedSet, SetInfo, Settings, fingerprint
+from pipeline.runtime.checkpoint_sets import (
+    SHORT_S,
+    ArchivedSet,
+    SetInfo,
+    Settings,
+    fingerprint,
+)
 from pipeline.runtime.files import atomic_path, remove_leftovers, sha256_file, write_text
 
 FORMAT = 3
 FORMATS = {2, 3}  # that are read; 2 has no `code`
-SHORT_S = 1800.0  # seconds of training that are done again without asking
 SHOWN = 8  # files or settings in one message
 
 

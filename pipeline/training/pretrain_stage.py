@@ -12,46 +12,31 @@ from typing import Any
 
 import torch
 
-from pipeline.configuration import code, old_names
+from pipeline.configuration import old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import (
-    Data,
-    Model,
-    Optimiser,
-    Params,
-    Run,
-    Section,
-    Trainer,
-)
+from pipeline.configuration.schema import Model, Optimiser, Params, Section, Trainer
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.runtime import launch
 from pipeline.runtime.checkpoint_sets import FINISHED, SetInfo, fingerprint
-from pipeline.runtime.checkpoints import Checkpoints, is_sound, last_good_in
+from pipeline.runtime.checkpoints import Checkpoints, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
 from pipeline.runtime.devices import choose_device
-from pipeline.runtime.files import read_json, remove_leftovers, sha256_file, write_json
+from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
 from pipeline.runtime.ranks import LINGER, Ranks, process_group
 from pipeline.training.context import RunContext
 from pipeline.training.explained_errors import explained
+from pipeline.training.finished import is_done
+from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import TrackedRun
 from pipeline.weights import encoders, hub
-
-# Keys of a run that do not affect its result; excluded from the fingerprint under which it resumes.
-# (Other `threads` add up in another order: the result is as good, but not equal bit for bit.)
-RESULT_NEUTRAL_KEYS = {
-    *("name", "on_code_change"),
-    *("threads", "workers", "cache_mib", "decoder", "max_failed_share"),
-    *("engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"),
-    *("log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"),
-}
 
 
 def run(params: Params, run: str) -> None:
@@ -68,7 +53,7 @@ def run(params: Params, run: str) -> None:
     process = launch.process_info(os.environ)
     should_spawn = launch.should_spawn(process, trainer)
     with claimed(RunLayout(params.name, run), label, claims=_claims(process, trainer)) as release:
-        if process.world == 1 and _is_done(params, run, label):
+        if process.world == 1 and is_done(params, run, label):
             return
         if should_spawn:
             status = launch.spawn(trainer, launch.this_command())
@@ -143,32 +128,6 @@ def claimed(layout: RunLayout, label: str, *, claims: bool = True) -> Iterator[C
         claim.release()
 
 
-def _is_done(params: Params, run: str, label: str) -> bool:
-    """Whether this training has ended before; then its manifest is put back, the same bytes."""
-    layout, chosen = RunLayout(params.name, run), params.runs[run]
-    place = layout.checkpoints / FINISHED
-    if not place.is_file() or chosen.weights or getattr(chosen.objective.target, "weights", None):
-        return False
-    manifest = read_json(place)
-    settings = resumable_settings(chosen, params.data, _pictures(params.data))
-    steps = manifest["steps"]
-    if (
-        manifest["fingerprint"] != fingerprint(settings)
-        or manifest["code"] != code_that_learns()
-        or manifest["configuration"] != chosen.model_dump(mode="json")
-        or not all(path.is_file() for path in (layout.weights, layout.metrics, layout.curves))
-        or manifest["model_sha256"] != sha256_file(layout.weights)
-        or manifest["metrics_sha256"] != sha256_file(layout.metrics)
-        or (steps and not is_sound(layout.checkpoints / f"step-{steps:08d}.pt"))
-    ):
-        return False
-    if not layout.pretrained.is_file() or read_json(layout.pretrained) != manifest:
-        write_json(layout.pretrained, manifest)
-    message = f"going on after step {steps:,}, which is the last: nothing is left to train"
-    print(f"[{label}] {message}", file=sys.stderr, flush=True)
-    return True
-
-
 def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.device) -> None:
     """Train a run, and write its weights and its manifest."""
     chosen, layout = params.runs[run], RunLayout(params.name, run)
@@ -215,8 +174,8 @@ def _context(
             place=f"data.pretrain_splits, {source.index}",
             remedy="name a split that has clips, or see why they were lost in the index",
         )
-    pictures = _pictures(data)
-    settings = resumable_settings(chosen, data, pictures)
+    pictures = pictures_of(data)
+    identity = Identity.of(params, run, pictures)
     configuration, made_with = chosen.model_dump(mode="json"), provenance()
     steps = total_steps(trainer.epochs, n=len(entries), batch_size=trainer.batch_size)
     return RunContext(
@@ -227,17 +186,19 @@ def _context(
         device=device,
         checkpoints=replace(
             checkpoints_of(layout),
-            settings=settings,
+            settings=identity.settings,
             keep=trainer.keep_checkpoints,
             label=label,
             keep_every=trainer.keep_every,
-            code=code_that_learns(),
+            code=identity.code,
             on_code_change=trainer.on_code_change,
             translate=lambda info: _translated(info, pictures),
         ),
         log=MetricsLog(layout.metrics, every=trainer.log_every, steps=steps),
         speed=SpeedLog(layout.speed),
-        tracked=TrackedRun(params.name, run, layout.folder, fingerprint(settings), configuration),
+        tracked=TrackedRun(
+            params.name, run, layout.folder, fingerprint(identity.settings), configuration
+        ),
         provenance=made_with,
         session=dict(made_with),
     )
@@ -245,8 +206,7 @@ def _context(
 
 def checkpoints_of(layout: RunLayout) -> Checkpoints:
     """Return a run's checkpoints and what belongs to them, of whatever settings."""
-    companions = (layout.weights, layout.metrics, layout.curves, layout.speed)
-    return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=companions)
+    return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=layout.learned)
 
 
 def common_rate(rates: Iterable[float]) -> float | None:
@@ -255,41 +215,6 @@ def common_rate(rates: Iterable[float]) -> float | None:
     if not ordered or ordered[-1] > ordered[0] * 1.001:
         return None
     return round(ordered[len(ordered) // 2], 6)
-
-
-def code_that_learns() -> dict[str, str]:
-    """Return the files that decide what a training ends with, each with the hash of its meaning.
-
-    Not this one: it gives the training what it needs, and writes down what has come of it.
-    """
-    return code.meanings(code.of_modules("pipeline.training.loop", "pipeline.training.state"))
-
-
-def _pictures(data: Data) -> Pictures:
-    """What is learned from, as the index stage noted it; of older data sets it is found out."""
-    layout = DataLayout(data.name)
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        body = read_json(layout.pictures)
-        if body["splits"] == list(data.pretrain_splits):
-            return Pictures(body["clips"], body["sha256"])
-    return DatasetIndex.load(layout.shards).pictures(data.pretrain_splits)
-
-
-def resumable_settings(run: Run, data: Data, pictures: Pictures) -> dict[str, Any]:
-    """Return all settings and data that decide what a run learns.
-
-    A checkpoint is resumed under equal ones only. The data are the pictures of the clips that are
-    trained on, in their order: no label, no name, and no clip of another split.
-    """
-    every = run.model_dump(mode="json")
-    sections = {name: part for name, part in every.items() if isinstance(part, dict)}
-    return {
-        **{
-            name: {k: v for k, v in s.items() if k not in RESULT_NEUTRAL_KEYS}
-            for name, s in sections.items()
-        },
-        "data": {"clip": data.clip.model_dump(mode="json"), "pictures": pictures.sha256},
-    }
 
 
 def with_defaults(section: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:

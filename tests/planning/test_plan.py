@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,15 @@ from pipeline.configuration import composition, stages
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.manifest import local_files
+from pipeline.data.shards.index import Pictures
 from pipeline.planning import plan
 from pipeline.planning.plan import Job
+from pipeline.runtime.checkpoint_sets import fingerprint
 from pipeline.runtime.files import write_json
+from pipeline.training.identity import Identity
 
 TINY = ExperimentLayout("tiny")
+PICTURES = Pictures(48, "those that were learned from")
 CHANGED = (
     "Params have changed since last execution: Union of exclusive params before and now across "
 )
@@ -98,15 +103,77 @@ def test_hundreds_of_chunks_are_one_line(params: Params) -> None:
     assert max(map(len, said)) < 120
 
 
-def test_finished_training_is_counted(params: Params) -> None:
-    """Catches a plan that repeats a week of training without a word."""
-    for run, seconds in (("pixel", [3600.0, 5400.0]), ("random", [0.0])):
-        sessions = [{"seconds": each} for each in seconds]
-        write_json(TINY.run(run).pretrained, {"sessions": sessions})
-    jobs = [Job("pretrain", run, "Forced execution", ()) for run in params.runs]
-    said = plan.table(params, jobs)
-    assert "Up to 2.5 h of finished training would be repeated: pixel 2.5 h." in said
-    assert "random 0" not in said
+def finished(params: Params, run: str, seconds: float, **changes: object) -> Identity:
+    """Put down the manifest of a run's finished training; return what it is told by."""
+    identity = Identity.of(params, run, PICTURES)
+    manifest = {
+        "sessions": [{"seconds": seconds / 3}, {"seconds": seconds * 2 / 3}],
+        "steps": 3,
+        "fingerprint": fingerprint(identity.settings),
+        "code": identity.code,
+        "pictures_sha256": PICTURES.sha256,
+    }
+    write_json(ExperimentLayout(params.name).run(run).pretrained, manifest | changes)
+    return identity
+
+
+def noted(params: Params, pictures: Pictures = PICTURES) -> None:
+    """Put down what the index stage notes of the pictures."""
+    splits = {"splits": list(params.data.pretrain_splits)}
+    write_json(DataLayout(params.data.name).pictures, pictures._asdict() | splits)
+
+
+def planned(params: Params, *rules: str) -> str:
+    """Return what is said where the runs' trainings, and these rules, would run."""
+    jobs = [Job(rule, "", "Updated input files: list.csv", ("x",)) for rule in rules]
+    after = "Input files updated by another job: x"
+    jobs += [Job("pretrain", run, after, ()) for run in params.runs]
+    return plan.table(params, jobs)
+
+
+def test_training_that_is_repeated_is_counted(params: Params) -> None:
+    """Catches a plan that repeats a week of training without a word, and one that threatens to."""
+    noted(params)
+    finished(params, "pixel", 9000.0)
+    finished(params, "random", 0.0)
+    other = composed("runs.pixel.objective.mask.ratio=0.5")
+    said = planned(other)
+    assert "repeats 2.5 h of training" in said
+    assert said.endswith("\n2.5 h of finished training would be repeated.")
+    for rules in ((), ("index",)):
+        said = planned(params, *rules)
+        assert "nothing is repeated" in said
+        assert "would be repeated" not in said
+    noted(params, Pictures(5, "others"))
+    assert "\n2.5 h of" in planned(params, "index")
+
+
+def test_what_cannot_be_known_is_said_to_be_the_most(params: Params) -> None:
+    """Catches a number that a corrected label does not cost; the list decides the pictures."""
+    noted(params)
+    finished(params, "pixel", 9000.0)
+    said = planned(params, "manifest", "index")
+    assert "after index; repeats at most 2.5 h of training" in said
+    assert said.endswith("\nAt most 2.5 h of finished training would be repeated.")
+    said = planned(composed("runs.pixel.objective.mask.ratio=0.5"), "manifest", "index")
+    assert "\n2.5 h of" in said
+
+
+def test_trainings_that_come_back_are_not_counted(params: Params) -> None:
+    """Catches hours of a training that lies aside, waits for a decision, or has another name."""
+    noted(params)
+    identity = finished(params, "pixel", 9000.0, fingerprint="another")
+    aside = TINY.run("pixel").checkpoints / "set-aside/001-abc/set.json"
+    write_json(aside, {**asdict(identity), "step": 3, "seconds": 9000.0, "date": ""})
+    assert "trained before: nothing is repeated" in planned(params)
+    aside.unlink()
+    finished(params, "pixel", 9000.0, code={})
+    assert "on_code_change=stop" in planned(params)
+    assert "on_code_change=resume" in planned(composed("trainer.on_code_change=resume"))
+    assert "\n2.5 h of" in planned(composed("trainer.on_code_change=restart"))
+    finished(params, "pixel", 9000.0)
+    TINY.run("pixel").pretrained.rename(TINY.run("pixel").checkpoints / "finished.json")
+    assert f"copied from {TINY.run('pixel').folder}" in planned(composed("name=another"))
 
 
 def test_only_what_is_different_is_told() -> None:

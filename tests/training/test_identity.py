@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,43 @@ def test_there_and_back_again(
     for folder in kept:
         there = {path.name for path in folder.iterdir()}
         assert {"set.json", "finished.json", "model.safetensors", "metrics.csv"} <= there
+
+
+def test_names_are_no_part_of_a_training(
+    compose: Compose, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a training that is repeated because the data set, or the experiment, is called
+    otherwise; one that is taken for this one; and a half copy that is."""
+    params = compose()
+    first = RunLayout(params.name, "pixel")
+    pretrain_stage.run(params, "pixel")
+    (workspace / "data/synthetic_tiny").rename(workspace / "data/renamed")
+    renamed = compose("data.name=renamed")
+    before = outcome(first)
+    pretrain_stage.run(renamed, "pixel")
+    assert outcome(first) == before
+
+    moved = compose("data.name=renamed", "name=moved")
+    layout = RunLayout("moved", "pixel")
+    capsys.readouterr()
+    pretrain_stage.run(moved, "pixel")
+    said = capsys.readouterr().err
+    assert f"copied from {first.folder}" in said
+    assert "nothing is left to train" in said
+    names = {"experiment": "moved", "run": "pixel"}
+    assert read_json(layout.pretrained) == read_json(first.pretrained) | names
+    assert {**outcome(layout), "pretrain.json": ""} == {**before, "pretrain.json": ""}
+
+    other = compose("data.name=renamed", "name=other", "trainer.seed=5")
+    pretrain_stage.run(other, "pixel")
+    assert "copied" not in capsys.readouterr().err
+
+    for folder in (layout.folder, RunLayout("other", "pixel").folder):
+        shutil.rmtree(folder)
+    max(first.checkpoints.glob("*.pt")).write_bytes(b"damaged")
+    pretrain_stage.run(moved, "pixel")
+    assert "copied" not in capsys.readouterr().err
+    assert sha256_file(layout.weights) == before["model.safetensors"]
 
 
 def test_long_trainings_ask(

@@ -29,6 +29,7 @@ from pipeline.runtime.interruption import EXIT_RESUME_LATER
 from pipeline.runtime.optimisers import StepValues
 from pipeline.training import pretrain_stage
 from pipeline.training.engines import Engine
+from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.loop import initial_model
 from pipeline.weights import hub
 
@@ -136,15 +137,14 @@ def test_an_averaged_target_resumes_bit_for_bit(
 def test_checkpoints_from_before_a_setting_are_gone_on_with(compose: Compose) -> None:
     """Catches a new key with a default that begins trainings anew."""
     params = compose()
-    run = params.runs["sigma_mlp"]
-    now = pretrain_stage.resumable_settings(run, params.data, pretrain_stage._pictures(params.data))
+    now = Identity.of(params, "sigma_mlp").settings
     before = copy.deepcopy(now)
     for key in ("positions", "initialisation", "projection_bias"):
         del before["model"][key]
     for key in ("final_weight_decay", "decay_mask_token", "stretch"):
         del before["trainer"]["optimiser"][key]
     info = SetInfo(before, {}, 1, 1.0)
-    assert pretrain_stage._translated(info, pretrain_stage._pictures(params.data)).settings == now
+    assert pretrain_stage._translated(info, pictures_of(params.data)).settings == now
 
 
 def test_done_is_done(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,8 @@ def diagnose(
         return Outcome.CORRUPT, f"the decoder crashed ({signal.Signals(-status).name})"
     if log.stands_still:
         return Outcome.CORRUPT, "by their time stamps, its pictures stand still for hours"
+    if log.goes_back:
+        return Outcome.CORRUPT, "the times of its pictures go back, and are at no constant rate"
     if beyond := _beyond(log, part):
         return Outcome.TOO_SHORT, beyond
     if not log.decoded:
@@ -143,7 +145,9 @@ def _compare_with_promise(log: FfmpegLog, part: TimeRange) -> tuple[Outcome, str
             there = f"{log.written} frames ({got:.2f} s) can be decoded"
             return Outcome.CORRUPT, f"its header promises {got + missing:.2f} s, {there}"
     whole = (seconds or 0.0) - (part.start or 0.0)
-    if seconds is not None and got > 2 * whole + 1 and log.written > 2 * log.decoded:
+    counts = log.container == "ivf"  # its header counts pictures, whatever their times
+    spreads = got > 2 * whole + 1 and log.written > 2 * log.decoded
+    if seconds is not None and spreads and not counts:
         spread = f"its {log.decoded} frames are spread over {got:.0f} s by their time stamps"
         return Outcome.CORRUPT, f"its header promises {whole:.2f} s, {spread}"
     return Outcome.OK, _remark(log, part, got)

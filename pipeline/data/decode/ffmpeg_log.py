@@ -47,7 +47,7 @@ _REFERENCE = re.compile(
     r"[Rr]eference (?:picture|frames?)\b|[Ff]irst frame is no keyframe"
 )
 _CUT_SHORT = re.compile(r"(offset 0x[0-9a-f]+: partial file|\] File ended prematurely)")
-_TOLD = re.compile(r"(?:\[Eval @ \w+\] )?\[(verbose|info|warning)\] (-?\d+\.\d+)$")
+_TOLD = re.compile(r"(?:\[Eval @ \w+\] )?\[(verbose|info|warning|error)\] (-?\d+\.\d+)$")
 _BEGINS = re.compile(rf", start {_NUMBER}")
 _RECEIVED = re.compile(r"Exiting normally, received signal (\d+)")
 _CORRECTED = re.compile(r"Correcting start time (?:of Input #0 )?by (-?\d+)")
@@ -79,6 +79,7 @@ class FfmpegLog:
     first: float | None = None  # time of the first picture, in seconds from the file's beginning
     last: float | None = None  # of the last one up to the segment's beginning; or when it ends
     stands_still: bool = False  # far more frames than pictures
+    goes_back: bool = False  # a picture's time is not after the one before (`TimeRange.times`)
     passed_over: float = 0.0  # seconds by which ffmpeg let time begin later, as it reads no sound
     received: int = 0  # the signal at which it ended in good order
     disk_full: bool = False
@@ -88,6 +89,9 @@ class FfmpegLog:
 
     def read_line(self, line: str) -> None:
         """Read one line of the log."""
+        if match := _TOLD.match(line):
+            self._read_time(match[1], float(match[2]))
+            return
         if line.startswith("  ") or line.startswith("[info]   "):
             self._read_header(line.removeprefix("[info] "))
         elif _CUT_SHORT.search(line):
@@ -112,8 +116,6 @@ class FfmpegLog:
             self.container = line.removeprefix("[info] Input #0, ").split(", from ")[0]
         elif line.startswith("[info] Output #0"):
             self._output = True
-        elif match := _TOLD.match(line):
-            self._read_time(match[1], float(match[2]))
         elif match := _RECEIVED.search(line):
             self.received = int(match[1])
         elif match := _CORRECTED.search(line):
@@ -137,7 +139,9 @@ class FfmpegLog:
 
     def _read_time(self, level: str, seconds: float) -> None:
         """Read what the filters of `timeline` print."""
-        if level == "warning":
+        if level == "error":
+            self.goes_back = True
+        elif level == "warning":
             self.stands_still = True
         elif level == "verbose":
             self.first = seconds + self.passed_over

@@ -71,6 +71,13 @@ def delays_pictures(path: Path) -> bool:
         return handle.read(4) == b"RIFF"
 
 
+def is_program_stream(path: Path) -> bool:
+    """Whether a file is an MPEG program stream, where few pictures say their time: with open groups
+    ffmpeg guesses that of some a few frames early."""
+    with path.open("rb") as handle:
+        return handle.read(4) == b"\0\0\1\xba"
+
+
 def is_text(start: bytes) -> bool:
     """Whether a file that begins so can be a text, as far as that shows."""
     start = start.removeprefix(b"\xef\xbb\xbf")

@@ -16,6 +16,7 @@ change: it must be run with `-reinit_filter 0`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 HIGHEST_RATE = 120  # frames a second; some headers of variable-rate files say 1,000 or 90,000
 LEAD_S = 0.1
@@ -23,8 +24,10 @@ SLACK_S = 0.001  # Matroska rounds times to milliseconds
 # Of a clip without an end: so many frames, and so many for each of its pictures. A GIF of a
 # kilobyte can ask for hours.
 MOST_FRAMES, MOST_FRAMES_A_PICTURE = 100_000, 1_000
+# By how many frames pictures of a program stream may be off whose times go back.
+MOST_OFF = 4
 # What the filters print is known by its log level.
-FIRST, BEFORE, STANDS_STILL = 40, 32, 24  # verbose, info, warning
+FIRST, BEFORE, STANDS_STILL, GOES_BACK = 40, 32, 24, 16  # verbose, info, warning, error
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class TimeRange:
     longest: float | None = None
     lead: float | None = None  # time of the first picture; None: it will be the first one decoded
     from_first: bool = False  # time counts from the first picture, whenever that comes
+    # the times of pictures: as the stream says; so, but watched that none goes back; or counted at
+    # the stream's rate, where it says times that are a few frames off
+    times: Literal["told", "watched", "counted"] = "told"
 
     @property
     def seconds(self) -> float | None:
@@ -54,8 +60,9 @@ def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
     """Return the filters.
 
     They print the time (s) of the first picture (level `FIRST`), of each one up to `start`, and
-    when pictures end before it (`BEFORE`); and that the clip would be far too long
-    (`STANDS_STILL`).
+    when pictures end before it (`BEFORE`); that the clip would be far too long (`STANDS_STILL`);
+    and, as the times are watched or counted, that a picture does not appear after the one before it
+    or is more than `MOST_OFF` frames from where it was counted to be (`GOES_BACK`).
 
     Args:
         midst: reading begins in the midst of the file; what comes before the first keyframe refers
@@ -63,13 +70,16 @@ def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
     """
     begun = "max(ld(0),key)" if midst else "1"
     told = f"if(ld(0)*not(ld(1)),print(t,{FIRST});st(1,1))"
+    if part.times == "watched":
+        told += f";if(lte(pts,prev_pts),print(t,{GOES_BACK}))"
     rate = f"min(FR,{HIGHEST_RATE})" if fps is None else f"{fps!r}"
     source = f"min(source_fps\\,{HIGHEST_RATE})" if fps is None else rate
     shift = _whole() if part.start is None else _from(part, rate)
     longest = "1e12" if part.seconds is None else f"{part.seconds!r}"
     most = f"{MOST_FRAMES}+{MOST_FRAMES_A_PICTURE}*N"
     shift += f";if(gt(min(ld(9)*TB,{longest})*({rate}),{most}),print(T,{STANDS_STILL}));ld(9)"
-    chain = [f"select='st(0,{begun});{told};ld(0)'", f"setpts='{shift}'", f"fps={source}"]
+    counted = [f"setpts='{_counted()}'"] if part.times == "counted" else []
+    chain = [f"select='st(0,{begun});{told};ld(0)'", *counted, f"setpts='{shift}'", f"fps={source}"]
     if part.end is not None:
         chain.append(f"trim=end={max(0.0, part.end - (part.start or 0.0)):.6f}")
     if part.start is not None:
@@ -77,6 +87,12 @@ def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
     if part.longest is not None:
         chain.append(f"trim=end={part.longest:.6f}")
     return chain
+
+
+def _counted() -> str:
+    """Return the expression of times that lie 1 / rate apart; it prints where they are far off."""
+    off = "abs(PTS-STARTPTS-N/(FR*TB))*TB*FR"
+    return f"if(gt({off},{MOST_OFF}),print(T,{GOES_BACK}));STARTPTS+N/(FR*TB)"
 
 
 def _whole() -> str:

@@ -58,7 +58,11 @@ def transcode(source: Path, target: Path, segment: Segment, settings: Decode) ->
     Raises:
         UserError: the disk is full, or a quota is used up.
     """
-    part = replace(part_of(segment, settings), from_first=file_type.delays_pictures(source))
+    part = replace(
+        part_of(segment, settings),
+        from_first=file_type.delays_pictures(source),
+        times="watched" if file_type.is_program_stream(source) else "told",
+    )
     runs = _Runs(source, target, part, settings)
     try:
         status, log = runs.decode()
@@ -109,9 +113,13 @@ class _Runs:
             reached = timeline.reached(self.part, lead, log.first) and not log.damaged
             if reached or log.mapped is None or log.cut_short:
                 return status, log
-        status, log = self._attempt(self.part, None)
-        if self.part.start is not None and log.begins_later:
-            return self._attempt(replace(self.part, lead=-log.begins_later), None)
+        part = self.part
+        status, log = self._attempt(part, None)
+        if log.goes_back:
+            part = replace(part, times="counted")
+            status, log = self._attempt(part, None)
+        if part.start is not None and log.begins_later:
+            return self._attempt(replace(part, lead=-log.begins_later), None)
         return status, log
 
     def end_of_others(self) -> float:
@@ -136,7 +144,7 @@ class _Runs:
 
             def on_line(text: str, log: FfmpegLog = log) -> None:
                 log.read_line(text)
-                if log.stands_still or (log.first is not None and misses(log)):
+                if log.stands_still or log.goes_back or (log.first is not None and misses(log)):
                     raise _Enough
 
             with contextlib.suppress(_Enough):

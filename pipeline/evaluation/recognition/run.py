@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -47,7 +49,8 @@ def score(job: Job) -> Outcome:
     torch.set_num_threads(trainer.threads)
     keep_freed_memory()
     with threadpool_limits(trainer.threads):  # NumPy would take all cores
-        results = _recognition(params, layout, index, {**inputs, "weights": job.weights})
+        shown = {"clips": _shown(index), "weights": job.weights}
+        results = _recognition(params, layout, index, shown)
     answers.write_best(layout.predictions, results)
     answers.write_all(layout.scores, results)
     return Outcome(
@@ -65,6 +68,15 @@ def score(job: Job) -> Outcome:
     )
 
 
+def _shown(index: DatasetIndex) -> dict[str, list[str]]:
+    """Return hashes of what encoders are shown, by split: pictures and ids; no label, no name."""
+    ids = {split: "\n".join(entry.id for entry in index.clips([split])) for split in index.splits}
+    return {
+        split: [index.pictures([split]).sha256, hashlib.sha256(text.encode()).hexdigest()]
+        for split, text in sorted(ids.items())
+    }
+
+
 def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
     """Return the split of every clip that the data set has lost, by id."""
     try:
@@ -78,7 +90,7 @@ def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
 
 
 def _recognition(
-    params: Params, layout: RunLayout, index: DatasetIndex, inputs: Mapping[str, str]
+    params: Params, layout: RunLayout, index: DatasetIndex, inputs: Mapping[str, Any]
 ) -> Results:
     """Benchmark I on the data set's own clips, then on each image data set."""
     data, settings = DataLayout(params.data.name), params.evaluation
@@ -167,7 +179,7 @@ def _subject(
     encoder: Encoder,
     splits: Mapping[str, Clips],
     path: Path,
-    inputs: Mapping[str, str],
+    inputs: Mapping[str, Any],
 ) -> Subject:
     """Extract the features that all probes share, or read them."""
     trainer, evaluation = params.runs[layout.run].trainer, params.evaluation

@@ -39,10 +39,13 @@ STRUCTURES = {  # of the groups of pictures; `G` is the number of pictures from 
     "hevc": (*X265, "keyint=G:open-gop=1:bframes=3:b-adapt=0:log-level=none"),
     "mpeg2": ("-c:v", "mpeg2video", "-q:v", "2", "-g", "12", "-bf", "2", "-flags", "+cgop",
               "-sc_threshold", "1000000000"),
+    "mpeg2open": ("-c:v", "mpeg2video", "-q:v", "2", "-g", "12", "-bf", "2"),
+    "mpeg1": ("-c:v", "mpeg1video", "-q:v", "2", "-g", "12", "-bf", "2"),
     "mpeg4": ("-c:v", "mpeg4", "-q:v", "2", "-g", "G", "-bf", "2"),
     "mjpeg": ("-c:v", "mjpeg", "-q:v", "2"),
     "vp8": ("-c:v", "libvpx", "-b:v", "1M", "-g", "G", *VPX),
     "vp9": ("-c:v", "libvpx-vp9", "-g", "G", *VPX, "-lag-in-frames", "16", "-auto-alt-ref", "1"),
+    "av1": ("-c:v", "libaom-av1", "-g", "G", "-cpu-used", "8", "-usage", "realtime"),
     "theora": ("-c:v", "libtheora", "-q:v", "8", "-g", "G"),
     "wmv2": ("-c:v", "wmv2", "-q:v", "2", "-g", "G"),
 }  # fmt: skip
@@ -51,9 +54,13 @@ MUXERS = {
     "mts": ("-f", "mpegts", "-mpegts_m2ts_mode", "1"),
     "mpg": ("-f", "mpeg"),
     "m2v": ("-f", "mpeg2video"),
+    "vob": ("-f", "vob"),
+    # A raw stream has no times; AV1's header need not say a rate.
+    "obu": ("-bsf:v", "av1_metadata=tick_rate=RATE:num_ticks_per_picture=1"),
 }
 CONSTANT = ("25", "30000/1001")
-ALL = (*CONSTANT, "1000", "1/2", "variable")
+REGULAR = (*CONSTANT, "1000", "1/2")
+ALL = (*REGULAR, "variable")
 HOLDS = {  # container -> structures, and the rates that it can say
     "mp4": (("closed", "open", "refresh", "long", "hevc", "mpeg4"), ALL),
     "fragmented": (("closed", "open", "refresh", "long", "hevc"), ALL),
@@ -63,13 +70,18 @@ HOLDS = {  # container -> structures, and the rates that it can say
     "flv": (("closed", "open", "long"), ALL),
     "ts": (("closed", "open", "refresh", "long", "hevc"), ALL),
     "mts": (("closed", "open", "refresh", "long"), ALL),
-    "avi": (("mpeg4", "closed", "open", "mjpeg"), (*CONSTANT, "1000", "1/2")),
+    "avi": (("mpeg4", "closed", "open", "mjpeg"), REGULAR),
     "wmv": (("wmv2",), (*CONSTANT, "1/2")),
-    "ogv": (("theora",), (*CONSTANT, "1000", "1/2")),
-    "mpg": (("mpeg2",), CONSTANT),
-    "m2v": (("mpeg2",), CONSTANT),
-    "h264": (("closed", "open", "refresh", "long"), CONSTANT),
-    "hevc": (("hevc",), CONSTANT),
+    "ogv": (("theora",), REGULAR),
+    "ogg": (("vp8",), (*CONSTANT, "1/2")),  # it counts pictures at a constant rate
+    "ivf": (("vp8", "av1"), ALL),
+    "mpg": (("mpeg2", "mpeg2open", "mpeg1"), CONSTANT),
+    "vob": (("mpeg2open",), CONSTANT),
+    "mxf": (("mpeg2open",), CONSTANT),
+    "m2v": (("mpeg2", "mpeg2open"), CONSTANT),
+    "h264": (("closed", "open", "refresh", "long"), REGULAR),
+    "hevc": (("hevc",), REGULAR),
+    "obu": (("av1",), REGULAR),
 }
 KINDS = [
     (container, structure, rate)
@@ -119,7 +131,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, str]
             command += ["-fps_mode", "passthrough", "-enc_time_base", "1/1000"]
         command += [word.replace("G", group) if word.startswith(("G", "keyint")) else word
                     for word in STRUCTURES[structure]]  # fmt: skip
-        subprocess.run([*command, *MUXERS.get(container, ()), path], input=raw, check=True)
+        command += [word.replace("RATE", str(per_second)) for word in MUXERS.get(container, ())]
+        subprocess.run([*command, path], input=raw, check=True)
         return Source(path, times, per_second)
 
     return make
@@ -198,6 +211,34 @@ def test_every_segment_shows_what_is_on_display(
     for beginning in BEGINNINGS:
         if beginning != "gap" or kind[2] == "variable":
             check(source(*kind), beginning, lenient, tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize(("gap", "outcome"), [(0.0, Outcome.OK), (4.0, Outcome.CORRUPT)])
+def test_times_that_go_back_are_counted_or_refused(
+    gap: float,
+    outcome: Outcome,
+    source: Callable[[str, str, str], Source],
+    decode: Decode,
+    tmp_path: Path,
+) -> None:
+    """Catches pictures of a program stream that are dropped, as two seem to appear at one time; and
+    a count that is believed where its times lie apart."""
+    video = source("mpg", "mpeg2open", "25").path
+    if gap:
+        later = tmp_path / "later.mpg"
+        command = [ffmpeg.executable(), "-v", "error", "-i", video, "-c", "copy"]
+        command += ["-output_ts_offset", str(gap + 6), later]
+        subprocess.run(command, check=True)
+        joined = tmp_path / "joined.mpg"
+        joined.write_bytes(video.read_bytes() + later.read_bytes())
+        video = joined
+    made = transcode(video, tmp_path / "clip.mp4", Segment(), decode)
+    assert made.outcome is outcome, made
+    if outcome is Outcome.OK:
+        frames = decord.VideoReader(str(tmp_path / "clip.mp4"), num_threads=1)
+        assert [number_of(frame.asnumpy()) for frame in frames] == list(range(150))
+    else:
+        assert "times of its pictures go back" in made.reason
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
