@@ -1,4 +1,4 @@
-"""How much moves in each tube of a clip, from the differences of neighbouring frames.
+"""How much moves in each tube of a clip, and where to, from differences of neighbouring frames.
 
 Where a surface of lightness I moves by v pixels from one frame to the next, its lightness changes
 by v times its slope |grad I| (the optical flow constraint, Horn and Schunck 1981, equation 1). The
@@ -41,6 +41,41 @@ def speeds(frames: Frames, grid: tuple[int, int, int], contrast: float) -> Float
     changes, slopes = (_steps_of_tubes(each, grid[0]) for each in per_step)
     steps = _steps_of_tubes(np.ones((length - 1, 1, 1), dtype=np.int64), grid[0])
     result: FloatArray = changes / (slopes / 2 + steps * count * floor)
+    return result
+
+
+def flow(frames: Frames, grid: tuple[int, int, int], contrast: float) -> FloatArray:
+    """Return the flow from each frame to the one before, float64 (T-1,2,H,W).
+
+    In pixels (x, y): what is at a place in frame i + 1 is at that place + flow[i] in frame i. It is
+    one vector for the area of each tube, the least-squares solution of the flow constraint there
+    (Lucas and Kanade 1981), so motion of more than about a quarter of a tube is underestimated.
+    `contrast`, in grey levels per cell, is the slope at which a flow is halved towards 0.
+    """
+    light, area = _cells(frames, grid)
+    change = light[1:] - light[:-1]
+    padded = np.pad(light[1:] + light[:-1], ((0, 0), (1, 1), (1, 1)), mode="edge")
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]  # four times the slope per cell
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    count = change[0].size // (grid[1] * grid[2])
+    floor = 16 * count * (4 * area * contrast) ** 2
+    xx, yy, xy, x, y = (
+        _tubes(a * b, grid)
+        for a, b in (
+            (across, across),
+            (down, down),
+            (across, down),
+            (4 * across, change),
+            (4 * down, change),
+        )
+    )
+    determinant = (xx + floor) * (yy + floor) - xy.astype(np.float64) ** 2
+    vectors = np.stack(((yy + floor) * x - xy * y, (xx + floor) * y - xy * x), axis=1)
+    sides = [side // n for side, n in zip(frames.shape[1:3], grid[1:], strict=True)]
+    pixels = (
+        vectors / determinant[:, None] * np.array([_cell(n) for n in sides[::-1]])[:, None, None]
+    )
+    result: FloatArray = pixels.repeat(sides[0], axis=2).repeat(sides[1], axis=3)
     return result
 
 

@@ -75,3 +75,26 @@ def hidden_count(n: int, ratio: float, grid: Grid) -> int:
             remedy="change objective.mask.ratio, or use smaller tubes (model.tube)",
         )
     return count
+
+
+def visible_count(n: int, ratio: float, grid: Grid) -> int:
+    """Return int((1 - ratio) n), in floating point, for methods that count what they keep.
+
+    With a ratio of 0.9, 19 of 196 tubes are visible, where `hidden_count` leaves 20. Raises
+    UserError where that is none or all of the n tubes.
+    """
+    count = int(n * (1 - ratio))
+    if not 0 < count < n:
+        shape = "x".join(map(str, grid))
+        raise UserError(
+            f"mask ratio {ratio} leaves {count} of {n} tubes (the clip is {shape} tubes)",
+            remedy="change objective.mask.ratio, or use smaller tubes (model.tube)",
+        )
+    return count
+
+
+def hide_all_but(visible: npt.NDArray[np.int64], n: int) -> BoolArray:
+    """Return bool (...,n), false at the numbers `visible` (...,v) alone."""
+    hidden = np.ones((*visible.shape[:-1], n), dtype=np.bool_)
+    np.put_along_axis(hidden, visible, False, axis=-1)
+    return hidden

@@ -1,0 +1,103 @@
+"""Masks of several methods: they take recorded draws, and hide exactly what was recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pipeline.data.load import trajectories
+from pipeline.method.masks import flow_warped
+from pipeline.method.masks.base import hide_all_but
+from pipeline.method.masks.running_cell import running_cell
+from pipeline.method.masks.trajectory import hide_objects, object_tubes
+
+from .golden import FEATURES, Case, checks
+
+
+@checks("running_cell_mask")
+def running_cell_mask(case: Case) -> None:
+    """The cell's turns, from each of its starts."""
+    grid, ratio = tuple(case.config["grid"]), case.config["mask_ratio"]
+    starts = case.tensors("inputs")["start"].tolist()
+    ours = np.stack([running_cell(grid, ratio, start) for start in starts])
+    assert np.array_equal(ours, case.tensors("outputs")["masks"].numpy())
+
+
+@checks("smile_masks")
+def smile_masks(case: Case) -> None:
+    """The tubes of objects, and which are hidden of them and beside them."""
+    config = case.config
+    inputs, outputs = ({k: v.numpy() for k, v in case.tensors(n).items()} for n in _PARTS)
+    patch = config["patch_size"]
+    grid, tube = tuple(config["grid"]), (config["tubelet_size"], patch, patch)
+    objects = object_tubes(inputs["boxes"], grid, tube)
+    assert np.array_equal(objects, outputs["object_patches"])
+    drawn = [np.ones(objects.size) for _ in range(2)]  # the recorded choice comes first
+    drawn[0][inputs["unmasked_object"]] = 0
+    drawn[1][inputs["balance"]] = 0
+    hidden = hide_objects(
+        inputs["tube_mask"], objects, config["unmask_ratio"], (drawn[0], drawn[1])
+    )
+    assert hidden.sum() == config["masked_total"]
+    assert np.array_equal(hidden, outputs["mask"])
+
+
+@checks("smile_trajectories")
+def smile_trajectories(case: Case) -> None:
+    """Sizes, places and angles of the pasted objects, from the draws."""
+    config = case.config
+    inputs, outputs = ({k: v.numpy() for k, v in case.tensors(n).items()} for n in _PARTS)
+    size, frames = config["img_size"], config["frames"]
+    settings = trajectories.TrajectorySettings(
+        scales=tuple(config["scales"]), ratios=tuple(config["ratios"])
+    )
+    shapes = trajectories.box_shapes(settings, inputs["anchor_index"], inputs["shape_jitter"], size)
+    np.testing.assert_allclose(shapes, outputs["box_shapes"], rtol=1e-12)
+    places = trajectories.centres(
+        inputs["points"], inputs["scaling"], inputs["translation"], frames, size, config["sigma"]
+    )
+    assert np.array_equal(places, outputs["centres"])
+    sizes = trajectories.sizes_of(
+        shapes,
+        inputs["size_key_frames"],
+        inputs["size_log_scales"],
+        inputs["size_interpolation"],
+    )
+    boxes = trajectories.boxes_of(places, sizes)
+    np.testing.assert_allclose(boxes, outputs["boxes"], rtol=1e-12, atol=1e-9)
+    assert np.array_equal(np.round(boxes).astype(np.int64), outputs["boxes_rounded"])
+    angles = trajectories.angles_of(
+        inputs["rotation_key_frames"],
+        inputs["rotation_shifts"],
+        inputs["rotation_interpolation"],
+    )
+    np.testing.assert_allclose(angles, outputs["rotation_angles"], rtol=1e-12, atol=1e-9)
+
+
+@checks("mgmae_mask")
+def mgmae_mask(case: Case) -> None:
+    """The map of the drawn places, carried along the flow, and the tubes where most arrives."""
+    config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
+    size, patch = config["img_size"], config["patch_size"]
+    side = size // patch
+    grid = (config["frames"] // config["tubelet_size"], side, side)
+    kept = config["visible"]
+    for clip in range(config["batch"]):
+        centres, initial = inputs["centres"][clip].numpy(), inputs["initial_map"][clip]
+        ours = flow_warped.gaussian_map(centres, (size, size), patch)
+        np.testing.assert_allclose(ours, initial.numpy(), rtol=0, atol=FEATURES)
+        warped = flow_warped.warp(
+            initial,
+            inputs["flows"][clip],
+            config["base_index"],
+            fill=config["hole_filling"] == "consist",
+        )
+        torch.testing.assert_close(warped, outputs["warped_maps"][clip], rtol=0, atol=FEATURES)
+        sums = flow_warped.tube_sums(warped, grid)
+        torch.testing.assert_close(sums, outputs["token_sums"][clip], rtol=1e-5, atol=1e-4)
+        values = sums.numpy().reshape(1 if config["topk_on_all"] else grid[0], -1)
+        hidden = hide_all_but(flow_warped.largest(values, kept), values.shape[1])
+        assert np.array_equal(hidden.ravel(), outputs["mask"][clip].numpy())
+
+
+_PARTS = ("inputs", "outputs")
