@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip
@@ -22,7 +21,8 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import Mask
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.tubes import CHANNELS, VISIBLE, TubeGrid, gather, split_mask
+from pipeline.method.targets.projection import Pixels
+from pipeline.method.tubes import VISIBLE, TubeGrid, gather, split_mask
 from pipeline.report import pictures
 from pipeline.report.gallery import ONE_VIEW
 from pipeline.report.results import Results, RunResult
@@ -119,17 +119,17 @@ def hidden_pixels(hidden: NDArray[np.bool_], grid: TubeGrid) -> NDArray[np.bool_
 def reconstruct(model: SigmaModel, videos: Videos, hidden: NDArray[np.bool_]) -> Videos:
     """Fill the hidden tubes (B,N) with what a pixel decoder predicts for them.
 
-    The decoder predicts each tube normalised; the tube's own mean and deviation bring it back, so
-    the picture's brightness and contrast are given, and its structure is predicted.
+    Where it predicts each tube normalised, the tube's own mean and deviation bring it back, so the
+    picture's brightness and contrast are given, and its structure is predicted.
     """
     inputs, mask = normalise(torch.from_numpy(videos)), torch.from_numpy(hidden)
     model = model.eval()
+    target = model.target
+    if not isinstance(target, Pixels):
+        raise TypeError(f"a model that predicts pixels is needed, not {type(target).__name__}")
     tubes = model.grid.split(inputs)  # B,N,P
     masked = split_mask(mask)[1]  # B,M
-    values = gather(tubes, masked).reshape(*masked.shape, -1, CHANNELS)
-    variance, mean = torch.var_mean(values, dim=-2, keepdim=True)
-    predicted: Tensor = model(inputs, mask).decoded.reshape(values.shape)
-    filled = (predicted * variance.sqrt() + mean).flatten(-2)
+    filled = target.restored(model(inputs, mask).decoded, gather(tubes, masked), masked)
     where = masked.unsqueeze(-1).expand_as(filled)
     pixels = denormalise(model.grid.join(tubes.scatter(1, where, filled)))
     rounded = pixels.clamp(0, 1).mul(255).round().to(torch.uint8)

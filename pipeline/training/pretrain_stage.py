@@ -15,10 +15,14 @@ import torch
 from pipeline.configuration import old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Model, Optimiser, Params, Section, Trainer
+from pipeline.configuration.schema.registered import OneOf
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
+from pipeline.method.losses import LOSSES
+from pipeline.method.masks import MASKS
 from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets import TARGETS
 from pipeline.runtime import launch
 from pipeline.runtime.checkpoint_sets import FINISHED, SetInfo, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, last_good_in
@@ -240,6 +244,10 @@ def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
         settings["trainer"] = {**trainer, "optimiser": optimiser}
     if "objective" in settings:
         settings["objective"] = old_names.objective(settings["objective"])
+        for part, registry in (("target", TARGETS), ("loss", LOSSES), ("mask", MASKS)):
+            values = settings["objective"].get(part)
+            if isinstance(values, dict) and values.get("kind") in registry:
+                settings["objective"][part] = OneOf(registry).with_defaults(values)
     data = settings.get("data", {})
     if "shards" in data:
         settings.pop("code", None)

@@ -31,6 +31,12 @@ class OneOf:
             raise ValueError(f"kind {kind!r} is unknown; known are {', '.join(self.registry)}")
         return adapter(self.registry[kind]).validate_python(dict(value))
 
+    def with_defaults(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a class of before with those that it has got since."""
+        fields = dataclasses.fields(self.registry[values["kind"]])
+        given = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+        return given | dict(values)
+
 
 def adapter(settings: type[Any]) -> TypeAdapter[Any]:
     """Return pydantic's view of a dataclass, closed to unknown keys."""

@@ -44,14 +44,19 @@ class Target(Protocol):
 class PixelTarget:
     """The normalised pixels of the tubes: with loss `mse` this is VideoMAE."""
 
+    # mean 0 and deviation 1 in each tube, channel by channel (VideoMAE) or over all of its values
+    # (MAE-ST); or none: values from 0 to 1
+    normalise: Literal["channel", "tube", "none"] = "channel"
+    # all of a tube, or one: evenly spaced from the clip's first to its last (MAE-ST)
+    frames: Literal["all", "one"] = "all"
     kind: Literal["pixel"] = "pixel"
     is_trained = False
     description = "normalised pixels"
 
     def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
-        from pipeline.method.targets.projection import NormalisedPixels
+        from pipeline.method.targets.projection import Pixels
 
-        return NormalisedPixels(grid.pixels)
+        return Pixels(grid, self)
 
 
 @dataclass(frozen=True)

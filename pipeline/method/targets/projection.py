@@ -11,9 +11,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pipeline.method.pixels import STD, by_channel
+from pipeline.method.pixels import MEAN, STD, by_channel
+from pipeline.method.targets import PixelTarget
 from pipeline.method.targets.network import TargetNetwork
-from pipeline.method.tubes import CHANNELS, gather
+from pipeline.method.tubes import CHANNELS, TubeGrid, gather
 
 STABILISER = 1e-6  # added to a deviation, in units of pixels from 0 to 1 (or of features)
 
@@ -34,16 +35,63 @@ def normalised_pixels(tubes: Tensor) -> Tensor:
     return normalised.flatten(-2)
 
 
-class NormalisedPixels(TargetNetwork):
-    """The normalised pixels themselves: O = P."""
+class Pixels(TargetNetwork):
+    """The pixels themselves, normalised as `PixelTarget` says: O = P, or of one frame of a tube."""
 
-    def __init__(self, pixels: int) -> None:
+    frame: Tensor
+
+    def __init__(self, grid: TubeGrid, settings: PixelTarget) -> None:
         super().__init__()
-        self.width = pixels
+        self.settings = settings
+        self.places = grid.height * grid.width  # tubes of one time
+        length = grid.tube[0]
+        self.width = grid.pixels if settings.frames == "all" else grid.pixels // length
+        # Evenly spaced from the first frame of the clip to the last: t of them, one in each tube.
+        spaced = torch.linspace(0, length * grid.frames - 1, grid.frames).long()
+        self.register_buffer("frame", spaced % length, persistent=False)
 
     def forward(self, tubes: Tensor, masked: Tensor) -> Tensor:
-        """Targets B,M,P of the masked tubes."""
-        return normalised_pixels(gather(tubes, masked))
+        """Targets B,M,O of the masked tubes."""
+        values = self.chosen(gather(tubes, masked), masked)
+        if self.settings.normalise == "channel":
+            return normalised_pixels(values)
+        if self.settings.normalise == "tube":
+            return standardised(values.float())
+        std, mean = (by_channel(constants, values.device) for constants in (STD, MEAN))
+        return (values.float().unflatten(-1, (-1, CHANNELS)) * std + mean).flatten(-2)
+
+    def chosen(self, values: Tensor, masked: Tensor) -> Tensor:
+        """Of tubes' values B,M,P those that are predicted, B,M,O."""
+        if self.settings.frames == "all":
+            return values
+        frames = values.unflatten(-1, (-1, self.width))
+        which = self.frame[masked // self.places][..., None, None]
+        return frames.gather(2, which.expand(-1, -1, 1, self.width)).squeeze(2)
+
+    def restored(self, predicted: Tensor, values: Tensor, masked: Tensor) -> Tensor:
+        """Tubes B,M,P as predictions B,M,O have them: for pictures.
+
+        Each has the mean and the deviation of the tube's own `values` B,M,P. Where one frame of a
+        tube is predicted, the tube has it in place of all.
+        """
+        known = self.chosen(values, masked)
+        if self.settings.normalise == "channel":
+            known, predicted = (v.unflatten(-1, (-1, CHANNELS)) for v in (known, predicted))
+            variance, mean = torch.var_mean(known, dim=-2, keepdim=True)
+            predicted = (predicted * variance.sqrt() + mean).flatten(-2)
+        elif self.settings.normalise == "tube":
+            variance, mean = torch.var_mean(known, dim=-1, keepdim=True)
+            predicted = predicted * variance.sqrt() + mean
+        else:
+            std, mean = (by_channel(constants, values.device) for constants in (STD, MEAN))
+            predicted = ((predicted.unflatten(-1, (-1, CHANNELS)) - mean) / std).flatten(-2)
+        return predicted.repeat(1, 1, values.shape[-1] // self.width)
+
+
+def standardised(values: Tensor) -> Tensor:
+    """Normalise values ...,P to zero mean and unit (unbiased) variance, as MAE-ST does."""
+    variance, mean = torch.var_mean(values, dim=-1, keepdim=True)
+    return (values - mean) / (variance + STABILISER).sqrt()
 
 
 class MlpProjection(TargetNetwork):

@@ -16,7 +16,8 @@ from pipeline.configuration.known_weights import CLIP_KEY
 from pipeline.errors import UserError
 from pipeline.method.pixels import MEAN, STD, denormalise, normalise
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.projection import NormalisedPixels
+from pipeline.method.targets import PixelTarget
+from pipeline.method.targets.projection import Pixels
 from pipeline.runtime.files import write_json
 from pipeline.use.exporting.comparison import Expected, largest
 from pipeline.use.exporting.state_dicts import head_tensors
@@ -106,7 +107,8 @@ def _tensors(model: VideoModel) -> dict[str, Tensor]:
 
 
 def _has_pixel_decoder(model: VideoModel) -> bool:
-    return isinstance(model, SigmaModel) and isinstance(model.target, NormalisedPixels)
+    target = model.target if isinstance(model, SigmaModel) else None
+    return isinstance(target, Pixels) and target.settings == PixelTarget()
 
 
 def _processor(size: int) -> Any:
