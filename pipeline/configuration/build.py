@@ -63,6 +63,6 @@ def sigma_model(
         decoder_size(model),
         objective.target if target is None else target,
         prototypes=objective.loss.prototypes,
-        mask_kinds=objective.mask.kinds,
+        mask=objective.mask,
         load_target=load_target,
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.method.decoder import Decoder
+from pipeline.method.masks.base import Mask
 from pipeline.method.positions import positions
 from pipeline.method.targets import Target
 from pipeline.method.targets.network import TargetNetwork
@@ -57,13 +58,13 @@ class SigmaModel(nn.Module):
         target: Target | TargetNetwork,
         *,
         prototypes: int = 0,
-        mask_kinds: int = 1,
+        mask: Mask | None = None,
         load_target: bool = True,
     ) -> None:
         """Build with fresh weights.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
-        have none. A clip has masks of `mask_kinds` kinds, each with a mask token.
+        have none. Each of the kinds of `mask` has a mask token; None: there is one kind.
         `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
         and loaded, but not trained.
         """
@@ -73,8 +74,8 @@ class SigmaModel(nn.Module):
         self.encoder_to_decoder = nn.Linear(
             encoder.width, decoder.width, bias=decoder.projection_bias
         )
-        self.mask_kinds = mask_kinds
-        self.mask_token = nn.Parameter(torch.empty(mask_kinds, 1, decoder.width))
+        self.mask, self.mask_kinds = mask, mask.kinds if mask else 1
+        self.mask_token = nn.Parameter(torch.empty(self.mask_kinds, 1, decoder.width))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         if decoder.initialisation == "vjepa":
             initialise_normal(self.encoder_to_decoder)
@@ -104,10 +105,10 @@ class SigmaModel(nn.Module):
     def forward(self, videos: Tensor, mask: Tensor | TubeSplit) -> Prediction: ...
 
     @overload
-    def forward(self, videos: Tensor, mask: list[TubeSplit]) -> list[Prediction]: ...
+    def forward(self, videos: Tensor, mask: list[TubeSplit | Tensor]) -> list[Prediction]: ...
 
     def forward(
-        self, videos: Tensor, mask: Tensor | TubeSplit | list[TubeSplit]
+        self, videos: Tensor, mask: Tensor | TubeSplit | list[TubeSplit | Tensor]
     ) -> Prediction | list[Prediction]:
         """Predict tubes of videos B,3,T,H,W under a mask B,N (`split_mask`), or under several.
 
@@ -118,9 +119,9 @@ class SigmaModel(nn.Module):
             return self._predictions(videos, [split])[0]
         return self._predictions(videos, mask)
 
-    def _predictions(self, videos: Tensor, splits: list[TubeSplit]) -> list[Prediction]:
-        splits = [split.to(videos.device) for split in splits]
+    def _predictions(self, videos: Tensor, masks: list[TubeSplit | Tensor]) -> list[Prediction]:
         tubes = self.grid.split(videos)
+        splits = [self._split(mask, tubes) for mask in masks]
         # The target sees a clip once, whatever the number of its masks.
         batch, each = len(videos), [split.predicted for split in splits]
         asked = [part.view(-1, batch, part.shape[1]).transpose(0, 1).flatten(1) for part in each]
@@ -138,6 +139,19 @@ class SigmaModel(nn.Module):
             rows = several.transpose(0, 1).flatten(0, 1)
             predictions.append(Prediction(split.select(ours), split.select(rows), prototypes))
         return predictions
+
+    @torch.no_grad()
+    def _split(self, mask: TubeSplit | Tensor, tubes: Tensor) -> TubeSplit:
+        """The split on the device of the tubes; of random numbers, what the mask makes of them."""
+        if isinstance(mask, TubeSplit):
+            return mask.to(tubes.device)
+        if self.mask is None:
+            raise ValueError("this model has no mask that decides by random numbers")
+        embedding = self.encoder.patch_embed
+        with torch.autocast(tubes.device.type, enabled=False):
+            embeddings = embedding(tubes.to(embedding.proj.weight.dtype))
+        noise = mask.to(tubes.device, non_blocking=True)
+        return self.mask.select(embeddings, noise, self.grid.shape)
 
     def decode(self, features: Tensor, split: TubeSplit, kind: int = 0) -> Tensor:
         """Predictions B,M,O for the predicted tubes of `split` from features B,V,D of its visible.

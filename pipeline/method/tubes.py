@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.method.masks.base import PREDICTED, VISIBLE
 
 CHANNELS = 3
-VISIBLE, PREDICTED = 1, 2  # of a tube in a mask; 0: dropped, 3: both, and then not in the loss
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,26 @@ def split_mask(mask: Tensor) -> TubeSplit:
     return split._replace(counted=counted)
 
 
-def split_masks(masks: Tensor, kinds: int = 1) -> list[TubeSplit]:
+def split_masks(masks: Tensor, kinds: int = 1) -> list[TubeSplit | Tensor]:
     """Splits of the masks of a batch, B,N or (several of each clip) B,R,N: one for each kind.
 
     Masks of a clip are of `kinds` kinds in turn: of the first, of the second, of the first again.
+    Random numbers, by which the model decides (`Mask.select`), stay what they are.
     """
-    if masks.ndim == 2:
-        return [split_mask(masks)]
-    each = (masks[:, kind::kinds].transpose(0, 1).flatten(0, 1) for kind in range(kinds))
-    return [split_mask(mask) for mask in each]
+    each = [masks]
+    if masks.ndim == 3:
+        each = [masks[:, kind::kinds].transpose(0, 1).flatten(0, 1) for kind in range(kinds)]
+    return [mask if mask.is_floating_point() else split_mask(mask) for mask in each]
+
+
+def loss_weight(masks: Tensor) -> int:
+    """How much the clips of these masks weigh in a batch's loss.
+
+    As many as they are; or as their tubes in the loss, where clips may have unequally many.
+    """
+    if masks.dtype != torch.uint8:
+        return len(masks)
+    return int((masks == PREDICTED).sum())
 
 
 def least_counts(masks: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ from pipeline.data.load import order
 from pipeline.data.load.loader import evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import Mask
+from pipeline.method.masks.base import VISIBLE, hide_all_but
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets.projection import Pixels
-from pipeline.method.tubes import VISIBLE, TubeGrid, gather, split_mask
+from pipeline.method.tubes import TubeGrid, gather, split_mask
 from pipeline.report import pictures
 from pipeline.report.gallery import ONE_VIEW
 from pipeline.report.results import Results, RunResult
@@ -69,14 +70,16 @@ def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> 
     clip = results.params.data.clip
     chosen = evenly_spaced(entries, CLIPS)
     videos = read_videos(chosen, clip)
-    groups: dict[tuple[Mask, tuple[int, int, int]], list[RunResult]] = {}
+    groups: dict[tuple[Mask, tuple[int, int, int], str], list[RunResult]] = {}
     for run in results.trained:
-        key = (run.settings.objective.mask, run.settings.model.tube)
+        mask = run.settings.objective.mask
+        key = (mask, run.settings.model.tube, run.name if mask.in_model else "")
         groups.setdefault(key, []).append(run)
     drawn = []
-    for (mask, tube), runs in groups.items():
+    for (mask, tube, _), runs in groups.items():
         grid = tube_grid(clip, tube)
-        hidden = draw_masks(mask, grid, videos)
+        model = hub.load_pretraining(runs[0].layout.weights) if mask.in_model else None
+        hidden = draw_masks(mask, grid, videos, model)
         rows = dict(_rows(videos, hidden, grid, runs))
         strips = tuple(
             Strip(entry.id, min(FRAMES, clip.frames), _pictures(rows, place))
@@ -94,15 +97,24 @@ def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
     return np.concatenate([batch.videos[:, 0].numpy() for batch in batches])
 
 
-def draw_masks(mask: Mask, grid: TubeGrid, videos: Videos) -> NDArray[np.bool_]:
+@torch.inference_mode()
+def draw_masks(
+    mask: Mask, grid: TubeGrid, videos: Videos, model: SigmaModel | None = None
+) -> NDArray[np.bool_]:
     """Return which tubes are hidden from the encoder, B,N; of several masks of a clip the first.
 
-    They are drawn as in training, from random numbers of their own.
+    They are drawn as in training, from random numbers of their own; those that `model` decides, of
+    its embeddings.
     """
     keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
     drawn = zip(keys, videos, strict=True)
     masks: NDArray[Any] = np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
-    first = masks.reshape(len(videos), -1, grid.count)[:, 0]
+    first = masks.reshape(len(videos), -1, masks.shape[-1])[:, 0]
+    if model is not None:
+        tubes = grid.split(normalise(torch.from_numpy(videos)))
+        embeddings, noise = model.encoder.patch_embed(tubes), torch.from_numpy(first)
+        visible: NDArray[np.int64] = mask.select(embeddings, noise, grid.shape).visible.numpy()
+        return hide_all_but(visible, grid.count)
     hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else first & VISIBLE == 0
     return hidden
 

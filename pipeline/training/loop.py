@@ -36,7 +36,7 @@ from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import Assignments
 from pipeline.method.targets import AveragedTarget
-from pipeline.method.tubes import cut, least_counts
+from pipeline.method.tubes import cut, least_counts, loss_weight
 from pipeline.runtime import precision
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.devices import fast_fp32
@@ -216,6 +216,8 @@ def train_step(
 ) -> StepResult:
     """Take one optimiser step on the mean loss over `clips` clips, of which `batch` has a part.
 
+    Where clips have unequally many tubes in the loss, it is the mean over all those tubes.
+
     Sinkhorn assigns all tubes of the global batch at once, however many processes and parts share
     it (docs/training.md says why): where a batch comes in parts, their features are computed
     first, without gradients, and then each part's loss with its share of the assignments.
@@ -223,6 +225,9 @@ def train_step(
     minimised, ranks, parts = run.objective.loss, engine.ranks, run.trainer.accumulation
     assignments: list[Assignments | None] = [None] * parts
     diagnostics: dict[str, Tensor] = {}
+    total_weight = clips
+    if batch.masks.dtype == torch.uint8:  # clips may have unequally many tubes in the loss
+        total_weight = int(ranks.all_reduce(torch.tensor(loss_weight(batch.masks))))
     engine.begin_step()
     if parts > 1 and isinstance(minimised, SinkhornLoss):
         with engine.precision.autocast():
@@ -245,9 +250,10 @@ def train_step(
                 normalise=False,
             )
         # Engines average over processes, so the mean over all clips is a sum of such shares.
-        engine.backward(loss * (count * ranks.world / clips), last=number == parts - 1)
+        weight = loss_weight(masks) if count else 0
+        engine.backward(loss * (weight * ranks.world / total_weight), last=number == parts - 1)
         losses.append(loss.detach())
-        shares.append(count / clips)
+        shares.append(weight / total_weight)
         diagnostics = diagnostics or part_diagnostics
     norm = engine.step(values)
 

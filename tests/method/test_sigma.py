@@ -10,9 +10,10 @@ from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
 from pipeline.method import vit
+from pipeline.method.masks.base import PREDICTED, VISIBLE
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets.projection import normalised_pixels
-from pipeline.method.tubes import PREDICTED, VISIBLE, split_mask, split_masks
+from pipeline.method.tubes import split_mask, split_masks
 
 
 def batch(model: SigmaModel, size: int = 2, masked: float = 0.75) -> tuple[Tensor, Tensor]:

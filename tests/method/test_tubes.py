@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip
 from pipeline.errors import UserError
-from pipeline.method.tubes import PREDICTED, VISIBLE, TubeGrid, gather, split_mask, split_masks
+from pipeline.method.masks.base import PREDICTED, VISIBLE
+from pipeline.method.tubes import TubeGrid, gather, split_mask, split_masks
 from pipeline.method.vit import TubeEmbedding
 
 SMALL = st.integers(1, 3)

@@ -47,13 +47,17 @@ ENGINES = {
         for stage in (1, 2, 3)
     },
 }
+# Clips have unequally many tubes in the loss.
+DUAL = (*TEN, "objective/mask@runs.sigma_mlp.objective.mask=dual")
 ALONE = {
     "whole": TEN,
+    "dual": DUAL,
     "parts": (*PARTS, "trainer.accumulation=4"),
     "undropped": (*TEN, "trainer.accumulation=4"),
 }
 TOGETHER = {
     "halves": (*TEN, *DDP),
+    "dual_halves": (*DUAL, *DDP),
     **{name: (*PARTS, *engine, "trainer.accumulation=2") for name, engine in ENGINES.items()},
 }
 RING = ["parts", *ENGINES]  # each goes on with what the one before it has saved
@@ -141,6 +145,7 @@ def test_a_batch_in_parts_is_a_batch(trials: Trials) -> None:
 def test_two_processes_are_one(trials: Trials) -> None:
     """Catches gradients that are summed, clips that are taken twice, a Sinkhorn of halves."""
     are_equal(trials, "halves", "whole")
+    are_equal(trials, "dual_halves", "dual")
 
 
 @pytest.mark.parametrize("name", ENGINES)

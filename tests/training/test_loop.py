@@ -142,15 +142,19 @@ def step(engine: Engine, batch: Batch, run: Run, rate: float = 0.0) -> StepResul
 
 
 @pytest.mark.parametrize("name", ["sigma_mlp", "pixel"])
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize(
+    ("parts", "mask"), [(2, "tube"), (3, "tube"), (3, "dual"), (3, "redundancy")]
+)
 def test_accumulated_gradients_are_those_of_the_whole_batch(
-    compose: Compose, name: str, parts: int
+    compose: Compose, name: str, parts: int, mask: str
 ) -> None:
     """Catches a sum in place of a mean, micro-batches that are dropped or of unlike weight, and a
-    Sinkhorn or diagnostics that see one of them at a time."""
+    Sinkhorn or diagnostics that see one of them at a time; of dual masks, whose clips have
+    unequally many tubes in the loss, a mean of clips' means."""
     found = []
+    masks = [f"objective/mask@runs.{run}.objective.mask={mask}" for run in ("sigma_mlp", "pixel")]
     for accumulation in (1, parts):
-        params = compose("trainer.batch_size=12", f"trainer.accumulation={accumulation}")
+        params = compose("trainer.batch_size=12", f"trainer.accumulation={accumulation}", *masks)
         run = params.runs[name]
         batch = batch_of(params, 12)
         batch = replace(batch, videos=batch.videos[:11], masks=batch.masks[:11], ids=batch.ids[:11])

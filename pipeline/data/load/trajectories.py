@@ -73,10 +73,11 @@ def box_shapes(
 
     Anchors are all scales of the first ratio, then those of the second, and so on.
     """
-    root = np.sqrt(np.repeat(settings.ratios, len(settings.scales)))
-    scale = np.tile(np.asarray(settings.scales, np.float64), len(settings.ratios))
-    anchors = np.stack((scale * root, scale / root), axis=1)
-    return np.clip(anchors[index] * np.exp(jitter), 1, size - 1)
+    root = np.sqrt(np.repeat(np.asarray(settings.ratios, np.float32), len(settings.scales)))
+    scale = np.tile(np.asarray(settings.scales, np.float32), len(settings.ratios))
+    anchors = np.stack((scale * root, scale / root), axis=1)  # float32, as in SMILE's own code
+    shapes: FloatArray = np.clip(anchors[index] * np.exp(jitter), 1, size - 1)
+    return shapes
 
 
 def centres(
@@ -93,7 +94,8 @@ def centres(
     walk = walk / walk.max(axis=1, keepdims=True)
     walk = np.clip(walk * scaling[:, None, None] + shift[:, None], 0, size - 1)
     chosen = np.round(np.linspace(0, points.shape[1] - 1, frames)).astype(np.int64)
-    return walk[:, chosen].astype(np.int64)
+    whole: IntArray = walk[:, chosen].astype(np.int64)
+    return whole
 
 
 def draw_key_frames(

@@ -2,17 +2,18 @@
 
 A clip is a grid of t x h x w space-time tubes, numbered N = t h w in that order (time slowest). A
 mask is bool (N,), true where a tube is hidden and predicted; or uint8 (N,), sums of
-`tubes.VISIBLE` and `tubes.PREDICTED` (0: neither; both: it is decoded, but not in the loss); or
-several of them (R,N), of `kinds` kinds in turn. In every clip it has the same number of visible and
-of predicted tubes, so that batches stack, but where `equal_counts` is false. It is a pure function
-of its arguments and the random numbers of the sample and of the step.
+`VISIBLE` and `PREDICTED` (0: neither; both: it is decoded, but not in the loss); or several of them
+(R,N), of `kinds` kinds in turn. Where the model decides, it is float32 (K,), the random numbers of
+`select`. In every clip it has the same number of visible and of predicted tubes, so that batches
+stack, but where `equal_counts` is false. It is a pure function of its arguments and the random
+numbers of the sample and of the step.
 
 A mask of a new kind is a frozen dataclass of its settings, a subclass of `Mask`, in `MASKS`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,14 @@ from annotated_types import Gt, Lt
 from pipeline.errors import UserError
 from pipeline.method import motion
 
-VISIBLE, PREDICTED = np.uint8(1), np.uint8(2)  # of a tube; 0: dropped, 3: both
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.method.tubes import TubeSplit
+
+VISIBLE, PREDICTED = 1, 2  # of a tube in a mask; 0: dropped, 3: both, and then not in the loss
 BoolArray = npt.NDArray[np.bool_]
-MaskArray = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
+MaskArray = npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Grid = tuple[int, int, int]  # tubes in time, height and width
 Ratio = Annotated[float, Gt(0), Lt(1)]
 
@@ -32,6 +38,7 @@ class Mask(Protocol):
     """Which tubes are seen, and which are predicted."""
 
     equal_counts: ClassVar[bool] = True  # in every clip; else the training loop makes them equal
+    in_model: ClassVar[bool] = False  # whether the model decides, by `select`
 
     @property
     def kind(self) -> str:
@@ -56,6 +63,13 @@ class Mask(Protocol):
         mask would hide none or all.
         """
         raise NotImplementedError
+
+    def select(self, embeddings: Tensor, noise: Tensor, grid: Grid) -> TubeSplit:  # noqa: ARG002
+        """Split tubes by their embeddings B,N,D and what `draw` gave for each clip, B,K.
+
+        Of masks `in_model` alone, whose `draw` gives random numbers.
+        """
+        raise ValueError(f"the model does not decide masks of kind {self.kind!r}")
 
 
 def random_subset(n: int, ratio: float, grid: Grid, rng: np.random.Generator) -> BoolArray:

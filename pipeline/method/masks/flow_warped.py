@@ -16,7 +16,7 @@ import numpy.typing as npt
 from annotated_types import Gt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Ratio, hide_all_but, visible_count
+from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hide_all_but, visible_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class FlowMask:
+class FlowMask(Mask):
     """int((1 - ratio) h w) tubes of each of the t are visible: where the warped map is largest.
 
     The flow is this project's own estimate (`motion.flow`), not RAFT's, which MGMAE uses.
@@ -69,7 +69,8 @@ def gaussian_map(centres: npt.NDArray[np.int64], size: tuple[int, int], patch: i
     rows, columns = ((np.arange(n)[:, None] - m) ** 2 for n, m in zip(size, middles.T, strict=True))
     distances = rows[:, None] + columns[None]  # H,W,g
     values = np.exp(-distances / patch**2).max(axis=-1)
-    return (values / values.max()).astype(np.float32)
+    scaled: FloatArray = (values / values.max()).astype(np.float32)
+    return scaled
 
 
 def warp(initial: Tensor, flows: Tensor, base: int, *, fill: bool) -> Tensor:
@@ -78,17 +79,20 @@ def warp(initial: Tensor, flows: Tensor, base: int, *, fill: bool) -> Tensor:
     `flows[i]` is in pixels (x, y), from frame i + 1 to frame i: the map of frame i + 1 at a place x
     is that of frame i at x + flow. To frames before the base it is carried along the same flow,
     though that goes the other way: MGMAE's own code does, by a slip. Outside of a map is 0; `fill`
-    puts the initial map where the result is 0.
+    puts the initial map where a frame's is 0, before it is carried on.
     """
     import torch
 
+    def carried(source: Tensor, flow: Tensor) -> Tensor:
+        warped = _sample(source, flow)
+        return torch.where(warped == 0, initial, warped) if fill else warped
+
     maps = [initial] * (len(flows) + 1)
     for i in range(base, len(flows)):
-        maps[i + 1] = _sample(maps[i], flows[i])
+        maps[i + 1] = carried(maps[i], flows[i])
     for i in reversed(range(base)):
-        maps[i] = _sample(maps[i + 1], flows[i])
-    warped = torch.stack(maps)
-    return torch.where(warped == 0, initial, warped) if fill else warped
+        maps[i] = carried(maps[i + 1], flows[i])
+    return torch.stack(maps)
 
 
 def _sample(source: Tensor, flow: Tensor) -> Tensor:

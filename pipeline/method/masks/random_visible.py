@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Ratio, hide_all_but, visible_count
+from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hide_all_but, visible_count
 
 
 @dataclass(frozen=True)
-class RandomVisibleMask:
+class RandomVisibleMask(Mask):
     """int((1 - ratio) N) tubes are visible: those with the least of N random numbers.
 
     `random` hides int(ratio N) tubes, which may be one fewer.

@@ -34,7 +34,7 @@ class RedundancyMask(Mask):
     ratio: Ratio  # of all tubes that are not visible
     drop: Ratio  # of all tubes that are neither visible nor predicted
     kind: Literal["redundancy"] = "redundancy"
-    is_selected = True
+    in_model = True
 
     def __post_init__(self) -> None:
         """Raise ValueError where no tube would be predicted."""
@@ -56,7 +56,10 @@ class RedundancyMask(Mask):
         """Split tubes by their embeddings B,N,D and random numbers B,K of `draw`."""
         from pipeline.method.tubes import TubeSplit
 
-        kept = importance(embeddings, grid).argsort(dim=1, descending=True, stable=True)
+        # The first time is as important as the second, place by place. On a CPU such ties are in
+        # torch's own order, which recorded numbers have; elsewhere it might depend on the batch.
+        stable = embeddings.device.type != "cpu"
+        kept = importance(embeddings, grid).argsort(dim=1, descending=True, stable=stable)
         order = noise.argsort(dim=1, stable=True)
         mixed = kept[:, : noise.shape[1]].gather(1, order)
         visible = visible_count(math.prod(grid), self.ratio, grid)
@@ -72,6 +75,6 @@ def importance(embeddings: Tensor, grid: Grid) -> Tensor:
 
     if grid[0] < 2:
         raise ValueError("a selection of what changes needs clips of two tubes in time, or more")
-    by_time = embeddings.detach().float().unflatten(1, (grid[0], -1))
+    by_time = embeddings.detach().float().view(len(embeddings), grid[0], -1, embeddings.shape[2])
     distances = (by_time[:, 1:] - by_time[:, :-1]).norm(dim=-1)
     return torch.cat((distances[:, :1], distances), dim=1).flatten(1)

@@ -1,10 +1,48 @@
-"""The running cell: which tubes VideoMAE v2's decoder gets (Wang et al. 2023, dual masking)."""
+"""Dual masking (VideoMAE v2, Wang et al. 2023): the decoder is masked, too, by a running cell."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pipeline.method.masks.base import BoolArray, Grid
+import numpy as np
+from annotated_types import Ge, Lt
+
+from pipeline.errors import UserError
+from pipeline.method import motion
+from pipeline.method.masks.base import PREDICTED, VISIBLE, BoolArray, Grid, Mask, MaskArray, Ratio
+from pipeline.method.masks.tube import TubeMask
+
+
+@dataclass(frozen=True)
+class DualMask(Mask):
+    """A tube mask for the encoder; of all tubes the decoder gets a share, wherever the encoder's.
+
+    Tubes that both get are decoded but not in the loss. Which these are differs between clips.
+    """
+
+    ratio: Ratio  # of the tubes that are hidden from the encoder
+    decoder_ratio: Annotated[float, Ge(0), Lt(1)]  # that the decoder does not get, in quarters
+    kind: Literal["dual"] = "dual"
+
+    def draw(
+        self,
+        grid: Grid,
+        rng: np.random.Generator,
+        frames: motion.Frames | None = None,  # noqa: ARG002
+    ) -> MaskArray:
+        hidden = TubeMask(self.ratio).draw(grid, rng)
+        start = int(4 * rng.random())
+        if int(4 * self.decoder_ratio) == 0:
+            return hidden
+        if grid[1] % 2 or grid[2] % 2:
+            raise UserError(
+                f"a running cell of 2x2 tubes does not divide a frame of {grid[1]}x{grid[2]}",
+                place="objective.mask",
+                remedy="choose another mask, or a clip of an even number of tubes",
+            )
+        decoded = ~running_cell(grid, self.decoder_ratio, start).ravel()
+        return (VISIBLE * ~hidden + PREDICTED * decoded).astype(np.uint8)
 
 
 def running_cell(grid: Grid, ratio: float, start: int) -> BoolArray:

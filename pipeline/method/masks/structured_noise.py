@@ -17,14 +17,14 @@ import numpy.typing as npt
 from annotated_types import Ge
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Ratio, hidden_count, hide_all_but
+from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hidden_count, hide_all_but
 
 FloatArray = npt.NDArray[np.float64]
 Sigma = Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True)
-class NoiseMask:
+class NoiseMask(Mask):
     """The tubes with the largest filtered noise are visible, equally many in every clip."""
 
     ratio: Ratio  # of the tubes that are masked

@@ -58,13 +58,13 @@ class Pixels(TargetNetwork):
         if self.settings.normalise == "tube":
             return standardised(values.float())
         std, mean = (by_channel(constants, values.device) for constants in (STD, MEAN))
-        return (values.float().unflatten(-1, (-1, CHANNELS)) * std + mean).flatten(-2)
+        return (_channels(values.float()) * std + mean).flatten(-2)
 
     def chosen(self, values: Tensor, masked: Tensor) -> Tensor:
         """Of tubes' values B,M,P those that are predicted, B,M,O."""
         if self.settings.frames == "all":
             return values
-        frames = values.unflatten(-1, (-1, self.width))
+        frames = values.view(*masked.shape, -1, self.width)
         which = self.frame[masked // self.places][..., None, None]
         return frames.gather(2, which.expand(-1, -1, 1, self.width)).squeeze(2)
 
@@ -76,7 +76,7 @@ class Pixels(TargetNetwork):
         """
         known = self.chosen(values, masked)
         if self.settings.normalise == "channel":
-            known, predicted = (v.unflatten(-1, (-1, CHANNELS)) for v in (known, predicted))
+            known, predicted = _channels(known), _channels(predicted)
             variance, mean = torch.var_mean(known, dim=-2, keepdim=True)
             predicted = (predicted * variance.sqrt() + mean).flatten(-2)
         elif self.settings.normalise == "tube":
@@ -84,8 +84,13 @@ class Pixels(TargetNetwork):
             predicted = predicted * variance.sqrt() + mean
         else:
             std, mean = (by_channel(constants, values.device) for constants in (STD, MEAN))
-            predicted = ((predicted.unflatten(-1, (-1, CHANNELS)) - mean) / std).flatten(-2)
+            predicted = ((_channels(predicted) - mean) / std).flatten(-2)
         return predicted.repeat(1, 1, values.shape[-1] // self.width)
+
+
+def _channels(values: Tensor) -> Tensor:
+    """Values ...,P as ...,pixels,channels."""
+    return values.reshape(*values.shape[:-1], -1, CHANNELS)
 
 
 def standardised(values: Tensor) -> Tensor:
