@@ -1,9 +1,9 @@
-"""Fixed positions of tokens: sines and cosines of their numbers or of their places (D channels)."""
+"""Positions of tokens (D channels): sines and cosines of their numbers or places, or learned."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.method.choices import Positions
 
@@ -12,6 +12,8 @@ Grid = tuple[int, int, int]  # tubes in time, height and width
 
 def positions(kind: Positions, grid: Grid, width: int) -> Tensor:
     """Positions N,D (float32) of the tokens of a grid, time slowest; computed in float64."""
+    if kind == "learned":
+        return torch.empty(0)  # `LearnedPositions` has them
     if kind == "sinusoid":
         return sinusoid_positions(grid[0] * grid[1] * grid[2], width)
     if kind == "sincos_3d":
@@ -22,6 +24,34 @@ def positions(kind: Positions, grid: Grid, width: int) -> Tensor:
     places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in grid))
     parts = [_sines_then_cosines(places[:, axis], part) for axis, part in enumerate(widths)]
     return torch.cat(parts, dim=1)[:, :width].float()
+
+
+class LearnedPositions(nn.Module):
+    """Positions of places and of times, added, and a class token with its own, as MAE-ST has them.
+
+    They begin as normals of deviation 0.02, cut at two units.
+    """
+
+    def __init__(self, grid: Grid, width: int) -> None:
+        super().__init__()
+        self.space = nn.Parameter(torch.empty(1, grid[1] * grid[2], width))
+        self.time = nn.Parameter(torch.empty(1, grid[0], width))
+        self.class_token = nn.Parameter(torch.empty(1, 1, width))
+        for parameter in self.parameters():
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self) -> Tensor:
+        """Positions N,D of all tokens, time slowest."""
+        return (self.time[0, :, None] + self.space).flatten(0, 1)
+
+    def with_class(self, tokens: Tensor) -> Tensor:
+        """Put the class token before tokens B,n,D: B,n+1,D."""
+        return torch.cat((self.class_token.expand(len(tokens), -1, -1).to(tokens), tokens), dim=1)
+
+
+def learned(kind: Positions, grid: Grid, width: int) -> LearnedPositions | None:
+    """The module of learned positions; None for those that are computed."""
+    return LearnedPositions(grid, width) if kind == "learned" else None
 
 
 def _sines_then_cosines(places: Tensor, width: int) -> Tensor:

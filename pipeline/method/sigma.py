@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pipeline.method.decoder import Decoder
 from pipeline.method.masks.base import Mask
-from pipeline.method.positions import positions
+from pipeline.method.positions import learned, positions
 from pipeline.method.targets import Target
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid, TubeSplit, split_mask
@@ -82,6 +82,7 @@ class SigmaModel(nn.Module):
             nn.init.zeros_(self.mask_token)
         places = positions(decoder.positions, grid.shape, decoder.width)
         self.register_buffer("positions", places, persistent=False)
+        self.learned = learned(decoder.positions, grid.shape, decoder.width)
         self.target = (
             target if isinstance(target, TargetNetwork) else target.build(grid, load=load_target)
         )
@@ -159,9 +160,11 @@ class SigmaModel(nn.Module):
         `kind` is the number of the mask's kind, each of which has a mask token.
         """
         tokens = self.encoder_to_decoder(features)
-        places = self.positions.to(tokens.dtype)
+        places = (self.positions if self.learned is None else self.learned()).to(tokens.dtype)
         hidden = self.mask_token[kind].to(tokens.dtype) + places[split.predicted]
         tokens = torch.cat((tokens + places[split.visible], hidden), dim=1)
+        if self.learned is not None:
+            tokens = self.learned.with_class(tokens)
         predictions: Tensor = self.decoder(tokens, split.predicted.shape[1])
         return predictions
 

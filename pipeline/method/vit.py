@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import UserError
 from pipeline.method.choices import Initialisation, Positions
-from pipeline.method.positions import positions
+from pipeline.method.positions import learned, positions
 from pipeline.method.tubes import CHANNELS, TubeGrid, gather
 
 NORM_EPS = 1e-6
@@ -208,11 +208,19 @@ class Encoder(nn.Module):
         self.blocks = blocks(size)
         self.norm = nn.LayerNorm(size.width, eps=NORM_EPS) if final_norm else nn.Identity()
         self.register_buffer("positions", torch.empty(0), persistent=False)
+        self.learned = learned(size.positions, grid.shape, size.width)
+        self.grid = grid
         self.use_grid(grid)
         initialise(self, size)
 
     def use_grid(self, grid: TubeGrid) -> None:
-        """Take clips of this grid: positions are computed anew."""
+        """Take clips of this grid: positions are computed anew. `UserError` for learned ones."""
+        if self.learned is not None and grid.shape != self.grid.shape:
+            raise UserError(
+                f"positions were learned for clips of {self.grid.shape} tubes, not {grid.shape}",
+                place="model.positions",
+                remedy="use clips of the size that the model was trained on",
+            )
         self.grid = grid
         self.positions = positions(self.position_kind, grid.shape, self.width).to(self.positions)
 
@@ -225,10 +233,12 @@ class Encoder(nn.Module):
 
         Hidden tubes are dropped before the embedding: none of them is ever multiplied.
         """
-        places = self.positions
+        places = self.positions if self.learned is None else self.learned()
         if visible is not None:
             tubes, places = gather(tubes, visible), places[visible]
         tokens = self.patch_embed(tubes)
-        tokens = run_blocks(self.blocks, tokens + places.to(tokens.dtype), self.recompute)
-        features: Tensor = self.norm(tokens)
-        return features
+        tokens = tokens + places.to(tokens.dtype)
+        if self.learned is not None:
+            tokens = self.learned.with_class(tokens)
+        features: Tensor = self.norm(run_blocks(self.blocks, tokens, self.recompute))
+        return features if self.learned is None else features[:, 1:]

@@ -104,7 +104,7 @@ def set_values(optimiser: Any, values: StepValues) -> None:
 def layer_of(name: str, depth: int) -> int:
     """A parameter's layer: 0 is the embedding, 1 to `depth` the blocks, then the rest."""
     parts = name.removeprefix("encoder.").split(".")
-    if parts[0] in ("patch_embed", *UNDECAYED):
+    if parts[0] in ("patch_embed", "learned", *UNDECAYED):
         return 0
     return int(parts[1]) + 1 if parts[0] == "blocks" else depth + 1
 

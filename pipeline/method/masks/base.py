@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 VISIBLE, PREDICTED = 1, 2  # of a tube in a mask; 0: dropped, 3: both, and then not in the loss
 BoolArray = npt.NDArray[np.bool_]
-MaskArray = npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+RoleArray = npt.NDArray[np.uint8]  # sums of VISIBLE and PREDICTED
+MaskArray = BoolArray | RoleArray | npt.NDArray[np.float32]
 Grid = tuple[int, int, int]  # tubes in time, height and width
 Ratio = Annotated[float, Gt(0), Lt(1)]
 

@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Gt, Le, Len
 
 from pipeline.errors import UserError
-from pipeline.method.masks.base import PREDICTED, VISIBLE, Grid, Mask, MaskArray
+from pipeline.method.masks.base import PREDICTED, VISIBLE, Grid, Mask, MaskArray, RoleArray
 from pipeline.method.motion import Frames
 
 Share = Annotated[float, Gt(0), Le(1)]
@@ -45,7 +45,7 @@ class Blocks:
         height, width = round(math.sqrt(covered * aspect)), round(math.sqrt(covered / aspect))
         return max(1, int(grid[0] * length)), min(height, grid[1]), min(width, grid[2])
 
-    def mask(self, grid: Grid, size: Grid, places: np.ndarray) -> MaskArray:
+    def mask(self, grid: Grid, size: Grid, places: np.ndarray) -> RoleArray:
         """The mask, uint8 (N,), of blocks at `places` (count,3): first row, column and time."""
         covered = np.zeros(grid, np.bool_)
         length, height, width = size
@@ -59,7 +59,7 @@ class Blocks:
             mask[np.flatnonzero(~hidden)[self.most_visible :]] = 0
         return mask
 
-    def draw(self, grid: Grid, draws: Draws, rng: np.random.Generator) -> MaskArray:
+    def draw(self, grid: Grid, draws: Draws, rng: np.random.Generator) -> RoleArray:
         """Draw places until the encoder sees something."""
         size = self.size(grid, draws)
         free = np.array([grid[1] - size[1], grid[2] - size[2], grid[0] - size[0]]) + 1

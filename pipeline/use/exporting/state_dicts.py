@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.configuration.known_weights import ENCODER_FORMAT
+from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.tubes import CHANNELS, TubeGrid
 from pipeline.use.exporting.comparison import Expected, largest
@@ -67,6 +68,8 @@ def write_timm(model: VideoModel, folder: Path) -> list[str]:
     of the tubes are a 3D convolution's (D,3,t,h,w), for which timm has no layer of its own:
     `TubeEmbed` is one. `config.json` has the arguments of both.
     """
+    if model.encoder.learned is not None:
+        raise UserError("timm's format has no place for learned positions", place="model.positions")
     tensors: dict[str, Tensor] = {}
     for name, value in model.encoder.state_dict().items():
         if name.endswith(("q_bias", "v_bias")):

@@ -1,0 +1,60 @@
+"""MAE-ST: the mask of given noise, and a step."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Objective
+from pipeline.method.losses import MseLoss
+from pipeline.method.masked_video import masked_video_loss
+from pipeline.method.masks import RandomVisibleMask
+from pipeline.method.masks.base import hide_all_but, visible_count
+from pipeline.method.masks.random_visible import least
+from pipeline.method.targets import PixelTarget
+from pipeline.weights.mae_st import renamed
+
+from .golden import FEATURES, GRADIENT, Case, check_loss, checks, clip_settings, model_settings
+
+ROUNDING = 1e-7  # absolute: gradients of biases of keys are nothing else
+
+
+@checks("mae_st_step")
+def mae_st_step(case: Case) -> None:
+    """The visible tokens of the noise, targets, predictions, loss and every gradient."""
+    config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
+    model = model_settings(config).model_copy(
+        update={"positions": "learned", "projection_bias": True}
+    )
+    objective = Objective(
+        name="recorded",
+        target=PixelTarget(normalise="tube", frames="one"),
+        loss=MseLoss(),
+        mask=RandomVisibleMask(config["mask_ratio"]),
+    )
+    sigma = sigma_model(model, objective, clip_settings(config)).eval()
+    sigma.load_state_dict(renamed(case.tensors("weights")))
+
+    noise, grid = inputs["noise"].numpy(), sigma.grid
+    kept = least(noise, visible_count(grid.count, config["mask_ratio"], grid.shape))
+    assert torch.equal(torch.from_numpy(kept), inputs["ids_keep"])
+    mask = torch.from_numpy(hide_all_but(kept, grid.count))
+    assert torch.equal(mask, outputs["mask"])
+
+    loss, _ = masked_video_loss(sigma, inputs["videos"], mask, MseLoss())
+    check_loss(case, loss)
+    recorded = case.tensors("gradients")
+    for name, gradient in recorded.items():
+        assert not name.endswith("k.bias") or gradient.abs().max() < ROUNDING, name
+    expected = renamed(recorded, gradients=True)
+    for name, parameter in sigma.named_parameters():
+        gradient = expected.pop(name)
+        assert parameter.grad is not None, name
+        assert (parameter.grad - gradient).norm() <= GRADIENT * gradient.norm(), name
+    assert not expected
+
+    with torch.no_grad():
+        prediction = sigma(inputs["videos"], mask)
+    for ours, name in ((prediction.targets, "target"), (prediction.decoded, "prediction")):
+        theirs = outputs[name][mask].view_as(ours)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=FEATURES)

@@ -1,0 +1,50 @@
+"""SMILE: a step on features of a frozen network, under two masks of each clip."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.configuration.build import sigma_model, tube_grid
+from pipeline.configuration.schema import Objective
+from pipeline.method.losses import MseLoss
+from pipeline.method.masked_video import masked_video_loss
+from pipeline.method.masks import TubeMask
+from pipeline.method.targets import PixelTarget
+from pipeline.method.targets.frozen import FrozenFeatures
+from pipeline.method.tubes import split_masks
+from pipeline.weights import hub
+
+from .golden import (
+    FEATURES,
+    Case,
+    check_gradients,
+    check_loss,
+    checks,
+    clip_settings,
+    gradients,
+    model_settings,
+)
+from .golden_sigma import recorded_network
+
+
+@checks("smile_step")
+def smile_step(case: Case) -> None:
+    """Labels, predictions, loss and gradients: first all clips under their first masks."""
+    config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
+    assert config["normalize_target"]
+    model, clip = model_settings(config), clip_settings(config)
+    target = FrozenFeatures(config["feature_dim"], tube_grid(clip, model.tube))
+    target.use(recorded_network(inputs["features"]))
+    mask = TubeMask(config["mask_ratio"])
+    objective = Objective(name="recorded", target=PixelTarget(), loss=MseLoss(), mask=mask)
+    sigma = sigma_model(model, objective, clip, target=target)
+    hub.load_official(sigma, case.tensors("weights"), place=case.folder.name)
+    sigma.eval()
+    masks = torch.stack([inputs[name] for name in ("mask", "mask_2") if name in inputs], dim=1)
+    loss, _ = masked_video_loss(sigma, inputs["videos"], masks, MseLoss())
+    check_loss(case, loss)
+    check_gradients(case, gradients(sigma, lambda name: name))
+    with torch.no_grad():
+        (prediction,) = sigma(inputs["videos"], split_masks(masks))
+    torch.testing.assert_close(prediction.targets, outputs["labels"], rtol=1e-5, atol=FEATURES)
+    torch.testing.assert_close(prediction.decoded, outputs["prediction"], rtol=1e-5, atol=FEATURES)
