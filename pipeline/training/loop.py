@@ -225,9 +225,7 @@ def train_step(
     minimised, ranks, parts = run.objective.loss, engine.ranks, run.trainer.accumulation
     assignments: list[Assignments | None] = [None] * parts
     diagnostics: dict[str, Tensor] = {}
-    total_weight = clips
-    if batch.masks.dtype == torch.uint8:  # clips may have unequally many tubes in the loss
-        total_weight = int(ranks.all_reduce(torch.tensor(loss_weight(batch.masks))))
+    total_weight = _total_weight(batch, clips, ranks)
     engine.begin_step()
     if parts > 1 and isinstance(minimised, SinkhornLoss):
         with engine.precision.autocast():
@@ -262,6 +260,13 @@ def train_step(
     total, asked = ranks.all_reduce(torch.stack((total, asked)))
     numbers = torch.stack((total, norm, asked, *losses)).tolist()  # one wait for the device
     return StepResult(numbers[0], numbers[1], numbers[3:], diagnostics, bool(numbers[2]))
+
+
+def _total_weight(batch: Batch, clips: int, ranks: Ranks) -> int:
+    """Return the sum of `loss_weight` over the parts of all processes."""
+    if batch.masks.dtype != torch.uint8:
+        return clips
+    return int(ranks.all_reduce(torch.tensor(loss_weight(batch.masks))))
 
 
 def is_finite(result: StepResult, engine: Engine) -> bool:
