@@ -37,7 +37,9 @@ LOADED = {
 
 
 # Whoever reads the configuration has these; their code is run where a model is trained.
-REGISTRIES = {f"pipeline.method.{n}" for n in ("registry", "masks", "motion", "losses", "targets")}
+REGISTRIES = {
+    f"pipeline.method.{n}" for n in ("registry", "choices", "masks", "motion", "losses", "targets")
+}
 REGISTRIES |= {type(benchmark).__module__ for benchmark in BENCHMARKS.values()}
 
 

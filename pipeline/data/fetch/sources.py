@@ -24,6 +24,8 @@ from pipeline.errors import UserError
 from pipeline.runtime.journal import Journal
 from pipeline.runtime.progress import Progress
 
+LONGEST_REASON = 300  # letters; what is quoted of an address can be as long as a line of a list
+
 Source = tuple[str, str]  # its kind and its value, as `source_of` gives them
 
 
@@ -218,7 +220,10 @@ class SourceFetcher:
     def _take(self, source: Source, fetched: Fetched, stamp: str, *, new: bool) -> None:
         # What a reason quotes is from outside: names, answers, addresses.
         printable = "".join(c if c.isprintable() else " " for c in fetched.reason)
-        fetched = replace(fetched, reason=" ".join(printable.split()))
+        reason = " ".join(printable.split())
+        if len(reason) > LONGEST_REASON:
+            reason = reason[: LONGEST_REASON - 3] + "..."
+        fetched = replace(fetched, reason=reason)
         self.got[source] = fetched
         if fetched.outcome is not Outcome.OK:
             self.lost += 1

@@ -93,6 +93,7 @@ FEW = settings(max_examples=20, suppress_health_check=list(HealthCheck))
 
 
 @FEW
+@example(values=[f"http:127.0.0.1:9/{'{' * 390}a{'}' * 390}.tar!/a.mp4"])
 @example(values=["{00..03}\n!/a.mp4", "\x1b[31m.tar!/a.mp4", "http://127.0.0.1:9/\x1b[31m.tar!/a"])
 @given(values=st.lists(hostile_rows.addresses() | hostile_rows.paths(), min_size=1, max_size=4))
 def test_no_address_and_no_path_ends_the_job(
