@@ -133,7 +133,7 @@ def test_every_file_says_what_made_it(finished: Workspace) -> None:
         bodies[path.as_posix()] = json.loads((folder / path).read_text(encoding="utf-8"))
     with np.load(folder / RUN.features, allow_pickle=False) as file:
         bodies["features"] = {"provenance": json.loads(str(file["provenance"]))}
-        assert {"index", "weights", "code", "clip"} <= json.loads(str(file["key"])).keys()
+        assert {"clips", "weights", "code", "clip"} <= json.loads(str(file["key"])).keys()
     (path, *_) = (folder / RUN.checkpoints).glob("step-*.pt")
     checkpoint = torch.load(path, weights_only=True)
     bodies["checkpoint"] = {"provenance": checkpoint["sessions"][0]}
