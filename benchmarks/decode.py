@@ -29,7 +29,7 @@ from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.decode import transcode
-from pipeline.data.decode.timeline import Part
+from pipeline.data.decode.timeline import TimeRange
 from pipeline.data.decode.transcode import Segment
 from pipeline.data.records import ChunkManifest, Outcome
 from pipeline.errors import UserError
@@ -121,7 +121,7 @@ class _Work:
             listed = ChunkManifest.read(self.folder / self.layout.downloaded(chunk)).clips
             for clip in listed:
                 command = transcode.command(
-                    Path(clip.file), clips / f"{clip.id}.mp4", Part(), self.params.data.decode
+                    Path(clip.file), clips / f"{clip.id}.mp4", TimeRange(), self.params.data.decode
                 )
                 quiet = ["error" if part.startswith("repeat") else part for part in command]
                 lines.append(shlex.join(quiet))

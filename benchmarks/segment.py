@@ -24,7 +24,7 @@ from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration.schema import Decode
 from pipeline.data.decode import transcode
-from pipeline.data.decode.timeline import Part
+from pipeline.data.decode.timeline import TimeRange
 from pipeline.data.decode.transcode import Segment
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
@@ -83,7 +83,7 @@ def an_hour(folder: Path, container: str) -> Path:
 
 def seeking(source: Path, target: Path, start: float, settings: Decode) -> list[str]:
     """Return the command line that leaves the segment to ffmpeg's seek."""
-    line = transcode.command(source, target, Part(), settings)
+    line = transcode.command(source, target, TimeRange(), settings)
     line[line.index("repeat+level+verbose")] = "error"
     place = line.index("-i")
     filters = line.index("-vf") + 1

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pipeline.method.losses import Loss
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.projection import MlpProjection, NormalisedPixels
+from pipeline.method.targets.projection import MlpProjection, Pixels
 
 
 class Straightforward(nn.Module):
@@ -26,7 +26,7 @@ class Straightforward(nn.Module):
 
     def __init__(self, model: SigmaModel, loss: Loss) -> None:
         super().__init__()
-        if not isinstance(model.target, MlpProjection | NormalisedPixels):
+        if not isinstance(model.target, MlpProjection | Pixels):
             raise ValueError("the straightforward implementation has targets 'mlp' and 'pixel'")
         self.parts = copy.deepcopy(model)
         self.loss = loss
