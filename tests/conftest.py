@@ -44,7 +44,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clips", type=Path, default=SHARED / "clips", help="folder of real videos")
-    parser.addoption("--golden", type=Path, default=SHARED / "golden", help="recorded numbers")
+    parser.addoption("--golden", type=Path, action="append", help="recorded numbers (several)")
     parser.addoption("--fuzz", type=int, default=200, help="damaged videos to try in all")
     parser.addoption("--fuzz-seed", type=int, default=0, help="of the first of them")
 
@@ -60,12 +60,6 @@ def _folder(request: pytest.FixtureRequest, option: str) -> Path:
 def clips_folder(request: pytest.FixtureRequest) -> Path:
     """Real videos, good and bad, with all.csv and segments.csv."""
     return _folder(request, "--clips")
-
-
-@pytest.fixture(scope="session")
-def golden_folder(request: pytest.FixtureRequest) -> Path:
-    """Recorded inputs and outputs of the reference implementation."""
-    return _folder(request, "--golden")
 
 
 @pytest.fixture(scope="session", autouse=True)
