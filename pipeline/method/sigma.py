@@ -6,6 +6,7 @@ D width of the encoder, O width of a target, K prototypes.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple, overload
 
 import torch
@@ -148,8 +149,9 @@ class SigmaModel(nn.Module):
             return mask.to(tubes.device)
         if self.mask is None:
             raise ValueError("this model has no mask that decides by random numbers")
-        embedding = self.encoder.patch_embed
-        with torch.autocast(tubes.device.type, enabled=False):
+        embedding, device = self.encoder.patch_embed, tubes.device.type
+        autocast = torch.amp.is_autocast_available(device)  # not where operations are but counted
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
             embeddings = embedding(tubes.to(embedding.proj.weight.dtype))
         noise = mask.to(tubes.device, non_blocking=True)
         return self.mask.select(embeddings, noise, self.grid.shape)

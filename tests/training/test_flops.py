@@ -57,6 +57,21 @@ def test_counted_as_pytorch_counts_a_real_step(name: str) -> None:
     assert counter.get_total_flops() == 3 * counted
 
 
+METHODS = [name for name in composition.choices()["objective"] if name.endswith("_demo")]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_counted(method: str) -> None:
+    """Catches an objective whose training ends before it has begun, since its operations are
+    counted on tensors without numbers."""
+    text = composition.compose(("experiment=one", f"objective={method}"))
+    params = composition.parse(text, place="test")
+    run = params.runs["encoder"]
+    assert (
+        flops.per_clip(sigma_model(run.model, run.objective, params.data.clip), run.objective) > 0
+    )
+
+
 def test_the_peak_is_measured_once_and_is_reached() -> None:
     """Catches a peak in another unit, of one thread for all, or measured in every step."""
     device = torch.device("cpu")
