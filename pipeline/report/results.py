@@ -124,12 +124,13 @@ class RunResult:
         if self.settings.weights is not None:
             return f"weights of {self.settings.weights}"
         objective = self.settings.objective
-        target = objective.target.description
+        target, mask = objective.target.description, objective.mask.kind
+        masks = "" if mask == "tube" else f", {mask.replace('_', ' ')} masks"
         if objective.loss.kind == "sinkhorn":
-            return f"SIGMA: cluster assignments from {target}"
+            return f"SIGMA: cluster assignments from {target}{masks}"
         if objective.target.kind == "pixel":
-            return f"VideoMAE: regression of {target}"
-        return f"regression of the features of {target}"
+            return f"{'' if masks else 'VideoMAE: '}regression of {target}{masks}"
+        return f"regression of the features of {target}{masks}"
 
     @property
     def encoder(self) -> str:

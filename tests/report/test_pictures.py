@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
-from pipeline.method.masks import TubeMask
+from pipeline.method.masks import Mask, TubeMask
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import TubeGrid
 from pipeline.report import gallery, pictures, results, selection, strips
+from pipeline.report.formats import environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.results import Results
 from pipeline.runtime.pages import data_uri
@@ -187,6 +190,28 @@ def test_strips_show_the_runs_that_share_a_mask(experiment: Experiment, found: R
     seen = decode(group.strips[0].rows[1][1])
     transparent = (seen == pictures.HIDDEN).all(axis=2).mean()
     assert transparent == pytest.approx(0.75 * 8 * 96 / seen.shape[1], abs=1e-3)
+
+
+MASKS_OF = {
+    name: composition.parse(
+        composition.compose(("experiment=one", f"objective={name}")), place="test"
+    )
+    .runs["encoder"]
+    .objective.mask
+    for name in composition.choices()["objective"]
+    if name.endswith("_demo")
+}
+
+
+@pytest.mark.parametrize("mask", MASKS_OF.values(), ids=MASKS_OF)
+def test_every_kind_of_mask_is_told(mask: Mask) -> None:
+    """Catches a sentence about what some kinds of mask have and others have not."""
+    strip = strips.Strip("a", 2, (("input", "data:,"), ("what the encoder sees", "data:,")))
+    group = strips.StripGroup(("x",), mask, TubeGrid(4, 4, 4, (2, 8, 8)), "test", 48, (strip,))
+    shown = SimpleNamespace(strips=[group], overlays=[])
+    told = environment().get_template("masks.html").render(pictures=shown, colours={})
+    assert f"{mask.kind.replace('_', ' ').capitalize()} masking" in told
+    assert "hides 48 of 64 tubes" in told
 
 
 def decode(address: str) -> pictures.Picture:
