@@ -210,7 +210,7 @@ def test_what_slurm_interrupts_ends_with_the_same_result(
     )
     for workspace, place in ((whole, on_one_node), (stopped, on_two_nodes)):
         workspace.run("rm", "-r", RESULTS.folder.as_posix())
-        workspace.compose("~runs.random", "trainer.epochs=60", "trainer.checkpoint_every=5")
+        workspace.compose("~runs.random", "trainer.epochs=200", "trainer.checkpoint_every=5")
         edit(workspace.folder / "params.yaml", place)
     with (
         training(whole) as uninterrupted,

@@ -330,7 +330,7 @@ def test_experiments(copy: Workspace) -> None:
 
 def test_a_killed_stage_goes_on_under_dvc(copy: Workspace) -> None:
     """Catches DVC's removing the checkpoints before it runs the stage again."""
-    compose(copy, "trainer.epochs=60", "trainer.checkpoint_every=5")
+    compose(copy, "trainer.epochs=200", "trainer.checkpoint_every=5")  # see test_going_on.LONGER
     process = copy.start("dvc", "repro", "pretrain@encoder")
     try:
         copy.wait_for(f"{RUN.checkpoints}/step-0000002*.pt", process)
@@ -342,4 +342,4 @@ def test_a_killed_stage_goes_on_under_dvc(copy: Workspace) -> None:
     assert "going on after step" in copy.dvc("repro", "pretrain@encoder").stdout
     manifest = json.loads((copy.folder / RUN.pretrained).read_text(encoding="utf-8"))
     assert len(manifest["sessions"]) == 2
-    assert manifest["steps"] == 180
+    assert manifest["steps"] == 600
