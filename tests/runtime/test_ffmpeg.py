@@ -18,7 +18,7 @@ def python(code: str) -> list[str]:
 
 
 def run(
-    code: str, *, time_limit_s: float = 20, memory_limit_mib: int = 4096
+    code: str, *, time_limit_s: float = 300, memory_limit_mib: int = 4096
 ) -> tuple[int, list[str]]:
     lines: list[str] = []
     status = ffmpeg.run(
