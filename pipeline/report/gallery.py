@@ -27,6 +27,7 @@ from pipeline.method.tubes import TubeGrid
 from pipeline.report import pictures
 from pipeline.report.results import Results, RunResult
 from pipeline.report.selection import evenly_spaced
+from pipeline.runtime.devices import choose_device
 from pipeline.runtime.pages import data_uri
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.similarity import largest
@@ -139,7 +140,7 @@ def score(model: SigmaModel, run: RunResult, clip: Clip, entries: Sequence[ClipE
 
     As in training, Sinkhorn spreads the tubes of a batch; here of all tubes, not of masked ones.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     model = model.to(device).eval()
     loss = run.settings.objective.loss
     assert isinstance(loss, SinkhornLoss)  # noqa: S101 - has_prototypes

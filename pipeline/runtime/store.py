@@ -73,10 +73,10 @@ class Store:
         In mapped memory it would be a signal (SIGBUS) that ends the process without a word.
         """
         if values is not None:
-            content = np.ascontiguousarray(values, self.dtype)
+            content = np.asarray(values, self.dtype, order="C")
             record |= {"offset": self._file.tell(), "shape": content.shape}
-            record["crc"] = zlib.crc32(content.tobytes())
-            self._file.write(content.tobytes())
+            record["crc"] = zlib.crc32(content.data)
+            self._file.write(content.data)
             self._file.flush()
         self._journals[self.writer].add(name, **record)
 
@@ -100,7 +100,7 @@ class Store:
     def _bytes(self, writer: int, record: Mapping[str, Any]) -> NDArray[np.uint8]:
         first = record["offset"]
         end = first + math.prod(record["shape"]) * np.dtype(self.dtype).itemsize
-        if end > len(self._mapped.get(writer, ())):
+        if writer not in self._mapped or end > len(self._mapped[writer]):
             path = self.folder / f"{writer}.bin"
             has_bytes = path.is_file() and path.stat().st_size
             content = np.memmap(path, np.uint8, "r") if has_bytes else np.empty(0, np.uint8)

@@ -9,8 +9,7 @@ from pipeline.configuration.schema import Objective
 from pipeline.method.losses import MseLoss
 from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.masks import RandomVisibleMask
-from pipeline.method.masks.base import hide_all_but, visible_count
-from pipeline.method.masks.random_visible import least
+from pipeline.method.masks.base import hide_all_but, least, visible_count
 from pipeline.method.targets import PixelTarget
 from pipeline.weights.mae_st import renamed
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.data.load import trajectories
 from pipeline.method.masks import flow_warped
-from pipeline.method.masks.base import hide_all_but
+from pipeline.method.masks.base import hide_all_but, least
 from pipeline.method.masks.running_cell import running_cell
 from pipeline.method.masks.trajectory import hide_objects, object_tubes
 
@@ -96,7 +96,7 @@ def mgmae_mask(case: Case) -> None:
         sums = flow_warped.tube_sums(warped, grid)
         torch.testing.assert_close(sums, outputs["token_sums"][clip], rtol=1e-5, atol=1e-4)
         values = sums.numpy().reshape(1 if config["topk_on_all"] else grid[0], -1)
-        hidden = hide_all_but(flow_warped.largest(values, kept), values.shape[1])
+        hidden = hide_all_but(least(-values, kept), values.shape[1])
         assert np.array_equal(hidden.ravel(), outputs["mask"][clip].numpy())
 
 

@@ -67,3 +67,19 @@ def test_another_key_begins_anew(tmp_path: Path, key: dict[str, str], dtype: str
     assert [path.name for path in store.folder.iterdir()] == ["key.json"]
     store.remove()
     assert not store.folder.exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("shape", [(0, 3), (), (2, 3, 4)])
+def test_an_array_of_any_shape_comes_back(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str
+) -> None:
+    """Catches an empty array that cannot be read, and one that loses its shape or its type."""
+    values = np.full(shape, 1.5, dtype)
+    store = Store(tmp_path / "store", {"of": "this"}, dtype)
+    with store.writing():
+        store.add("a", values)
+    again = Store(tmp_path / "store", {"of": "this"}, dtype)
+    assert again.get("a")
+    assert again.values("a").dtype == dtype
+    assert np.array_equal(again.values("a"), values)

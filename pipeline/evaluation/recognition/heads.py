@@ -26,6 +26,7 @@ from pipeline.data.load.order import total_steps
 from pipeline.evaluation.metrics import Names, average, rank, top_k
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, predicted
 from pipeline.runtime.checkpoints import Checkpoints, Resumption
+from pipeline.runtime.devices import choose_device
 from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule, solver
 from pipeline.runtime.progress import Progress
 
@@ -97,7 +98,7 @@ class HeadTrainer:
     ) -> list[nn.Module]:
         """Return a trained head per rate, in evaluation mode; goes on where it was interrupted."""
         settings, resumption = self.settings, self.resumption
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = choose_device()
         n, size = len(clips.ids), min(settings.batch_size, len(clips.ids))
         steps = total_steps(settings.epochs, n=n, batch_size=size)
         warmup = min(steps, total_steps(settings.warmup_epochs, n=n, batch_size=size))

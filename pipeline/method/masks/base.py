@@ -76,20 +76,18 @@ class Mask(Protocol):
 def random_subset(n: int, ratio: float, grid: Grid, rng: np.random.Generator) -> BoolArray:
     """Return bool (n,) with the masked share true, every subset equally likely."""
     hidden = np.zeros(n, dtype=np.bool_)
-    hidden[np.argsort(rng.random(n), kind="stable")[: hidden_count(n, ratio, grid)]] = True
+    hidden[least(rng.random(n), hidden_count(n, ratio, grid))] = True
     return hidden
+
+
+def least(values: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
+    """Return where the `count` least of values (...,n) are, int64 (...,count), least first."""
+    return np.argsort(values, axis=-1, kind="stable")[..., :count]
 
 
 def hidden_count(n: int, ratio: float, grid: Grid) -> int:
     """Return int(ratio n). Raises UserError where that is none or all of the n tubes."""
-    count = int(ratio * n)
-    if not 0 < count < n:
-        shape = "x".join(map(str, grid))
-        raise UserError(
-            f"mask ratio {ratio} hides {count} of {n} tubes (the clip is {shape} tubes)",
-            remedy="change objective.mask.ratio, or use smaller tubes (model.tube)",
-        )
-    return count
+    return _some(int(ratio * n), n, grid, f"mask ratio {ratio} hides")
 
 
 def visible_count(n: int, ratio: float, grid: Grid) -> int:
@@ -98,11 +96,14 @@ def visible_count(n: int, ratio: float, grid: Grid) -> int:
     With a ratio of 0.9, 19 of 196 tubes are visible, where `hidden_count` leaves 20. Raises
     UserError where that is none or all of the n tubes.
     """
-    count = int(n * (1 - ratio))
+    return _some(int(n * (1 - ratio)), n, grid, f"mask ratio {ratio} leaves")
+
+
+def _some(count: int, n: int, grid: Grid, what: str) -> int:
     if not 0 < count < n:
         shape = "x".join(map(str, grid))
         raise UserError(
-            f"mask ratio {ratio} leaves {count} of {n} tubes (the clip is {shape} tubes)",
+            f"{what} {count} of {n} tubes (the clip is {shape} tubes)",
             remedy="change objective.mask.ratio, or use smaller tubes (model.tube)",
         )
     return count

@@ -16,7 +16,15 @@ import numpy.typing as npt
 from annotated_types import Gt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hide_all_but, visible_count
+from pipeline.method.masks.base import (
+    BoolArray,
+    Grid,
+    Mask,
+    Ratio,
+    hide_all_but,
+    least,
+    visible_count,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,14 +57,14 @@ class FlowMask(Mask):
         _, height, width = grid
         n = height * width
         count = n - int(self.ratio * n)
-        places = np.argsort(rng.random(n), kind="stable")[:count]
+        places = least(rng.random(n), count)
         size = frames.shape[1:3]
         centres = np.stack(np.divmod(places, width), axis=1)
         initial = gaussian_map(centres, size, size[0] // height)
         flows = torch.from_numpy(motion.flow(frames, grid, self.contrast).astype(np.float32))
         base = len(frames) // 2 if self.base == "middle" else 0
         warped = warp(torch.from_numpy(initial), flows, base, fill=self.holes == "base")
-        visible = largest(tube_sums(warped, grid).numpy(), visible_count(n, self.ratio, grid))
+        visible = least(-tube_sums(warped, grid).numpy(), visible_count(n, self.ratio, grid))
         return hide_all_but(visible, n).ravel()
 
 
@@ -117,8 +125,3 @@ def tube_sums(maps: Tensor, grid: Grid) -> Tensor:
     length, height, width = grid
     frames, tall, wide = (n // g for n, g in zip(maps.shape, grid, strict=True))
     return maps.reshape(length, frames, height, tall, width, wide).sum((1, 3, 5)).flatten(1)
-
-
-def largest(values: FloatArray, count: int) -> npt.NDArray[np.int64]:
-    """Return where the `count` largest of values (...,n) are, int64 (...,count)."""
-    return np.argsort(-values, axis=-1, kind="stable")[..., :count]

@@ -13,7 +13,15 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hidden_count
+from pipeline.method.masks.base import (
+    BoolArray,
+    Grid,
+    Mask,
+    Ratio,
+    hidden_count,
+    hide_all_but,
+    least,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,5 @@ def _following(
     relative = np.divide(speeds, mean, out=np.ones_like(speeds), where=mean > 0)
     weights = 1 - share + share * relative
     rings = -np.log1p(-rng.random(speeds.shape[1])) / weights
-    masked = np.ones(speeds.shape, dtype=np.bool_)
-    visible = np.argsort(rings, axis=1, kind="stable")[:, : speeds.shape[1] - hidden]
-    np.put_along_axis(masked, visible, False, axis=1)
-    return masked.ravel()
+    n = speeds.shape[1]
+    return hide_all_but(least(rings, n - hidden), n).ravel()

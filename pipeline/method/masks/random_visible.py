@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hide_all_but, visible_count
+from pipeline.method.masks.base import (
+    BoolArray,
+    Grid,
+    Mask,
+    Ratio,
+    hide_all_but,
+    least,
+    visible_count,
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,3 @@ class RandomVisibleMask(Mask):
     ) -> BoolArray:
         n = math.prod(grid)
         return hide_all_but(least(rng.random(n), visible_count(n, self.ratio, grid)), n)
-
-
-def least(noise: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
-    """Return where the `count` least of numbers (...,n) are, int64 (...,count), ascending."""
-    return np.argsort(noise, axis=-1, kind="stable")[..., :count]

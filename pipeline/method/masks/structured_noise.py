@@ -17,7 +17,15 @@ import numpy.typing as npt
 from annotated_types import Ge
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Grid, Mask, Ratio, hidden_count, hide_all_but
+from pipeline.method.masks.base import (
+    BoolArray,
+    Grid,
+    Mask,
+    Ratio,
+    hidden_count,
+    hide_all_but,
+    least,
+)
 
 FloatArray = npt.NDArray[np.float64]
 Sigma = Annotated[float, Ge(0)]
@@ -51,7 +59,7 @@ class NoiseMask(Mask):
         noise = band_pass(white_noise(grid, rng), self.space, self.time)
         groups = noise.reshape(grid[0] if self.each_time else 1, -1)
         n = groups.shape[1]
-        visible = np.argsort(-groups, axis=1, kind="stable")[:, : n - self._hidden(grid)]
+        visible = least(-groups, n - self._hidden(grid))
         return hide_all_but(visible, n).ravel()
 
     def _hidden(self, grid: Grid) -> int:
