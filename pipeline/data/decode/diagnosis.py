@@ -51,7 +51,8 @@ def diagnose(
     if log.stands_still:
         return Outcome.CORRUPT, "by their time stamps, its pictures stand still for hours"
     if log.goes_back:
-        return Outcome.CORRUPT, "the times of its pictures go back, and are at no constant rate"
+        reason = "the times of its pictures go back or are those of decoding, at no constant rate"
+        return Outcome.CORRUPT, f"{reason}: when each is shown is unknown"
     if beyond := _beyond(log, part):
         return Outcome.TOO_SHORT, beyond
     if not log.decoded:

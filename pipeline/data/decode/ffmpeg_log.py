@@ -79,7 +79,7 @@ class FfmpegLog:
     first: float | None = None  # time of the first picture, in seconds from the file's beginning
     last: float | None = None  # of the last one up to the segment's beginning; or when it ends
     stands_still: bool = False  # far more frames than pictures
-    goes_back: bool = False  # a picture's time is not after the one before (`TimeRange.times`)
+    goes_back: bool = False  # times are not those of display (`TimeRange.times`)
     passed_over: float = 0.0  # seconds by which ffmpeg let time begin later, as it reads no sound
     received: int = 0  # the signal at which it ended in good order
     disk_full: bool = False

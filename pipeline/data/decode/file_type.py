@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipeline.data.decode.timeline import Times
+
 # Files that are often found in the place of a video, by how they begin.
 _SIGNATURES = {
     b"PK\x03\x04": "a zip archive",
@@ -71,11 +73,17 @@ def delays_pictures(path: Path) -> bool:
         return handle.read(4) == b"RIFF"
 
 
-def is_program_stream(path: Path) -> bool:
-    """Whether a file is an MPEG program stream, where few pictures say their time: with open groups
-    ffmpeg guesses that of some a few frames early."""
+def times(path: Path) -> Times:
+    """Return what the times of a file's pictures are (`timeline.TimeRange.times`).
+
+    In an MPEG program stream few pictures say theirs: with open groups ffmpeg guesses that of some
+    a few frames early. ASF (WMV) says one time only, taken for that of decoding.
+    """
     with path.open("rb") as handle:
-        return handle.read(4) == b"\0\0\1\xba"
+        start = handle.read(4)
+    if start == b"\0\0\1\xba":
+        return "watched"
+    return "decoding" if start == b"\x30\x26\xb2\x75" else "told"
 
 
 def is_text(start: bytes) -> bool:

@@ -24,10 +24,15 @@ SLACK_S = 0.001  # Matroska rounds times to milliseconds
 # Of a clip without an end: so many frames, and so many for each of its pictures. A GIF of a
 # kilobyte can ask for hours.
 MOST_FRAMES, MOST_FRAMES_A_PICTURE = 100_000, 1_000
-# By how many frames pictures of a program stream may be off whose times go back.
-MOST_OFF = 4
+# By how many frames pictures may be off that are counted: of a program stream whose times go back;
+# and of a file that says no times of display, where they have to be of constant rate.
+MOST_OFF = {"watched": 4.0, "decoding": 0.1}
+# What shows that times are not those of display.
+_WRONG = {"watched": "lte(pts,prev_pts)", "decoding": "eq(pict_type,B)"}
 # What the filters print is known by its log level.
 FIRST, BEFORE, STANDS_STILL, GOES_BACK = 40, 32, 24, 16  # verbose, info, warning, error
+
+Times = Literal["told", "watched", "decoding"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,10 @@ class TimeRange:
     longest: float | None = None
     lead: float | None = None  # time of the first picture; None: it will be the first one decoded
     from_first: bool = False  # time counts from the first picture, whenever that comes
-    # the times of pictures: as the stream says; so, but watched that none goes back; or counted at
-    # the stream's rate, where it says times that are a few frames off
-    times: Literal["told", "watched", "counted"] = "told"
+    # the times of pictures: as the stream says; so, but watched that none goes back, or that none
+    # is a B-frame, as the times are those of decoding
+    times: Times = "told"
+    counted: bool = False  # at the stream's rate, as it says times that are a few frames off
 
     @property
     def seconds(self) -> float | None:
@@ -61,8 +67,8 @@ def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
 
     They print the time (s) of the first picture (level `FIRST`), of each one up to `start`, and
     when pictures end before it (`BEFORE`); that the clip would be far too long (`STANDS_STILL`);
-    and, as the times are watched or counted, that a picture does not appear after the one before it
-    or is more than `MOST_OFF` frames from where it was counted to be (`GOES_BACK`).
+    that its time is not that of its display (`GOES_BACK`: `TimeRange.times`); and, as pictures are
+    counted, that one is more than `MOST_OFF` frames from its time.
 
     Args:
         midst: reading begins in the midst of the file; what comes before the first keyframe refers
@@ -70,15 +76,15 @@ def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
     """
     begun = "max(ld(0),key)" if midst else "1"
     told = f"if(ld(0)*not(ld(1)),print(t,{FIRST});st(1,1))"
-    if part.times == "watched":
-        told += f";if(lte(pts,prev_pts),print(t,{GOES_BACK}))"
+    if wrong := _WRONG.get(part.times) if not part.counted else None:
+        told += f";if({wrong},print(t,{GOES_BACK}))"
     rate = f"min(FR,{HIGHEST_RATE})" if fps is None else f"{fps!r}"
     source = f"min(source_fps\\,{HIGHEST_RATE})" if fps is None else rate
     shift = _whole() if part.start is None else _from(part, rate)
     longest = "1e12" if part.seconds is None else f"{part.seconds!r}"
     most = f"{MOST_FRAMES}+{MOST_FRAMES_A_PICTURE}*N"
     shift += f";if(gt(min(ld(9)*TB,{longest})*({rate}),{most}),print(T,{STANDS_STILL}));ld(9)"
-    counted = [f"setpts='{_counted()}'"] if part.times == "counted" else []
+    counted = [f"setpts='{_counted(MOST_OFF[part.times])}'"] if part.counted else []
     chain = [f"select='st(0,{begun});{told};ld(0)'", *counted, f"setpts='{shift}'", f"fps={source}"]
     if part.end is not None:
         chain.append(f"trim=end={max(0.0, part.end - (part.start or 0.0)):.6f}")
@@ -89,10 +95,10 @@ def filters(part: TimeRange, fps: float | None, *, midst: bool) -> list[str]:
     return chain
 
 
-def _counted() -> str:
+def _counted(most_off: float) -> str:
     """Return the expression of times that lie 1 / rate apart; it prints where they are far off."""
     off = "abs(PTS-STARTPTS-N/(FR*TB))*TB*FR"
-    return f"if(gt({off},{MOST_OFF}),print(T,{GOES_BACK}));STARTPTS+N/(FR*TB)"
+    return f"if(gt({off},{most_off}),print(T,{GOES_BACK}));STARTPTS+N/(FR*TB)"
 
 
 def _whole() -> str:

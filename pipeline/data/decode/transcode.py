@@ -61,7 +61,7 @@ def transcode(source: Path, target: Path, segment: Segment, settings: Decode) ->
     part = replace(
         part_of(segment, settings),
         from_first=file_type.delays_pictures(source),
-        times="watched" if file_type.is_program_stream(source) else "told",
+        times=file_type.times(source),
     )
     runs = _Runs(source, target, part, settings)
     try:
@@ -116,7 +116,8 @@ class _Runs:
         part = self.part
         status, log = self._attempt(part, None)
         if log.goes_back:
-            part = replace(part, times="counted")
+            first = part.from_first or part.times == "decoding"  # decoding begins earlier
+            part = replace(part, counted=True, from_first=first)
             status, log = self._attempt(part, None)
         if part.start is not None and log.begins_later:
             return self._attempt(replace(part, lead=-log.begins_later), None)

@@ -71,7 +71,8 @@ HOLDS = {  # container -> structures, and the rates that it can say
     "ts": (("closed", "open", "refresh", "long", "hevc"), ALL),
     "mts": (("closed", "open", "refresh", "long"), ALL),
     "avi": (("mpeg4", "closed", "open", "mjpeg"), REGULAR),
-    "wmv": (("wmv2",), (*CONSTANT, "1/2")),
+    "wmv": (("wmv2",), (*CONSTANT, "1/2", "variable")),
+    "asf": (("closed", "open", "refresh"), (*CONSTANT, "1/2")),
     "ogv": (("theora",), REGULAR),
     "ogg": (("vp8",), (*CONSTANT, "1/2")),  # it counts pictures at a constant rate
     "ivf": (("vp8", "av1"), ALL),
@@ -211,6 +212,16 @@ def test_every_segment_shows_what_is_on_display(
     for beginning in BEGINNINGS:
         if beginning != "gap" or kind[2] == "variable":
             check(source(*kind), beginning, lenient, tmp_path / "clip.mp4")
+
+
+def test_times_of_decoding_alone_are_refused_where_they_are_uneven(
+    source: Callable[[str, str, str], Source], decode: Decode, tmp_path: Path
+) -> None:
+    """Catches times that ASF says of pictures out of order, taken for those of their display."""
+    video = source("asf", "closed", "variable").path
+    made = transcode(video, tmp_path / "clip.mp4", Segment(), decode)
+    assert made.outcome is Outcome.CORRUPT, made
+    assert "those of decoding" in made.reason
 
 
 @pytest.mark.parametrize(("gap", "outcome"), [(0.0, Outcome.OK), (4.0, Outcome.CORRUPT)])
