@@ -49,7 +49,8 @@ def masked_video_loss(
         value, diagnostics = loss(prediction, all_reduce, assignments)
         if assignments is None:
             diagnostics |= feature_diagnostics(prediction.decoded, prediction.targets, all_reduce)
-        values.append(value)
+        masks_own = sigma.mask.loss(prediction) if sigma.mask is not None else None
+        values.append(value if masks_own is None else value + masks_own)
         each.append(diagnostics)
     return _mean(values), {name: _mean([part[name] for part in each]) for name in each[0]}
 

@@ -28,6 +28,7 @@ class Prediction(NamedTuple):
     decoded: Tensor  # B,M,O: the decoder's predictions
     targets: Tensor  # B,M,O: the target network's features (or pixels)
     prototypes: Tensor | None  # K,O, of length one
+    log_probabilities: Tensor | None = None  # B,M, of a mask that learns (`TubeSplit`)
 
     @property
     def decoded_scores(self) -> Tensor | None:
@@ -93,6 +94,7 @@ class SigmaModel(nn.Module):
         if prototypes:
             self.prototypes = nn.Parameter(torch.randn(prototypes, self.target.width))
             self.normalise_prototypes()
+        self.mask_network = mask.network(grid.shape, encoder.width) if mask else None
 
     @torch.no_grad()
     def normalise_prototypes(self) -> None:
@@ -123,7 +125,7 @@ class SigmaModel(nn.Module):
 
     def _predictions(self, videos: Tensor, masks: list[TubeSplit | Tensor]) -> list[Prediction]:
         tubes = self.grid.split(videos)
-        splits = [self._split(mask, tubes) for mask in masks]
+        splits = [self.split(mask, tubes) for mask in masks]
         # The target sees a clip once, whatever the number of its masks.
         batch, each = len(videos), [split.predicted for split in splits]
         asked = [part.view(-1, batch, part.shape[1]).transpose(0, 1).flatten(1) for part in each]
@@ -139,11 +141,11 @@ class SigmaModel(nn.Module):
         for split, ours, theirs in zip(splits, decoded, targets, strict=True):
             several = theirs.reshape(batch, -1, split.predicted.shape[1], theirs.shape[2])
             rows = several.transpose(0, 1).flatten(0, 1)
-            predictions.append(Prediction(split.select(ours), split.select(rows), prototypes))
+            chosen = split.select(ours), split.select(rows)
+            predictions.append(Prediction(*chosen, prototypes, split.log_probabilities))
         return predictions
 
-    @torch.no_grad()
-    def _split(self, mask: TubeSplit | Tensor, tubes: Tensor) -> TubeSplit:
+    def split(self, mask: TubeSplit | Tensor, tubes: Tensor) -> TubeSplit:
         """The split on the device of the tubes; of random numbers, what the mask makes of them."""
         if isinstance(mask, TubeSplit):
             return mask.to(tubes.device)
@@ -151,10 +153,16 @@ class SigmaModel(nn.Module):
             raise ValueError("this model has no mask that decides by random numbers")
         embedding, device = self.encoder.patch_embed, tubes.device.type
         autocast = torch.amp.is_autocast_available(device)  # not where operations are but counted
-        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        learns = self.mask_network is not None and torch.is_grad_enabled()
+        with (
+            torch.autocast(device, enabled=False) if autocast else nullcontext(),
+            torch.set_grad_enabled(learns),
+        ):
             embeddings = embedding(tubes.to(embedding.proj.weight.dtype))
-        noise = mask.to(tubes.device, non_blocking=True)
-        return self.mask.select(embeddings, noise, self.grid.shape)
+            if self.mask_network is not None:
+                embeddings = self.mask_network(embeddings)
+            noise = mask.to(tubes.device, non_blocking=True)
+            return self.mask.select(embeddings, noise, self.grid.shape)
 
     def decode(self, features: Tensor, split: TubeSplit, kind: int = 0) -> Tensor:
         """Predictions B,M,O for the predicted tubes of `split` from features B,V,D of its visible.

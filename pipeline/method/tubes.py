@@ -118,6 +118,8 @@ class TubeSplit(NamedTuple):
     # where some predicted tubes are visible, too: the others, which alone are in the loss, as
     # places among all B M predicted ones: B,C; (in all,) where clips have unequally many
     counted: Tensor | None = None
+    # B,M: logarithms of how probable predicted tubes were, where the model has drawn (AdaMAE)
+    log_probabilities: Tensor | None = None
 
     def to(self, device: torch.device) -> TubeSplit:
         """The same on another device, which is not waited for."""

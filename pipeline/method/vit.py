@@ -43,9 +43,9 @@ class TransformerSize:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention B,N,D -> B,N,D with biases on queries and values only."""
+    """Multi-head self-attention B,N,D -> B,N,D with biases on queries and values, or on none."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, biases: bool = True) -> None:
         super().__init__()
         if width % heads:
             raise UserError(
@@ -54,13 +54,15 @@ class Attention(nn.Module):
             )
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(width))
-        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.q_bias = nn.Parameter(torch.zeros(width)) if biases else None
+        self.v_bias = nn.Parameter(torch.zeros(width)) if biases else None
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # A bias on keys would shift all logits of a query alike and cancel in the softmax.
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        bias = None
+        if self.q_bias is not None and self.v_bias is not None:
+            # A bias on keys would shift all logits of a query alike and cancel in the softmax.
+            bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
         qkv = functional.linear(tokens, self.qkv.weight, bias)
         split = qkv.reshape(*tokens.shape[:2], 3, self.heads, -1)
         q, k, v = split.permute(2, 0, 3, 1, 4)  # each B,heads,N,width of a head
@@ -117,11 +119,20 @@ class DropPath(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each on normalised tokens and added back."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float,
+        drop_path: float = 0.0,
+        *,
+        biases: bool = True,
+        eps: float = NORM_EPS,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width, heads, biases=biases)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 

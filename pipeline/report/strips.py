@@ -112,8 +112,7 @@ def draw_masks(
     first = masks.reshape(len(videos), -1, masks.shape[-1])[:, 0]
     if model is not None:
         tubes = grid.split(normalise(torch.from_numpy(videos)))
-        embeddings, noise = model.encoder.patch_embed(tubes), torch.from_numpy(first)
-        visible: NDArray[np.int64] = mask.select(embeddings, noise, grid.shape).visible.numpy()
+        visible: NDArray[np.int64] = model.split(torch.from_numpy(first), tubes).visible.numpy()
         return hide_all_but(visible, grid.count)
     hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else first & VISIBLE == 0
     return hidden

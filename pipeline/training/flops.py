@@ -44,6 +44,8 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
         videos = torch.empty(1, 3, *grid.clip_shape, device="meta")
         predictions: list[Prediction] = model(videos, split_masks(masks, model.mask_kinds))
         loss = sum((each.decoded.square().sum() for each in predictions), videos.new_zeros(()))
+        own = [model.mask.loss(each) if model.mask is not None else None for each in predictions]
+        loss = sum((each for each in own if each is not None), loss)
         # The loss as the paper has it; ours saves memory, and knows its gradient beforehand.
         for prediction in predictions:
             if (prototypes := prediction.prototypes) is not None:

@@ -1,7 +1,8 @@
 """An encoder from whatever file a user has; what kind it is, the file itself tells.
 
 - a `model.safetensors` of this project;
-- an official checkpoint of SIGMA or VideoMAE, pretrained or fine-tuned (.pth, .pt, .safetensors);
+- an official checkpoint of SIGMA, VideoMAE or AdaMAE, pretrained or fine-tuned (.pth, .pt,
+  .safetensors);
 - a directory of Hugging Face's VideoMAE (`config.json` beside the weights), or its weights alone.
 
 Only tensors are read (safetensors, or PyTorch's format without unpickling), and none but the
@@ -25,7 +26,7 @@ from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import read_mapping, sha256_file
-from pipeline.weights import checkpoint_files, hub, hugging_face, processor
+from pipeline.weights import adamae, checkpoint_files, hub, hugging_face, processor
 from pipeline.weights.checkpoint_files import some
 
 HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -174,7 +175,7 @@ def _recognised(
         return config.kind, dict(state)
     if any(name.startswith("encoder.blocks.") for name in state):
         is_ours = file.suffix == ".safetensors" and hub.is_ours(file)
-        named = {name: value for name, value in state.items() if not name.startswith("head.")}
+        named = {n: t for n, t in adamae.renamed(state).items() if not n.startswith("head.")}
         return "a model of this project" if is_ours else PRETRAINED, named
     if any(name.startswith("blocks.") for name in state):
         named = {n if n.startswith(HEADS) else f"encoder.{n}": t for n, t in state.items()}

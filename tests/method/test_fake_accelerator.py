@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
+from pipeline.data.load.order import sample_rng
 from pipeline.method import masked_video
 from pipeline.method.losses import (
     LOSSES,
@@ -30,6 +31,7 @@ from pipeline.method.losses import (
     SmoothL1Loss,
 )
 from pipeline.method.masked_video import assign_parts, masked_video_loss
+from pipeline.method.masks import AdaptiveMask, Mask, RedundancyMask
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import (
     TARGETS,
@@ -177,6 +179,23 @@ def test_parts_and_scores_wait_for_no_accelerator(
     """Catches the same in what is done where a batch comes in parts, and for pictures of scores."""
     target = MlpTarget(hidden=(20,), width=12)
     assert trace(target, SINKHORN[epsilon], PRECISIONS[precision], step).device.type == "cuda"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("mask", [AdaptiveMask(0.5, heads=3), RedundancyMask(0.5, 0.25)])
+def test_masks_of_the_model_wait_for_no_accelerator(
+    clip: Clip, model: Model, pixel: Objective, mask: Mask, precision: str
+) -> None:
+    """Catches the same where the model decides which tubes it sees."""
+    built = sigma_model(model, pixel.model_copy(update={"mask": mask}), clip)
+    noise = torch.from_numpy(mask.draw(built.grid.shape, sample_rng(0, 0, 0))).repeat(2, 1)
+    with on_accelerator(built) as mode:
+        drawn = mode.from_tensor(noise)
+        videos = torch.empty(2, 3, *built.grid.clip_shape, device="cuda")
+        with autocast(PRECISIONS[precision]), NoCopies():
+            loss, _ = masked_video_loss(built, videos, drawn, MseLoss())
+    assert loss.device.type == "cuda"
+    assert loss.requires_grad
 
 
 def test_a_wait_is_seen(trace: Callable[..., object]) -> None:

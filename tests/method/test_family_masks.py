@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.method import motion
 from pipeline.method.masks import (
     MASKS,
+    AdaptiveMask,
     DualMask,
     FlowMask,
     Mask,
@@ -47,6 +48,7 @@ def frames_of(grid: tuple[int, int, int], seed: int) -> np.ndarray:
         {"kind": "noise", "space": (0.0, 2.0), "time": (0.0, 0.0), "each_time": True},
         {"kind": "dual", "decoder_ratio": 0.5},
         {"kind": "redundancy", "drop": 0.2},
+        {"kind": "adaptive"},
     ],
     ids=lambda settings: settings["kind"],
 )
@@ -126,6 +128,30 @@ def test_a_selection_is_of_each_clip_alone(times: int, places: int, seed: int) -
     assert torch.equal(whole.predicted[1:2], alone.predicted)
     kept = torch.cat((whole.visible, whole.predicted), dim=1)
     assert all(len(set(row)) == len(row) == int((1 - 0.4) * count) for row in kept.tolist())
+
+
+@given(st.integers(2, 6), st.integers(2, 16), st.integers(0, 1000))
+def test_tubes_are_drawn_by_their_probabilities(times: int, places: int, seed: int) -> None:
+    """Catches draws that depend on the other clips, and tubes that are shown although the network
+    finds all others far more probable."""
+    torch.manual_seed(seed)
+    grid, mask = (times, places, 1), AdaptiveMask(0.7)
+    count = times * places
+    logits = torch.randn(3, count)
+    favoured = torch.randperm(count)[: int(count * (1 - 0.7))]
+    logits[1, favoured] += 50
+    noise = torch.from_numpy(
+        np.stack([mask.draw(grid, order.sample_rng(seed, 0, clip)) for clip in range(3)])
+    )
+    whole, alone = mask.select(logits, noise, grid), mask.select(logits[1:2], noise[1:2], grid)
+    for part, other in zip(whole[:2], alone[:2], strict=True):
+        assert torch.equal(part[1:2], other)
+    assert torch.equal(alone.visible[0], favoured.sort().values)
+    both = torch.cat((whole.visible, whole.predicted), dim=1)
+    assert torch.equal(both.sort(1).values, torch.arange(count).expand(3, -1))
+    assert whole.log_probabilities is not None
+    expected = logits.softmax(1).clamp(torch.finfo(torch.float32).eps).log()
+    torch.testing.assert_close(whole.log_probabilities, expected.gather(1, whole.predicted))
 
 
 def test_noise_is_of_its_band() -> None:

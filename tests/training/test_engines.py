@@ -71,6 +71,10 @@ JEPA = (
 ALONE["jepa"] = JEPA
 TOGETHER |= {f"jepa_{name}": (*JEPA, *engine) for name, engine in ENGINES.items()}
 JEPA_RING = ["jepa", *(f"jepa_{name}" for name in ENGINES)]
+# A network that draws the visible tubes.
+ADAPTIVE = (*TEN, "objective@runs.sigma_mlp.objective=adamae_demo")
+ALONE["adaptive"] = ADAPTIVE
+TOGETHER |= {f"adaptive_{name}": (*ADAPTIVE, *ENGINES[name]) for name in ("ddp", "fsdp", "zero3")}
 APART = {"nan": (*TEN, *DDP), "many_parts": (*TEN, *DDP, "trainer.accumulation=8")}
 
 
@@ -146,6 +150,12 @@ def test_two_processes_are_one(trials: Trials) -> None:
     """Catches gradients that are summed, clips that are taken twice, a Sinkhorn of halves."""
     are_equal(trials, "halves", "whole")
     are_equal(trials, "dual_halves", "dual")
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "zero3"])
+def test_two_processes_draw_the_same_tubes(trials: Trials, name: str) -> None:
+    """Catches a sampling network whose gradients are left out, and draws of other numbers."""
+    are_equal(trials, f"adaptive_{name}", "adaptive")
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -141,9 +141,14 @@ def step(engine: Engine, batch: Batch, run: Run, rate: float = 0.0) -> StepResul
     return train_step(engine, batch, len(batch.ids), run, StepValues(rate), StopRequest())
 
 
-@pytest.mark.parametrize("name", ["sigma_mlp", "pixel"])
 @pytest.mark.parametrize(
-    ("parts", "mask"), [(2, "tube"), (3, "tube"), (3, "dual"), (3, "redundancy")]
+    ("name", "parts", "mask"),
+    [
+        *itertools.product(["sigma_mlp"], [2, 3], ["tube"]),
+        *itertools.product(["pixel", "sigma_mlp"], [3], ["dual", "redundancy"]),
+        *itertools.product(["pixel"], [2, 3], ["tube"]),
+        ("pixel", 3, "adaptive"),
+    ],
 )
 def test_accumulated_gradients_are_those_of_the_whole_batch(
     compose: Compose, name: str, parts: int, mask: str
@@ -152,7 +157,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
     Sinkhorn or diagnostics that see one of them at a time; of dual masks, whose clips have
     unequally many tubes in the loss, a mean of clips' means."""
     found = []
-    masks = [f"objective/mask@runs.{run}.objective.mask={mask}" for run in ("sigma_mlp", "pixel")]
+    masks = [f"objective/mask@runs.{name}.objective.mask={mask}"]
     for accumulation in (1, parts):
         params = compose("trainer.batch_size=12", f"trainer.accumulation={accumulation}", *masks)
         run = params.runs[name]

@@ -106,17 +106,28 @@ JEPA = (
 )  # 24 steps
 
 
-def test_an_averaged_target_resumes_bit_for_bit(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch
+ADAPTIVE = (
+    "objective@runs.pixel.objective=adamae_demo",
+    "trainer.epochs=8",
+    "trainer.batch_size=8",
+    "trainer.checkpoint_every=5",
+)  # 24 steps
+
+
+@pytest.mark.parametrize(("name", "overrides"), [("vjepa", JEPA), ("pixel", ADAPTIVE)])
+def test_what_a_method_learns_beside_resumes_bit_for_bit(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, name: str, overrides: tuple[str, ...]
 ) -> None:
-    """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets."""
-    params = compose(*JEPA)
-    layout = RunLayout(params.name, "vjepa")
-    pretrain_stage.run(params, "vjepa")
+    """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets, and a sampling
+    network or random numbers that one of AdaMAE forgets."""
+    params = compose(*overrides)
+    layout = RunLayout(params.name, name)
+    pretrain_stage.run(params, name)
     uninterrupted = outcome(move(layout, "uninterrupted"))
-    written = hub.load(RunLayout(params.name, "uninterrupted").weights).encoder.state_dict()
-    begun = initial_model(params.runs["vjepa"], params.data.clip).encoder.state_dict()
-    assert not torch.equal(written["patch_embed.proj.weight"], begun["patch_embed.proj.weight"])
+    model = hub.load_pretraining(RunLayout(params.name, "uninterrupted").weights)
+    begun = initial_model(params.runs[name], params.data.clip)
+    learnt = "encoder.patch_embed.proj" if name == "vjepa" else "mask_network.block.mlp.fc1"
+    assert not torch.equal(*(each.get_parameter(f"{learnt}.weight") for each in (model, begun)))
 
     steps = iter(range(100))
     original = Engine.step
@@ -128,8 +139,8 @@ def test_an_averaged_target_resumes_bit_for_bit(
 
     monkeypatch.setattr(Engine, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        pretrain_stage.run(params, "vjepa")
-    pretrain_stage.run(params, "vjepa")
+        pretrain_stage.run(params, name)
+    pretrain_stage.run(params, name)
     assert outcome(layout) == uninterrupted
     assert next(steps) == 1 + 13 + 14  # it went on after step 10
 

@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective, Run
 from pipeline.errors import UserError
+from pipeline.method.masks import AdaptiveMask
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import sha256_file
-from pipeline.weights import encoders, hub, hugging_face
+from pipeline.weights import adamae, encoders, hub, hugging_face
 from pipeline.weights.classifier import Classifier
 
 
@@ -58,6 +59,20 @@ def as_official(folder: Path, sigma: SigmaModel, run: Run, clip: Clip) -> Path:
     return folder / "a.pth"
 
 
+def as_adamae(folder: Path, sigma: SigmaModel, run: Run, clip: Clip) -> Path:
+    """AdaMAE's: in the encoder, the network that draws tubes."""
+    objective = run.objective.model_copy(update={"mask": AdaptiveMask(0.75, heads=3)})
+    network = sigma_model(run.model, objective, clip).mask_network
+    assert network is not None
+    drawing = {f"mask_network.{name}": tensor for name, tensor in network.state_dict().items()}
+    names = {ours: theirs for theirs, ours in adamae.NAMES.items()}
+    for name in list(drawing):
+        ours = next(each for each in names if name.startswith(each))
+        drawing[names[ours] + name.removeprefix(ours)] = drawing.pop(name)
+    torch.save({"model": official(sigma) | drawing}, folder / "a.pth")
+    return folder / "a.pth"
+
+
 def as_hugging_face(folder: Path, sigma: SigmaModel, run: Run, clip: Clip) -> Path:
     (folder / "config.json").write_text(json.dumps(hugging_face.config(run.model, clip)))
     save_file(hugging_face.tensors(sigma), folder / "model.safetensors")
@@ -94,6 +109,7 @@ def filled(run: Run, clip: Clip, path: Path, sha256: str | None = None) -> tuple
     [
         (as_ours, "of this project"),
         (as_official, "pretraining"),
+        (as_adamae, "pretraining"),
         (as_hugging_face, "Hugging Face"),
         (as_shards, "Hugging Face"),
     ],

@@ -63,4 +63,9 @@ class Objective(Section):
                 f"loss {self.loss.kind!r} assigns the tubes of one kind of mask: mask "
                 f"{self.mask.kind!r} has {self.mask.kinds} kinds in a clip"
             )
+        if self.mask.learns and self.loss.prototypes:
+            raise ValueError(
+                f"mask {self.mask.kind!r} learns from the squared error of each tube, which loss "
+                f"{self.loss.kind!r} does not make small; use a regression"
+            )
         return self

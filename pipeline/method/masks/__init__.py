@@ -5,6 +5,7 @@ Each is registered under the name that `objective.mask.kind` gives it.
 
 from __future__ import annotations
 
+from pipeline.method.masks.adaptive import AdaptiveMask
 from pipeline.method.masks.base import BoolArray, Grid, Mask, MaskArray, Ratio
 from pipeline.method.masks.blocks import BlockMask
 from pipeline.method.masks.flow_warped import FlowMask
@@ -27,10 +28,12 @@ MASKS: Registry = {
     "noise": NoiseMask,
     "dual": DualMask,
     "redundancy": RedundancyMask,
+    "adaptive": AdaptiveMask,
 }
 
 __all__ = [
     "MASKS",
+    "AdaptiveMask",
     "BlockMask",
     "BoolArray",
     "DualMask",

@@ -23,8 +23,9 @@ from pipeline.errors import UserError
 from pipeline.method import motion
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from pipeline.method.sigma import Prediction
     from pipeline.method.tubes import TubeSplit
 
 VISIBLE, PREDICTED = 1, 2  # of a tube in a mask; 0: dropped, 3: both, and then not in the loss
@@ -40,6 +41,7 @@ class Mask(Protocol):
 
     equal_counts: ClassVar[bool] = True  # in every clip; else the training loop makes them equal
     in_model: ClassVar[bool] = False  # whether the model decides, by `select`
+    learns: ClassVar[bool] = False  # whether it decides by a `network` of its own
 
     @property
     def kind(self) -> str:
@@ -68,9 +70,18 @@ class Mask(Protocol):
     def select(self, embeddings: Tensor, noise: Tensor, grid: Grid) -> TubeSplit:  # noqa: ARG002
         """Split tubes by their embeddings B,N,D and what `draw` gave for each clip, B,K.
 
-        Of masks `in_model` alone, whose `draw` gives random numbers.
+        Of masks `in_model` alone, whose `draw` gives random numbers. One that learns gets what its
+        `network` makes of the embeddings in their place.
         """
         raise ValueError(f"the model does not decide masks of kind {self.kind!r}")
+
+    def network(self, grid: Grid, width: int) -> nn.Module | None:  # noqa: ARG002
+        """Build the network of a mask that learns, for embeddings of `width` = D."""
+        return None
+
+    def loss(self, prediction: Prediction) -> Tensor | None:  # noqa: ARG002
+        """Return what the network minimises, a scalar that is added to the objective's loss."""
+        return None
 
 
 def random_subset(n: int, ratio: float, grid: Grid, rng: np.random.Generator) -> BoolArray:
