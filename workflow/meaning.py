@@ -1,4 +1,4 @@
-"""Write workflow/code.yaml, what the code of each stage means: DVC's stage `code`."""
+"""Write workflow/code.yaml, what the code of each stage means and each run needs: DVC's `code`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.configuration import composition, stages
 
 if __name__ == "__main__":
-    composition.load()  # which imports the plugins
-    stages.write_code_yaml()
+    stages.write_code_yaml(composition.load())  # which imports the plugins, too

@@ -61,6 +61,8 @@ def _stage(part: str, params: Params) -> str:
         return part
     lines = "".join(f"      - {key}\n" for key in stages.keys(name, run="${item.run}"))
     lines += f"      - workflow/code.yaml:\n          - {name}\n"
+    if name == "pretrain":  # Snakemake trains the runs that it needs first
+        lines += "          - needs.${item.run}\n"
     return re.sub(r"(?m)(?<=^    params:\n)(?:      .*\n)+", lambda _: lines, part)
 
 

@@ -215,29 +215,39 @@ def ratio(inner: int, width: int) -> float:
 
 
 def check(params: Params) -> None:
-    """Refuse runs whose weights know another encoder, or other clips, than they are to be given.
+    """Refuse runs whose weights are of another encoder, or other clips, than they are to be given.
+
+    These are weights that say so themselves, and those of the runs that others begin with.
 
     Raises:
         UserError: it names what differs. Other clips are allowed by `allow_other_clip`.
     """
     for name, run in params.runs.items():
         fps = "drawn" if params.data.synthetic else params.data.decode.fps
-        weights = known(Path(run.weights)) if run.weights else None
-        if weights is not None:
-            refuse_others(weights, run, differences(weights, params.data.clip, fps), name)
+        for key, file in (("weights", run.weights), ("init", run.init_file)):
+            weights = known(Path(file)) if file else None
+            if weights is not None:
+                other_clip = differences(weights, params.data.clip, fps)
+                refuse_others(weights, run, other_clip, name, f"runs.{name}.{key}: {file}")
+        if run.init_run in params.runs:  # not where a stage sees its own run alone
+            theirs = Known(params.runs[run.init_run].model, {})
+            refuse_others(theirs, run, [], name, f"runs.{name}.init: {run.init_run}")
 
 
 def refuse_others(
     known: Known, run: Run, other_clip: list[str], name: str = "NAME", place: str = ""
 ) -> None:
     """Raise UserError where weights are of another encoder than the run's, or of other clips."""
+    follows = f"leave the model out of the command: runs.{name}.model follows the weights"
+    if run.init is not None:
+        follows = f"give runs.{name}.model the same encoder"
     theirs, ours = _shape(known.model), _shape(run.model)
     differing = [f"{k} {theirs[k]}, here {ours[k]}" for k in ours if theirs[k] != ours[k]]
     if differing:
         raise UserError(
             f"the encoder of the weights is another one: {'; '.join(differing)}",
             place=place or f"runs.{name}.weights: {run.weights}",
-            remedy=f"leave the model out of the command: runs.{name}.model follows the weights",
+            remedy=follows,
         )
     if other_clip and not run.allow_other_clip:
         raise UserError(

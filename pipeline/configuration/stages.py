@@ -7,6 +7,7 @@ of the stage before it changes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -176,14 +177,26 @@ def modules_sha256(*modules: str) -> str:
     return code.combined(code.meanings(code.of_modules(*modules)))
 
 
-def code_yaml() -> str:
-    """Return `workflow/code.yaml`: `code_sha256` of every stage, for DVC."""
-    return "".join(f"{stage}: {code_sha256(stage)}\n" for stage in STAGES)
+def needs_sha256(params: Params, run: str) -> str:
+    """Return one hash of how the runs are trained that a run needs first; empty: it needs none."""
+    needed = params.needed(run)
+    text = json.dumps({other: settings(params, "pretrain", other) for other in needed})
+    return hashlib.sha256(text.encode()).hexdigest() if needed else ""
 
 
-def write_code_yaml() -> None:
-    """Renew `workflow/code.yaml` where it is not of this code."""
-    text = code_yaml()
+def code_yaml(params: Params) -> str:
+    """Return `workflow/code.yaml` for DVC: `code_sha256` of stages, `needs_sha256` of runs.
+
+    DVC's template of a stage cannot say which other runs one needs: so it compares their settings.
+    """
+    lines = [f"{stage}: {code_sha256(stage)}\n" for stage in STAGES]
+    lines += ["needs:\n", *(f"  {run}: '{needs_sha256(params, run)}'\n" for run in params.runs)]
+    return "".join(lines)
+
+
+def write_code_yaml(params: Params) -> None:
+    """Renew `workflow/code.yaml` where it is not of this code and these runs."""
+    text = code_yaml(params)
     if not CODE.is_file() or CODE.read_text(encoding="utf-8") != text:
         write_text(CODE, text)
 

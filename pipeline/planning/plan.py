@@ -69,16 +69,15 @@ def table(params: Params, jobs: Iterable[Job]) -> str:
     jobs = [job for job in jobs if job.rule in STAGES]
     makers = {path: job.rule for job in jobs for path in job.outputs}
     rules = {job.rule for job in jobs}
-    repeated = {
-        job.part: repetition.of_run(params, job.part, rules)
-        for job in jobs
-        if job.rule == "pretrain"
-    }
+    trained = {job.part for job in jobs if job.rule == "pretrain"}
+    repeated = {run: repetition.of_run(params, run, rules, trained) for run in trained}
     lines: dict[tuple[str, str], list[str]] = {}
-    for job in sorted(jobs, key=_order):
+    for job in sorted(jobs, key=lambda job: _order(params, job)):
         reason = why(params, job, makers)
-        if job.rule == "pretrain" and (note := repeated[job.part].note):
-            reason += f"; {note}"
+        if job.rule == "pretrain":
+            first = [other for other in params.runs[job.part].needs if other in trained]
+            notes = [f"after {_some(first)}"] if first else []
+            reason = "; ".join([reason, *notes, *filter(None, [repeated[job.part].note])])
         lines.setdefault((job.rule, reason), []).append(job.part)
     rows = [(rule, _parts(rule, parts), reason) for (rule, reason), parts in lines.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else [0, 0]
@@ -191,8 +190,11 @@ def _files(reason: str) -> dict[str, list[str]]:
     return files_by_kind
 
 
-def _order(job: Job) -> tuple[int, int, str]:
-    return list(STAGES).index(job.rule), int(job.part) if job.part.isdigit() else 0, job.part
+def _order(params: Params, job: Job) -> tuple[int, int, str]:
+    number = int(job.part) if job.part.isdigit() else 0
+    if job.rule == "pretrain":  # a run after those that it needs
+        number = len(params.needed(job.part))
+    return list(STAGES).index(job.rule), number, job.part
 
 
 def _parts(rule: str, parts: Sequence[str]) -> str:

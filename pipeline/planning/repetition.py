@@ -7,7 +7,8 @@ the index is to run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,18 @@ class Repetition:
     note: str = ""
 
 
-def of_run(params: Params, run: str, rules: Iterable[str]) -> Repetition:
-    """Return what the job of a run would repeat; `rules` are those of all jobs that would run."""
+def of_run(
+    params: Params, run: str, rules: Iterable[str], trained: Collection[str] = ()
+) -> Repetition:
+    """Return what the job of a run would repeat.
+
+    `rules` are those of all jobs that would run, `trained` the runs that would be trained: whether
+    those that this one needs end otherwise than before is not known.
+    """
     layout = RunLayout(params.name, run)
     manifest, pictures = _finished(layout), None
-    if DECIDE_PICTURES.isdisjoint(rules):
+    others_known = set(trained).isdisjoint(params.needed(run))
+    if DECIDE_PICTURES.isdisjoint(rules) and others_known:
         try:
             pictures = pictures_of(params.data)
         except UserError:  # no index
@@ -44,7 +52,11 @@ def of_run(params: Params, run: str, rules: Iterable[str]) -> Repetition:
         return _of_other_experiment(params, run, pictures)
     seconds = sum(float(session["seconds"]) for session in manifest["sessions"])
     learned = Pictures(0, manifest.get("pictures_sha256", ""))
-    assumed = Identity.of(params, run, pictures or learned)
+    noted = None if others_known else manifest.get("inherited", {})
+    try:
+        assumed = Identity.of(params, run, pictures or learned, noted)
+    except UserError:  # weights that it begins with are not there
+        return Repetition()
     others = [each.info for each in archived(layout.checkpoints)]
     if assumed.is_of(manifest) or any(
         each.compare(assumed.settings, assumed.code) == "same" for each in others
@@ -76,8 +88,9 @@ def _finished(layout: RunLayout) -> dict[str, Any] | None:
 
 def _of_other_experiment(params: Params, run: str, pictures: Pictures | None) -> Repetition:
     if pictures is not None and params.runs[run].trainer.epochs:
-        for other in Identity.of(params, run, pictures).elsewhere(params.name):
-            return Repetition(note=f"copied from {other.folder}")
+        with contextlib.suppress(UserError):  # weights that it begins with are not there
+            for other in Identity.of(params, run, pictures).elsewhere(params.name):
+                return Repetition(note=f"copied from {other.folder}")
     return Repetition()
 
 

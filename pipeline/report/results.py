@@ -123,6 +123,15 @@ class RunResult:
             return "not trained: the baseline"
         if self.settings.weights is not None:
             return f"weights of {self.settings.weights}"
+        return f"{self._objective}{self._beginning}"
+
+    @property
+    def _beginning(self) -> str:
+        init = self.settings.init
+        return f", begun with the weights of {init}" if init else ""
+
+    @property
+    def _objective(self) -> str:
         objective = self.settings.objective
         target, mask = objective.target.description, objective.mask.kind
         masks = "" if mask == "tube" else f", {mask.replace('_', ' ')} masks"

@@ -12,6 +12,7 @@ from pipeline.configuration.schema import Clip, Run
 from pipeline.data.shards.format import ClipEntry
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks
+from pipeline.training.inheritance import Initial
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.state import Session
 from pipeline.training.tracking import TrackedRun
@@ -32,3 +33,4 @@ class RunContext:
     tracked: TrackedRun
     provenance: Mapping[str, Any]  # the code and the machine (`runtime.provenance`)
     session: Session  # begins as `provenance`, and grows while this process trains
+    initial: Initial | None = None  # weights that it begins with; None: fresh ones

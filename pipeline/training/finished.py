@@ -11,6 +11,7 @@ from pipeline.runtime.checkpoint_sets import FINISHED, is_empty
 from pipeline.runtime.checkpoints import is_sound
 from pipeline.runtime.files import atomic_path, read_json, sha256_file, write_json
 from pipeline.training.identity import Identity
+from pipeline.training.inheritance import Initial
 
 
 def is_done(params: Params, run: str, label: str) -> bool:
@@ -31,8 +32,10 @@ def is_done(params: Params, run: str, label: str) -> bool:
         return False
     manifest = read_json(place)
     steps = manifest["steps"]
+    initial = Initial.of(params.name, chosen, params.data.clip)
     if (
         not identity.is_of(manifest)
+        or (initial is not None and not initial.is_of(manifest.get("init")))
         or manifest["configuration"] != chosen.model_dump(mode="json")
         or not all(path.is_file() for path in (layout.weights, layout.metrics, layout.curves))
         or manifest["model_sha256"] != sha256_file(layout.weights)

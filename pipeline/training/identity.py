@@ -16,6 +16,7 @@ from pipeline.configuration.schema import Data, Params, Run
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.runtime.checkpoint_sets import FINISHED, Settings, fingerprint
 from pipeline.runtime.files import read_json
+from pipeline.training.inheritance import Inherited, inherited
 
 # Keys of a run that do not affect its result; excluded from the fingerprint under which it resumes.
 # (Other `threads` add up in another order: the result is as good, but not equal bit for bit.)
@@ -35,11 +36,23 @@ class Identity:
     code: dict[str, str]  # file -> hash of its meaning
 
     @classmethod
-    def of(cls, params: Params, run: str, pictures: Pictures | None = None) -> Self:
-        """Return the identity of a run, by default with the pictures that there are."""
+    def of(
+        cls,
+        params: Params,
+        run: str,
+        pictures: Pictures | None = None,
+        others: Inherited | None = None,
+    ) -> Self:
+        """Return the identity of a run, by default with the pictures and other runs that there are.
+
+        `others` is what `inherited` says of the weights that it begins with.
+        """
         pictures = pictures or pictures_of(params.data)
         chosen = params.runs[run]
-        return cls(_resumable_settings(chosen, params.data, pictures), _code_that_learns(chosen))
+        others = inherited(params.name, chosen) if others is None else others
+        settings = _resumable_settings(chosen, params.data, pictures)
+        inheritance = {"inherited": others} if others else {}  # else as it was before there was any
+        return cls({**settings, **inheritance}, _code_that_learns(chosen))
 
     def has_settings_of(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a finished training had these settings and pictures, by its manifest."""

@@ -71,6 +71,8 @@ def train(context: RunContext) -> TrainingState:
     torch.set_num_threads(trainer.threads)
     keep_freed_memory()
     model = initial_model(run, context.clip)
+    if context.initial is not None:
+        context.initial.load(model)
     operations = flops.per_clip(model, run.objective)  # copies the model: not on an accelerator
     model = model.to(context.device).train()
     values = step_values(run, context.log.steps, clips=len(context.entries))

@@ -36,6 +36,7 @@ from pipeline.training.context import RunContext
 from pipeline.training.explained_errors import explained
 from pipeline.training.finished import is_done
 from pipeline.training.identity import Identity, pictures_of
+from pipeline.training.inheritance import Initial
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingState
@@ -154,6 +155,7 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
             "experiment": params.name,
             "run": run,
             "weights": origin.record() if origin else None,
+            "init": context.initial.record(fps) if context.initial else None,
         }
         write_json(layout.checkpoints / FINISHED, manifest)
         write_json(layout.pretrained, manifest)
@@ -205,6 +207,7 @@ def _context(
         ),
         provenance=made_with,
         session=dict(made_with),
+        initial=Initial.of(params.name, chosen, data.clip),
     )
 
 
@@ -282,6 +285,7 @@ def _results(
         "code": checkpoints.code,
         "code_changes": checkpoints.code_changes,
         "pictures_sha256": checkpoints.settings["data"]["pictures"],
+        "inherited": checkpoints.settings.get("inherited", {}),
         "clips": len(context.entries),
         "clip": context.clip.model_dump(mode="json"),
         "provenance": context.provenance,

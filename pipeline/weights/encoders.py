@@ -56,7 +56,8 @@ class Checkpoint:
 
     kind: str  # in words
     files: Sequence[Path]
-    tensors: Mapping[str, Tensor]  # `encoder.NAME`, of a fine-tuned one `fc_norm.NAME`, `head.NAME`
+    # `encoder.NAME`, `decoder.NAME`; of a fine-tuned one `fc_norm.NAME`, `head.NAME`
+    tensors: Mapping[str, Tensor]
     arguments: Mapping[str, Any]  # of the training, where the file has them
     config: SavedEncoder | TheirConfig | None  # ours within the file, or Hugging Face's beside it
 
@@ -92,21 +93,37 @@ def fill(encoder: Encoder, run: Run, clip: Clip, fps: float | None = None) -> Or
     if run.weights is None:
         raise ValueError("this run names no weights")
     path = Path(run.weights)
-    files = weight_files(path)
-    digests = {file.name: sha256_file(file) for file in files}
+    digests = {file.name: sha256_file(file) for file in weight_files(path)}
     if run.weights_sha256 is not None and run.weights_sha256 not in digests.values():
         raise UserError(
             f"SHA-256 of the weights is {', '.join(digests.values())}, not {run.weights_sha256}",
             place=str(path),
             remedy="fetch the file again, or correct runs.NAME.weights_sha256",
         )
+    origin, checkpoint = opened(path, run, clip, fps)
+    fill_from(checkpoint, encoder, path)
+    return origin
+
+
+def opened(path: Path, run: Run, clip: Clip, fps: float | None = None) -> tuple[Origin, Checkpoint]:
+    """Read weights for a run's encoder, and say where they are from.
+
+    Raises UserError where they say that they are of another encoder, or other clips.
+    """
+    files = weight_files(path)
     other_clip: list[str] = []
     if known := known_weights.known(path):
         # Another rate is refused where it is planned (`known_weights.check`), here it is told.
         unlike = known_weights.differences(known, clip, "not compared")
         known_weights.refuse_others(known, run, unlike, place=str(path))
         other_clip = known_weights.differences(known, clip, fps)
+    digests = {file.name: sha256_file(file) for file in files}
     checkpoint = read(path)
+    return Origin(checkpoint.kind, str(path), digests, tuple(other_clip)), checkpoint
+
+
+def fill_from(checkpoint: Checkpoint, encoder: Encoder, path: Path) -> None:
+    """Fill an encoder with what was read from `path`. Raises UserError where it does not fit."""
     if isinstance(checkpoint.config, TheirConfig) and path.is_dir():
         processor.check(path, checkpoint.config.image_size)
     tensors = dict(checkpoint.tensors)
@@ -117,7 +134,6 @@ def fill(encoder: Encoder, run: Run, clip: Clip, fps: float | None = None) -> Or
         print("note: these weights have no last LayerNorm: it begins anew", file=sys.stderr)
     hub.load_pretrained_encoder(encoder, tensors, place=str(path))
     warn_of_zero_biases(encoder, path)
-    return Origin(checkpoint.kind, str(run.weights), digests, tuple(other_clip))
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -191,6 +191,23 @@ def load_pretrained_encoder(
     _load(encoder, {prefix + name: name for name in own}, theirs, place)
 
 
+def load_pretrained_decoder(
+    model: SigmaModel, state: Mapping[str, Tensor], *, place: str = "state dict"
+) -> None:
+    """Fill a model's decoder from a pretraining checkpoint, strictly.
+
+    That is the map from the encoder, the mask tokens, the blocks and their last LayerNorm; not the
+    linear map to the targets, which belongs to these.
+    """
+    names = {name: name for name in model.state_dict() if _is_of_decoder(name)}
+    _load(model, names, {n: value for n, value in state.items() if _is_of_decoder(n)}, place)
+
+
+def _is_of_decoder(name: str) -> bool:
+    parts = ("encoder_to_decoder.", "mask_token", "decoder.", "learned.")
+    return name.startswith(parts) and not name.startswith("decoder.head.")
+
+
 def official_name(model: nn.Module, name: str) -> str:
     """The official checkpoints' name of a parameter: the same but for three prefixes."""
     if isinstance(model, Classifier):
@@ -217,4 +234,5 @@ def _load(
             place=place,
             remedy="build the model that the checkpoint was trained as (model, objective, clip)",
         )
-    module.load_state_dict({ours: state[name] for name, ours in names.items()})
+    given = {ours: state[name] for name, ours in names.items()}
+    module.load_state_dict(own | given)

@@ -104,7 +104,8 @@ def test_dvc_yaml_has_the_same_params(project: Path) -> None:
         run = "${item.run}" if "run" in STAGES[stage].per else ""
         *keys, meaning = body["params"]
         assert keys == [key.replace("RUN", run) for key in STAGES[stage].reads]
-        assert meaning == {"workflow/code.yaml": [stage]}
+        needs = ["needs.${item.run}"] if stage == "pretrain" else []
+        assert meaning == {"workflow/code.yaml": [stage, *needs]}
         assert f"--allowed-rules {stage} " in body["cmd"]
         assert f"--forcerun {stage} " in body["cmd"]
         outs = [*body["outs"], *body.get("metrics", []), *body.get("plots", [])]

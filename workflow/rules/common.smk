@@ -122,8 +122,13 @@ def growing(mem_mb):
 def weights_of(wildcards):
     """Return the files of weights that a run begins with, or whose features are its targets."""
     run = PARAMS.runs[wildcards.run]
-    files = [run.weights, getattr(run.objective.target, "weights", None)]
+    files = [run.weights, run.init_file, getattr(run.objective.target, "weights", None)]
     return [file for file in files if file]
+
+
+def needed_first(wildcards):
+    """Return the trainings that come before a run's: what it begins with, or has its targets of."""
+    return [EXPERIMENT.run(other).pretrained for other in PARAMS.runs[wildcards.run].needs]
 
 
 state_of = functools.cache(local_files.state)  # asked several times of each job

@@ -2,6 +2,7 @@ rule pretrain:
     input:
         pictures=DATA.pictures,
         weights=weights_of,
+        needed=needed_first,
     output:
         EXPERIMENT.run("{run}").pretrained,
     log:

@@ -23,6 +23,8 @@ def inputs(params: Params) -> Iterator[Finding]:
         if run.weights is not None:
             yield _file(f"weights of {name}", run.weights, f"runs.{name}.weights")
             yield from _geometry(params, name)
+        if run.init_file is not None:
+            yield _file(f"weights that {name} begins with", run.init_file, f"runs.{name}.init")
         if isinstance(run.objective.target, FrozenTarget) and run.trainer.epochs:
             yield _teacher(name, run.objective.target)
 

@@ -175,11 +175,17 @@ def _links(path: Path, body: Mapping[str, Any]) -> Iterator[Link]:
     source = body.get("source") or {}
     if "file" in source:
         yield Link(Path(source["file"]), source["sha256"], "list")
-    if origin := body.get("weights"):  # a file, or a folder with these files
-        place = Path(origin["path"])
-        for name, digest in origin["sha256"].items():
-            file = place / name if place.is_dir() else place
-            yield Link(file, digest, f"{origin['kind']}, from elsewhere")
+    for key in ("weights", "init"):
+        if origin := body.get(key):  # a file, or a folder with these files
+            whose = f"from run {origin['run']}" if origin.get("run") else "from elsewhere"
+            begun = "training began with " if key == "init" else ""
+            place = Path(origin["path"])
+            for name, digest in origin["sha256"].items():
+                file = place / name if place.is_dir() else place
+                yield Link(file, digest, f"{begun}{origin['kind']}, {whose}")
+    for run in body.get("inherited", {}).get("needs", {}):
+        file = path.parent.parent / run / BESIDE["weights"]
+        yield Link(file, None, f"weights of run {run}, of which its targets are made")
     if path.name == "pictures.json":
         yield _index_of_pictures(path, body)
     noted = path.with_name(f"{path.name}.sha256")

@@ -32,7 +32,7 @@ def record() -> str:
             remedy="snakemake --cores all, then record",
         )
     _refuse_other_results(params)
-    stages.write_code_yaml()
+    stages.write_code_yaml(params)
     tools.dvc("commit", "--force")
     if status := tools.dvc_status():
         lines = "\n  ".join(tools.changes(status))
@@ -71,7 +71,7 @@ def bless() -> str:
     """
     params = composition.load()
     tools.refuse_where_locked("blessing")
-    stages.write_code_yaml()
+    stages.write_code_yaml(params)
     status = tools.dvc_status()
     status.pop("code", None)  # which has just been done, and says more of comments than of meaning
     if status:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.configuration.schema.data import Data
 from pipeline.configuration.schema.method import Model, Objective
@@ -29,11 +35,54 @@ class Run(Section):
     # give the weights other clips (data.clip, data.decode.fps) than those that they say they
     # were trained on; the report says so
     allow_other_clip: bool = False
+    # what training begins with in place of fresh weights: the encoder of another run of this
+    # experiment, by its name, which is then trained first; or of a file (a `/` or `.` tells it)
+    init: str | None = None
+    # take the decoder from there, too, but for its last map, which is the target's
+    init_decoder: bool = False
+
+    @property
+    def init_run(self) -> str | None:
+        """The run of this experiment that training begins with."""
+        return None if self.init is None or self.init_file else self.init
+
+    @property
+    def init_file(self) -> str | None:
+        """The file of weights that training begins with."""
+        return self.init if self.init and any(mark in self.init for mark in "/.") else None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs that are trained before this one: what it begins with, or its targets are of."""
+        of_target = getattr(self.objective.target, "needs", ()) if self.trainer.epochs else ()
+        return tuple(dict.fromkeys([*([self.init_run] if self.init_run else []), *of_target]))
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not made use of: runs that do not begin with others stay the same."""
+        values: dict[str, Any] = handler(self)
+        if self.init is None:
+            values = {k: v for k, v in values.items() if k not in ("init", "init_decoder")}
+        return values
+
+    @model_validator(mode="after")
+    def _init_is_trained(self) -> Run:
+        if self.init is None and self.init_decoder:
+            raise ValueError("init_decoder needs init, which says whose decoder it is")
+        if self.init is not None and not self.trainer.epochs:
+            raise ValueError(
+                "init is what a training begins with: set trainer.epochs above 0 (or, of a file, "
+                "give weights in its place)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _weights_are_not_trained(self) -> Run:
         if self.weights is not None and self.trainer.epochs:
-            raise ValueError("weights are taken as they are: set trainer.epochs of the run to 0")
+            raise ValueError(
+                "weights are taken as they are: set trainer.epochs of the run to 0, or give them "
+                "as init, to train on from them"
+            )
         if self.weights is None and self.weights_sha256 is not None:
             raise ValueError("weights_sha256 needs weights")
         return self
@@ -91,6 +140,39 @@ class Params(Section):
             if (fitting := benchmark.fitting(self)) != settings:
                 update[benchmark.section] = fitting
         return self.model_copy(update=update) if update else self
+
+    @model_validator(mode="after")
+    def _needed_runs_come_first(self) -> Params:
+        for name, run in self.runs.items():
+            for other in run.needs:
+                if other not in self.runs:
+                    key = "init" if other == run.init_run else "objective.target"
+                    raise ValueError(
+                        f"runs.{name}.{key} names {other}, which is no run; runs are "
+                        f"{', '.join(self.runs)} (a file of weights has a `/` or a `.`)"
+                    )
+            if circle := self._circle((name,)):
+                key = "init" if circle[1] == run.init_run else "objective.target"
+                raise ValueError(
+                    f"runs.{name}.{key}: {' needs '.join(circle)}: none can be trained first"
+                )
+        return self
+
+    def _circle(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """The first way by which the first run of a path needs itself; empty: there is none."""
+        for other in self.runs[path[-1]].needs:
+            if other == path[0]:
+                return (*path, other)
+            if other in self.runs and other not in path and (found := self._circle((*path, other))):
+                return found
+        return ()
+
+    def needed(self, run: str) -> list[str]:
+        """All runs that are trained before a run, each after those that it needs itself."""
+        before: list[str] = []
+        for other in self.runs[run].needs:
+            before += [each for each in (*self.needed(other), other) if each not in before]
+        return before
 
     @model_validator(mode="after")
     def _labels_are_of_the_data(self) -> Params:

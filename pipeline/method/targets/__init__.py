@@ -39,6 +39,8 @@ class Target(Protocol):
     def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:
         """Make the network; `load=False` leaves out weights that only training needs."""
 
+    # One that is made of other runs names them in `needs: tuple[str, ...]`: they are trained first.
+
 
 @dataclass(frozen=True)
 class PixelTarget:

@@ -161,6 +161,14 @@ def _data(beside: Beside, export: Export) -> Iterator[str]:
                 else f"their pictures: `{pretrain['pictures_sha256']}`."
             )
         )
+        if init := pretrain.get("init"):
+            whose = f"of run `{init['run']}`" if init.get("run") else f"of {init['kind']}"
+            parts = "encoder and decoder" if init["decoder"] else "encoder"
+            yield (
+                f"Its training began with the {parts} {whose}; SHA-256 "
+                + ", ".join(f"`{digest}`" for digest in init["sha256"].values())
+                + "."
+            )
     synthetic = index is not None and index.name.startswith("synthetic")
     licence = export.data_licence or (SYNTHETIC if synthetic else "")
     yield f"Licence of the data: {licence or 'not recorded; ask those who publish the data'}."
