@@ -75,7 +75,7 @@ def table(params: Params, jobs: Iterable[Job]) -> str:
     for job in sorted(jobs, key=lambda job: _order(params, job)):
         reason = why(params, job, makers)
         if job.rule == "pretrain":
-            first = [other for other in params.runs[job.part].needs if other in trained]
+            first = [other for other in params.needed(job.part) if other in trained]
             notes = [f"after {_some(first)}"] if first else []
             reason = "; ".join([reason, *notes, *filter(None, [repeated[job.part].note])])
         lines.setdefault((job.rule, reason), []).append(job.part)

@@ -170,7 +170,7 @@ class Params(Section):
     def needed(self, run: str) -> list[str]:
         """All runs that are trained before a run, each after those that it needs itself."""
         before: list[str] = []
-        for other in self.runs[run].needs:
+        for other in self.runs[run].needs if run in self.runs else ():
             before += [each for each in (*self.needed(other), other) if each not in before]
         return before
 
