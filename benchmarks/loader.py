@@ -7,7 +7,8 @@ One process and one thread; all read the same videos and take turns of a second.
 frames, every fourth of the video from a random start, cropped at random at one of four scales and
 resized to 224 x 224. The usual way is what VideoMAE's and SIGMA's loaders do: decord on the file
 as it was downloaded, PIL on every frame, then one normalised float tensor. Ours hands out bytes,
-which are normalised where the model is; `+ normalise` does that here, on the CPU, as well.
+which are normalised where the model is; `+ normalise` does that here, on the CPU, as well. With
+several masks for each clip (`objective.masks_per_clip`) it counts once for each of them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from pipeline.method.pixels import MEAN, STD, normalise
 ORIGINALS = "decord + PIL, original files"
 TO_REACH = {"h264": 4.0, "jpeg": 12.0, "raw": 40.0}  # times the first
 BATCH = 4
+MASKS = 4  # of a clip that is decoded once (MAE-ST)
 TUBE = (2, 16, 16)
 
 
@@ -111,13 +113,18 @@ def usual_on_shards(shards: Sequence[Path], clip: Clip) -> Callable[[], int]:
 
 
 def ours(
-    entries: Sequence[ClipEntry], clip: Clip, decoder: decoders.Decoder, *, finish: bool = False
+    entries: Sequence[ClipEntry],
+    clip: Clip,
+    decoder: decoders.Decoder,
+    *,
+    finish: bool = False,
+    masks: int = 1,
 ) -> Callable[[], int]:
-    """One call loads a batch; with `finish`, normalises it, too."""
+    """One call loads a batch; with `finish`, normalises it, too. A clip counts once for a mask."""
     mask = TubeMask(ratio=0.9)
 
     def endless() -> Iterator[Batch]:
-        clips = PretrainingClips(entries, clip, mask, TUBE, seed=0, batch_size=BATCH)
+        clips = PretrainingClips(entries, clip, mask, TUBE, 0, BATCH, masks_per_clip=masks)
         return pretraining_batches(clips, range(10**9), LoaderOptions(decoder=decoder))
 
     batches = endless()
@@ -126,7 +133,7 @@ def ours(
         batch = next(batches)
         if finish:
             normalise(batch.videos)
-        return len(batch.ids)
+        return len(batch.ids) * masks
 
     return work
 
@@ -147,6 +154,7 @@ def contenders(
             tars = sorted((folder / codec).glob("*.tar"))
             found["webdataset + decord + PIL, shards"] = usual_on_shards(tars, clip)
             found["ours, h264, decord"] = ours(entries, clip, "decord")
+            found[f"ours, h264, decord, {MASKS} masks"] = ours(entries, clip, "decord", masks=MASKS)
             if decoders.chosen("auto") == "torchcodec":
                 found["ours, h264, torchcodec"] = ours(entries, clip, "torchcodec")
         else:

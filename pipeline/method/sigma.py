@@ -162,6 +162,8 @@ class SigmaModel(nn.Module):
             if self.mask_network is not None:
                 embeddings = self.mask_network(embeddings)
             noise = mask.to(tubes.device, non_blocking=True)
+            if len(noise) > len(embeddings):  # several masks of each clip
+                embeddings = torch.cat([embeddings] * (len(noise) // len(embeddings)))
             return self.mask.select(embeddings, noise, self.grid.shape)
 
     def decode(self, features: Tensor, split: TubeSplit, kind: int = 0) -> Tensor:

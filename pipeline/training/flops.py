@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.configuration.schema import Objective
 from pipeline.data.load.order import sample_rng
+from pipeline.method.masks.base import stacked
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import split_masks
 
@@ -38,7 +39,9 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
     model = copy.deepcopy(model).to("meta").eval()
     model.encoder.recompute = model.decoder.recompute = False
     still = np.zeros((*grid.clip_shape, 3), np.uint8)
-    masks = torch.from_numpy(objective.mask.draw(grid.shape, sample_rng(0, 0, 0), still))[None]
+    rng = sample_rng(0, 0, 0)
+    drawn = [objective.mask.draw(grid.shape, rng, still) for _ in range(objective.masks_per_clip)]
+    masks = torch.from_numpy(stacked(drawn))[None]
     # Fused attention makes its scores again when going back, which is not the model's need.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         videos = torch.empty(1, 3, *grid.clip_shape, device="meta")

@@ -304,6 +304,7 @@ def _batches(context: RunContext, state: TrainingState) -> Iterator[Batch]:
         run.model.tube,
         seed=trainer.seed,
         batch_size=trainer.batch_size,
+        masks_per_clip=run.objective.masks_per_clip,
     )
     options = LoaderOptions(
         workers=trainer.workers,

@@ -18,7 +18,7 @@ from pipeline.method.collectives import alone
 from pipeline.method.diagnostics import assignment_diagnostics, feature_diagnostics
 from pipeline.method.losses import MseLoss, SinkhornLoss
 from pipeline.method.masked_video import masked_video_loss
-from pipeline.method.masks import RandomMask
+from pipeline.method.masks import AdaptiveMask, RandomMask
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.sinkhorn import assign
 from pipeline.method.swapped_assignment import swapped_loss
@@ -96,6 +96,28 @@ def test_pixel_loss_is_the_mean_squared_error() -> None:
     }
     expected = prediction.targets.norm(dim=-1).mean().double()
     torch.testing.assert_close(diagnostics["target_norm"], expected)
+
+
+@pytest.mark.parametrize("objective", [PIXEL, SINKHORN], ids=["pixel", "sinkhorn"])
+def test_several_masks_of_a_clip_are_as_many_clips(objective: Objective) -> None:
+    """Catches masks that meet another clip, and a mean over some of them."""
+    model = built(objective)
+    videos, mask = batch(6)
+    loss, _ = masked_video_loss(model, videos[:3].repeat(2, 1, 1, 1, 1), mask, objective.loss)
+    several = torch.stack((mask[:3], mask[3:]), dim=1)
+    found, _ = masked_video_loss(model, videos[:3], several, objective.loss)
+    torch.testing.assert_close(found, loss)
+
+
+def test_several_draws_of_a_learnt_mask_are_as_many_clips() -> None:
+    """Catches the same where the model draws: noise of one mask that meets another clip."""
+    mask = AdaptiveMask(0.5, weight=1.0)
+    model = built(PIXEL.model_copy(update={"mask": mask}))
+    videos, noise = batch(6)[0], torch.rand(6, 8)
+    loss, _ = masked_video_loss(model, videos[:3].repeat(2, 1, 1, 1, 1), noise, PIXEL.loss)
+    several = torch.stack((noise[:3], noise[3:]), dim=1)
+    found, _ = masked_video_loss(model, videos[:3], several, PIXEL.loss)
+    torch.testing.assert_close(found, loss)
 
 
 def test_a_few_steps_lower_both_losses() -> None:

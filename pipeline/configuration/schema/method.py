@@ -49,6 +49,8 @@ class Objective(Section):
     # with `mlp` (VideoMAE with `pixel`)
     loss: Annotated[losses.Loss, PlainValidator(OneOf(LOSSES))]
     mask: Annotated[masks.Mask, PlainValidator(OneOf(MASKS))]  # which tubes are hidden
+    # masks for each clip, which is decoded and cropped once; the loss is the mean over them
+    masks_per_clip: int = Field(default=1, gt=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -28,6 +28,7 @@ from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.masks import Mask, MaskArray
+from pipeline.method.masks.base import stacked
 
 MIB = 2**20
 OnFailure = Literal["stop", "report"]
@@ -109,6 +110,7 @@ class PretrainingClips:
     tube: tuple[int, int, int]  # frames, rows, columns of pixels
     seed: int
     batch_size: int  # of all processes together
+    masks_per_clip: int = 1
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -177,7 +179,7 @@ class PretrainingSteps(Dataset[Batch]):
     def sample(
         self, epoch: int, index: int, mask: Mask | None
     ) -> tuple[decoders.Frames, MaskArray]:
-        """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask."""
+        """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask or masks."""
         entry, clip = self.clips.entries[index], self.clips.clip
         rng = order.sample_rng(self.clips.seed, epoch, index)
         if clip.sampling == "dense":
@@ -188,8 +190,10 @@ class PretrainingSteps(Dataset[Batch]):
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)
         video = crops.cut(part, window.whole, clip.size, flip=flip)
-        drawn = np.empty(0, np.bool_) if mask is None else mask.draw(self.clips.grid, rng, video)
-        return video, drawn
+        if mask is None:
+            return video, np.empty(0, np.bool_)
+        grid, count = self.clips.grid, self.clips.masks_per_clip
+        return video, stacked([mask.draw(grid, rng, video) for _ in range(count)])
 
 
 def pretraining_batches(

@@ -13,6 +13,7 @@ A mask of a new kind is a frozen dataclass of its settings, a subclass of `Mask`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
@@ -82,6 +83,11 @@ class Mask(Protocol):
     def loss(self, prediction: Prediction) -> Tensor | None:  # noqa: ARG002
         """Return what the network minimises, a scalar that is added to the objective's loss."""
         return None
+
+
+def stacked(masks: Sequence[MaskArray]) -> MaskArray:
+    """Return several masks of one clip as one array (R,N), kinds in turn; a single one as it is."""
+    return masks[0] if len(masks) == 1 else np.concatenate([np.atleast_2d(m) for m in masks])
 
 
 def random_subset(n: int, ratio: float, grid: Grid, rng: np.random.Generator) -> BoolArray:

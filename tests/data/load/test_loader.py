@@ -31,7 +31,8 @@ from pipeline.data.load.loader import (
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
-from pipeline.method.masks import Mask, MotionMask, TubeMask
+from pipeline.method.masks import BlockMask, Mask, MotionMask, TubeMask
+from pipeline.method.masks.blocks import Blocks
 
 PROJECT = Path(__file__).parents[3]
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75, 0.5), flip=True)
@@ -44,12 +45,13 @@ def load(
     mask: Mask = MASK,
     *,
     batch_size: int = 4,
+    masks: int = 1,
     steps: range = range(5),
     rank: int = 0,
     world: int = 1,
     **options: Any,
 ) -> list[Batch]:
-    clips = PretrainingClips(entries, CLIP, mask, TUBE, seed=3, batch_size=batch_size)
+    clips = PretrainingClips(entries, CLIP, mask, TUBE, 3, batch_size, masks_per_clip=masks)
     batches = pretraining_batches(clips, steps, LoaderOptions(**options), rank=rank, world=world)
     return list(batches)
 
@@ -120,6 +122,20 @@ def test_frames_are_those_asked_for(entries: list[ClipEntry]) -> None:
             expected = 20 + 3 * k + 12 * np.array(wanted)
             assert decoded.shape == (len(wanted), entry.height, entry.width, 3)
             assert np.abs(decoded.mean(axis=(1, 2, 3)) - expected).max() < 3
+
+
+def test_a_clip_may_have_several_masks(entries: list[ClipEntry]) -> None:
+    """Catches masks that are all alike, that change the clip, or that a worker changes."""
+    several = load(entries, masks=3)
+    assert_same(several, load(entries, masks=3, workers=2))
+    for one, batch in zip(load(entries), several, strict=True):
+        assert torch.equal(batch.videos, one.videos)
+        assert batch.masks.shape == (4, 3, 8)
+        assert torch.equal(batch.masks[:, 0], one.masks)
+    masks = torch.cat([batch.masks for batch in several])
+    assert not torch.equal(masks[:, 0], masks[:, 1])
+    kinds = BlockMask((Blocks(1, area=(0.5, 0.5)), Blocks(1, area=(0.25, 0.25))))
+    assert load(entries, kinds, masks=3)[0].masks.shape == (4, 6, 8)
 
 
 def test_motion_masks_see_what_the_model_sees(entries: list[ClipEntry]) -> None:
