@@ -305,6 +305,7 @@ def _batches(context: RunContext, state: TrainingState) -> Iterator[Batch]:
         seed=trainer.seed,
         batch_size=trainer.batch_size,
         masks_per_clip=run.objective.masks_per_clip,
+        paste=run.objective.paste,
     )
     options = LoaderOptions(
         workers=trainer.workers,

@@ -49,6 +49,7 @@ def frames_of(grid: tuple[int, int, int], seed: int) -> np.ndarray:
         {"kind": "dual", "decoder_ratio": 0.5},
         {"kind": "redundancy", "drop": 0.2},
         {"kind": "adaptive"},
+        {"kind": "trajectory"},
     ],
     ids=lambda settings: settings["kind"],
 )

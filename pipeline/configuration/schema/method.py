@@ -39,6 +39,14 @@ class Model(Section):
     projection_bias: bool = False  # of the linear map from encoder to decoder
 
 
+class Paste(Section):
+    """Objects that move through a clip and are pasted over it, before it is masked (SMILE)."""
+
+    # a folder of cut-outs (PNG or WebP with an alpha channel), or `digits`: the embedded data's
+    source: str
+    count: int = Field(default=2, gt=0)  # in a clip
+
+
 class Objective(Section):
     """What the masked tubes are compared with, and how."""
 
@@ -51,6 +59,7 @@ class Objective(Section):
     mask: Annotated[masks.Mask, PlainValidator(OneOf(MASKS))]  # which tubes are hidden
     # masks for each clip, which is decoded and cropped once; the loss is the mean over them
     masks_per_clip: int = Field(default=1, gt=0)
+    paste: Paste | None = None  # objects that are pasted into clips; null: none
 
     @model_validator(mode="before")
     @classmethod
@@ -64,6 +73,11 @@ class Objective(Section):
             raise ValueError(
                 f"loss {self.loss.kind!r} assigns the tubes of one kind of mask: mask "
                 f"{self.mask.kind!r} has {self.mask.kinds} kinds in a clip"
+            )
+        if self.mask.needs_objects and self.paste is None:
+            raise ValueError(
+                f"mask {self.mask.kind!r} hides pasted objects: choose them with objective.paste, "
+                "or another mask"
             )
         if self.mask.learns and self.loss.prototypes:
             raise ValueError(

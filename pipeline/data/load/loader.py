@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.configuration.schema import Clip, ClipAugmentation, Views
-from pipeline.data.load import clip_reader, crops, decoders, order, sampling
+from pipeline.configuration.schema import Clip, ClipAugmentation, Paste, Views
+from pipeline.data.load import clip_reader, crops, decoders, order, pasting, sampling
 from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.masks import Mask, MaskArray
-from pipeline.method.masks.base import stacked
+from pipeline.method.masks.base import Boxes, stacked
 
 MIB = 2**20
 OnFailure = Literal["stop", "report"]
@@ -111,6 +111,7 @@ class PretrainingClips:
     seed: int
     batch_size: int  # of all processes together
     masks_per_clip: int = 1
+    paste: Paste | None = None  # objects
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -190,10 +191,25 @@ class PretrainingSteps(Dataset[Batch]):
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)
         video = crops.cut(part, window.whole, clip.size, flip=flip)
+        boxes: Boxes | None = None
+        if self.clips.paste is not None:
+            video, boxes = pasting.paste(video, self.clips.paste, rng)
         if mask is None:
             return video, np.empty(0, np.bool_)
-        grid, count = self.clips.grid, self.clips.masks_per_clip
-        return video, stacked([mask.draw(grid, rng, video) for _ in range(count)])
+        return video, stacked(list(self._masks(mask, rng, video, boxes)))
+
+    def _masks(
+        self, mask: Mask, rng: np.random.Generator, video: decoders.Frames, boxes: Boxes | None
+    ) -> Iterator[MaskArray]:
+        """Yield the masks of one clip: the first around its objects, each other around others."""
+        grid, objects = self.clips.grid, self.clips.paste
+        for number in range(self.clips.masks_per_clip):
+            if boxes is None or objects is None:
+                yield mask.draw(grid, rng, video)
+                continue
+            if number:
+                boxes = pasting.other_boxes(video, objects, rng)
+            yield mask.draw_around(grid, rng, video, boxes)
 
 
 def pretraining_batches(

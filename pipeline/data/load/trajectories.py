@@ -10,7 +10,7 @@ Shapes: K objects, T frames, G gaps between G + 1 key frames. Places and sizes a
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from pipeline.data.load.order import randint
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+PUBLISHED_SIZE = 224  # pixels of a side, of SMILE's frames
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,17 @@ class TrajectorySettings:
     size_speed: float = 0.025  # at most; of the logarithm of either side, a frame
     turn_speed: float = 6  # degrees a frame, at most
     interpolation: tuple[float, ...] = (0.7, 0.15, 0.15)  # linear, accelerating, decelerating
+
+    @classmethod
+    def for_size(cls, size: int) -> TrajectorySettings:
+        """The same for frames of `size` x `size` pixels: objects are as large a part of them."""
+        given, factor = cls(), size / PUBLISHED_SIZE
+        least, most = given.reach
+        return replace(
+            given,
+            scales=tuple(scale * factor for scale in given.scales),
+            reach=(round(least * factor), round(most * factor)),
+        )
 
 
 def draw_trajectories(

@@ -15,6 +15,7 @@ from pipeline.method.masks.random_visible import RandomVisibleMask
 from pipeline.method.masks.redundancy import RedundancyMask
 from pipeline.method.masks.running_cell import DualMask
 from pipeline.method.masks.structured_noise import NoiseMask
+from pipeline.method.masks.trajectory import TrajectoryMask
 from pipeline.method.masks.tube import TubeMask
 from pipeline.method.registry import Registry
 
@@ -29,6 +30,7 @@ MASKS: Registry = {
     "dual": DualMask,
     "redundancy": RedundancyMask,
     "adaptive": AdaptiveMask,
+    "trajectory": TrajectoryMask,
 }
 
 __all__ = [
@@ -47,5 +49,6 @@ __all__ = [
     "RandomVisibleMask",
     "Ratio",
     "RedundancyMask",
+    "TrajectoryMask",
     "TubeMask",
 ]

@@ -33,6 +33,7 @@ VISIBLE, PREDICTED = 1, 2  # of a tube in a mask; 0: dropped, 3: both, and then 
 BoolArray = npt.NDArray[np.bool_]
 RoleArray = npt.NDArray[np.uint8]  # sums of VISIBLE and PREDICTED
 MaskArray = BoolArray | RoleArray | npt.NDArray[np.float32]
+Boxes = npt.NDArray[np.int64]  # of objects, K,T,4: left, top, right, bottom, in pixels
 Grid = tuple[int, int, int]  # tubes in time, height and width
 Ratio = Annotated[float, Gt(0), Lt(1)]
 
@@ -42,6 +43,7 @@ class Mask(Protocol):
 
     equal_counts: ClassVar[bool] = True  # in every clip; else the training loop makes them equal
     in_model: ClassVar[bool] = False  # whether the model decides, by `select`
+    needs_objects: ClassVar[bool] = False  # whether it hides pasted objects, by `draw_around`
     learns: ClassVar[bool] = False  # whether it decides by a `network` of its own
 
     @property
@@ -67,6 +69,16 @@ class Mask(Protocol):
         mask would hide none or all.
         """
         raise NotImplementedError
+
+    def draw_around(
+        self,
+        grid: Grid,
+        rng: np.random.Generator,
+        frames: motion.Frames,
+        boxes: Boxes,  # noqa: ARG002
+    ) -> MaskArray:
+        """The same for a clip with pasted objects at `boxes`, which most masks do not look at."""
+        return self.draw(grid, rng, frames)
 
     def select(self, embeddings: Tensor, noise: Tensor, grid: Grid) -> TubeSplit:  # noqa: ARG002
         """Split tubes by their embeddings B,N,D and what `draw` gave for each clip, B,K.

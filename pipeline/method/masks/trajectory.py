@@ -5,12 +5,42 @@ Shapes: K objects, T frames, N = t h w tubes.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Lt
 
-from pipeline.method.masks.base import BoolArray, Grid
+from pipeline.method import motion
+from pipeline.method.masks.base import BoolArray, Boxes, Grid, Mask, Ratio
+from pipeline.method.masks.tube import TubeMask
 
-Boxes = npt.NDArray[np.int64]  # K,T,4: left, top, right, bottom, in pixels
+
+@dataclass(frozen=True)
+class TrajectoryMask(Mask):
+    """As many tubes as a tube mask hides: first those that pasted objects touch."""
+
+    ratio: Ratio  # of the tubes that are masked
+    shown: Annotated[float, Ge(0), Lt(1)] = 0.1  # of the tubes of objects, at random
+    kind: Literal["trajectory"] = "trajectory"
+    needs_objects = True
+
+    def draw(
+        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames | None = None
+    ) -> BoolArray:
+        """Return the tube mask of a clip without objects."""
+        return TubeMask(self.ratio).draw(grid, rng, frames)
+
+    def draw_around(
+        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames, boxes: Boxes
+    ) -> BoolArray:
+        tubes = self.draw(grid, rng)
+        length, height, width = (n // g for n, g in zip(frames.shape[:3], grid, strict=True))
+        objects = object_tubes(boxes, grid, (length, height, width))
+        keys = rng.random(math.prod(grid)), rng.random(math.prod(grid))
+        return hide_objects(tubes, objects, self.shown, keys)
 
 
 def object_tubes(boxes: Boxes, grid: Grid, tube: tuple[int, int, int]) -> BoolArray:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import torch
 
-from pipeline.configuration.schema import Clip, Views
+from pipeline.configuration.schema import Clip, Paste, Views
 from pipeline.data.load import decoders, order
 from pipeline.data.load.loader import (
     Batch,
@@ -31,7 +31,7 @@ from pipeline.data.load.loader import (
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
-from pipeline.method.masks import BlockMask, Mask, MotionMask, TubeMask
+from pipeline.method.masks import BlockMask, Mask, MotionMask, TrajectoryMask, TubeMask
 from pipeline.method.masks.blocks import Blocks
 
 PROJECT = Path(__file__).parents[3]
@@ -46,12 +46,13 @@ def load(
     *,
     batch_size: int = 4,
     masks: int = 1,
+    paste: Paste | None = None,
     steps: range = range(5),
     rank: int = 0,
     world: int = 1,
     **options: Any,
 ) -> list[Batch]:
-    clips = PretrainingClips(entries, CLIP, mask, TUBE, 3, batch_size, masks_per_clip=masks)
+    clips = PretrainingClips(entries, CLIP, mask, TUBE, 3, batch_size, masks, paste)
     batches = pretraining_batches(clips, steps, LoaderOptions(**options), rank=rank, world=world)
     return list(batches)
 
@@ -136,6 +137,25 @@ def test_a_clip_may_have_several_masks(entries: list[ClipEntry]) -> None:
     assert not torch.equal(masks[:, 0], masks[:, 1])
     kinds = BlockMask((Blocks(1, area=(0.5, 0.5)), Blocks(1, area=(0.25, 0.25))))
     assert load(entries, kinds, masks=3)[0].masks.shape == (4, 6, 8)
+
+
+def test_masks_hide_pasted_objects(entries: list[ClipEntry]) -> None:
+    """Catches objects or masks that a worker, a resumption or another process changes, crops that
+    change with the objects, and a second mask around the first one's objects."""
+    mask, options = TrajectoryMask(0.5), {"masks": 2, "paste": Paste(source="digits")}
+    batches = load(entries, mask, **options)
+    assert_same(batches, load(entries, mask, workers=2, **options))
+    assert_same(batches[3:], load(entries, mask, steps=range(3, 5), **options))
+    halves = [load(entries, mask, rank=rank, world=2, **options) for rank in range(2)]
+    for plain, batch, *parts in zip(load(entries), batches, *halves, strict=True):
+        assert torch.equal(torch.cat([part.videos for part in parts]), batch.videos)
+        assert torch.equal(torch.cat([part.masks for part in parts]), batch.masks)
+        changed = (plain.videos != batch.videos).any(-1).float().mean(dim=(1, 2, 3))
+        assert (changed > 0).all()
+        assert changed.mean() < 0.9
+    masks = torch.cat([batch.masks for batch in batches])
+    assert (masks.sum(-1) == 4).all()
+    assert not torch.equal(masks[:, 0], masks[:, 1])
 
 
 def test_motion_masks_see_what_the_model_sees(entries: list[ClipEntry]) -> None:
