@@ -106,27 +106,27 @@ JEPA = (
 )  # 24 steps
 
 
-ADAPTIVE = (
-    "objective@runs.pixel.objective=adamae_demo",
-    "trainer.epochs=8",
-    "trainer.batch_size=8",
-    "trainer.checkpoint_every=5",
-)  # 24 steps
+OTHER = ("trainer.epochs=8", "trainer.batch_size=8", "trainer.checkpoint_every=5")  # 24 steps
+ADAMAE, SMILE = (
+    (f"objective@runs.pixel.objective={name}_demo", *OTHER) for name in ("adamae", "smile")
+)
 
 
-@pytest.mark.parametrize(("name", "overrides"), [("vjepa", JEPA), ("pixel", ADAPTIVE)])
+@pytest.mark.parametrize(
+    ("name", "overrides"), [("vjepa", JEPA), ("pixel", ADAMAE), ("pixel", SMILE)]
+)
 def test_what_a_method_learns_beside_resumes_bit_for_bit(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, name: str, overrides: tuple[str, ...]
 ) -> None:
-    """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets, and a sampling
-    network or random numbers that one of AdaMAE forgets."""
+    """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets, a sampling
+    network or random numbers that one of AdaMAE forgets, and other objects in SMILE's clips."""
     params = compose(*overrides)
     layout = RunLayout(params.name, name)
     pretrain_stage.run(params, name)
     uninterrupted = outcome(move(layout, "uninterrupted"))
     model = hub.load_pretraining(RunLayout(params.name, "uninterrupted").weights)
     begun = initial_model(params.runs[name], params.data.clip)
-    learnt = "encoder.patch_embed.proj" if name == "vjepa" else "mask_network.block.mlp.fc1"
+    learnt = "encoder.patch_embed.proj" if overrides != ADAMAE else "mask_network.block.mlp.fc1"
     assert not torch.equal(*(each.get_parameter(f"{learnt}.weight") for each in (model, begun)))
 
     steps = iter(range(100))

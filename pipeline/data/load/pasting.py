@@ -20,7 +20,7 @@ from pipeline.data.load.order import randint
 from pipeline.data.load.trajectories import Trajectories, TrajectorySettings, draw_trajectories
 from pipeline.data.synthetic import digits
 from pipeline.errors import UserError
-from pipeline.method.masks.trajectory import Boxes
+from pipeline.method.masks.base import Boxes
 
 DIGITS = "digits"  # the source that is no folder
 SUFFIXES = {".png", ".webp"}
