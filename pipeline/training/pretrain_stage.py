@@ -14,7 +14,7 @@ import torch
 
 from pipeline.configuration import old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Model, Objective, Optimiser, Params, Section, Trainer
+from pipeline.configuration.schema import Model, Optimiser, Params, Section, Trainer
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.index import DatasetIndex, Pictures
@@ -246,7 +246,7 @@ def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
         optimiser = with_defaults(Optimiser, trainer["optimiser"])
         settings["trainer"] = {**trainer, "optimiser": optimiser}
     if "objective" in settings:
-        settings["objective"] = with_defaults(Objective, old_names.objective(settings["objective"]))
+        settings["objective"] = old_names.objective(settings["objective"])
         for part, registry in (("target", TARGETS), ("loss", LOSSES), ("mask", MASKS)):
             values = settings["objective"].get(part)
             if isinstance(values, dict) and values.get("kind") in registry:

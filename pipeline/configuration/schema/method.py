@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
@@ -60,6 +66,13 @@ class Objective(Section):
     # masks for each clip, which is decoded and cropped once; the loss is the mean over them
     masks_per_clip: int = Field(default=1, gt=0)
     paste: Paste | None = None  # objects that are pasted into clips; null: none
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not made use of: what was trained without it stays the same."""
+        values: dict[str, Any] = handler(self)
+        unused = {"masks_per_clip": 1, "paste": None}
+        return {k: v for k, v in values.items() if k not in unused or v != unused[k]}
 
     @model_validator(mode="before")
     @classmethod
