@@ -8,11 +8,14 @@ compares this with the codec's motion vectors.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 Frames = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 CELLS = 4  # cells along a tube's side: differences are of cells' means, which evens noise out
 
@@ -105,10 +108,17 @@ def _tubes(maps: npt.NDArray[np.int64], grid: tuple[int, int, int]) -> npt.NDArr
     return total
 
 
-def _steps_of_tubes(steps: npt.NDArray[np.int64], tubes: int) -> npt.NDArray[np.int64]:
+def mean_of_steps(steps: FloatArray, tubes: int) -> FloatArray:
+    """Mean of steps (T-1,h,w) between frames over the frames of tubes (t,h,w)."""
+    counts = _steps_of_tubes(np.ones((len(steps), 1, 1)), tubes)
+    result: FloatArray = _steps_of_tubes(steps, tubes) / counts
+    return result
+
+
+def _steps_of_tubes(steps: npt.NDArray[Number], tubes: int) -> npt.NDArray[Number]:
     """Sum steps (T-1,h,w) between frames to tubes (t,h,w): each frame has the ones beside it."""
-    frames = np.zeros((len(steps) + 1, *steps.shape[1:]), dtype=np.int64)
+    frames = np.zeros((len(steps) + 1, *steps.shape[1:]), dtype=steps.dtype)
     frames[:-1] += steps
     frames[1:] += steps
-    total: npt.NDArray[np.int64] = frames.reshape(tubes, -1, *steps.shape[1:]).sum(axis=1)
+    total: npt.NDArray[Number] = frames.reshape(tubes, -1, *steps.shape[1:]).sum(axis=1)
     return total

@@ -143,6 +143,9 @@ class Shards(Section):
     codec: Literal["h264", "jpeg", "raw"]
     jpeg_quality: int = Field(default=90, ge=1, le=100)  # of libjpeg; read by `jpeg` alone
     clips_per_shard: int = Field(gt=0)  # at most
+    # keep the codec's motion vectors beside the pictures, for masks that follow them
+    # (`objective.mask.source: codec`); needs PyAV
+    motion_vectors: bool = False
 
 
 class Data(Section):

@@ -142,6 +142,16 @@ class Params(Section):
         return self.model_copy(update=update) if update else self
 
     @model_validator(mode="after")
+    def _vectors_are_there(self) -> Params:
+        for name, run in self.runs.items():
+            if run.objective.mask.needs_vectors and not self.data.shards.motion_vectors:
+                raise ValueError(
+                    f"runs.{name}.objective.mask follows the codec's motion vectors: set "
+                    "data.shards.motion_vectors: true, or the mask's source: gradient"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _needed_runs_come_first(self) -> Params:
         for name, run in self.runs.items():
             for other in run.needs:

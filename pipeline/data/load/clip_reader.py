@@ -21,6 +21,7 @@ from pipeline.data.load.decoders import DecodeError, Decoder, Frames, Indices
 from pipeline.data.load.decoders import read as decode
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import mapped, read_at, read_bytes
+from pipeline.data.shards.motion_vectors import Vectors, cells
 
 READ_THROUGH = 2**17  # bytes between two images that cost less than asking a second time
 
@@ -43,6 +44,15 @@ def read(
     if entry.xxh3 is not None and xxhash.xxh3_64_intdigest(video) != entry.xxh3:
         raise DecodeError("its bytes are not those that were written (checksum)")
     return decode(video, indices, shape, decoder)[:, window.rows, window.columns]
+
+
+def read_vectors(entry: ClipEntry) -> Vectors:
+    """Return the motion vectors that a clip's shard holds: int8 (T,R,C,2)."""
+    shape = (entry.frames, *cells(entry.height, entry.width), 2)
+    vectors: Vectors = _array(entry, entry.motion, math.prod(shape), "motion vectors")
+    if vectors.shape != shape or vectors.dtype != np.int8:
+        raise DecodeError("its motion vectors do not fit its frames")
+    return vectors
 
 
 def _raw(entry: ClipEntry, indices: Indices, window: Window) -> Frames:
@@ -102,7 +112,7 @@ def _checks(entry: ClipEntry) -> NDArray[np.uint64] | None:
     """Return the XXH3 of each frame's bytes, uint64 (T,); None for shards that have none."""
     if not entry.checks:
         return None
-    checks: NDArray[np.uint64] = _array(entry, entry.checks, entry.frames, "checksums")
+    checks: NDArray[np.uint64] = _array(entry, entry.checks, 8 * entry.frames, "checksums")
     if checks.shape != (entry.frames,) or checks.dtype != np.uint64:
         raise DecodeError("its checksums do not fit its frames")
     return checks
@@ -113,9 +123,9 @@ def _check(frame: memoryview, checks: NDArray[np.uint64] | None, index: int) -> 
         raise DecodeError(f"frame {index}: its bytes are not those that were written (checksum)")
 
 
-def _array(entry: ClipEntry, offset: int, length: int, what: str) -> NDArray[Any]:
+def _array(entry: ClipEntry, offset: int, size: int, what: str) -> NDArray[Any]:
     # numpy pads the header of such an array to 128 bytes.
-    table = read_at(entry, offset, 128 + 8 * length)
+    table = read_at(entry, offset, 128 + size)
     try:
         array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(table), allow_pickle=False)
     except ValueError as error:
@@ -125,7 +135,7 @@ def _array(entry: ClipEntry, offset: int, length: int, what: str) -> NDArray[Any
 
 def _offsets(entry: ClipEntry) -> Indices:
     """Return where each frame's JPEG begins in the clip's bytes, and the end: int64 (T+1,)."""
-    offsets: Indices = _array(entry, entry.table, entry.frames + 1, "offsets")
+    offsets: Indices = _array(entry, entry.table, 8 * (entry.frames + 1), "offsets")
     if (
         offsets.shape != (entry.frames + 1,)
         or offsets.dtype != np.int64

@@ -11,6 +11,7 @@ Shapes: B clips, V views, T frames, H height, W width, N tubes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,14 +22,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Paste, Views
-from pipeline.data.load import clip_reader, crops, decoders, order, pasting, sampling
+from pipeline.data.load import (
+    clip_reader,
+    crops,
+    decoders,
+    order,
+    pasting,
+    sampling,
+    vector_speeds,
+)
 from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.motion_vectors import Vectors
 from pipeline.errors import UserError
 from pipeline.method.masks import Mask, MaskArray
-from pipeline.method.masks.base import Boxes, stacked
+from pipeline.method.masks.base import ClipFacts, stacked
 
 MIB = 2**20
 OnFailure = Literal["stop", "report"]
@@ -88,16 +98,37 @@ class FrameSource:
             return whole[indices]
         return whole[indices, window.rows, window.columns]
 
+    def read_vectors(self, entry: ClipEntry) -> Vectors:
+        """Return a clip's motion vectors, int8 (T,R,C,2) (`data.shards.motion_vectors`).
+
+        Raises UserError where its shard has none, and ClipError where they cannot be read.
+        """
+        if not entry.motion:
+            raise UserError(
+                "masks are to follow motion vectors, which this shard does not hold",
+                place=str(entry.shard),
+                remedy="set data.shards.motion_vectors: true, and run the shard stage again",
+            )
+        with _naming(entry):
+            return clip_reader.read_vectors(entry)
+
     def _stored(
         self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None
     ) -> decoders.Frames:
-        try:
+        with _naming(entry):
             return clip_reader.read(entry, indices, window, self._decoder)
-        except (decoders.DecodeError, UserError) as error:
-            reason = error.problem if isinstance(error, UserError) else str(error)
-            problem = f"clip {entry.id!r} cannot be decoded: {reason}"
-            failed = FailedClip(entry.id, f"{entry.shard.name}: {reason}")
-            raise ClipError(problem, failed=failed, place=str(entry.shard)) from None
+
+
+@contextlib.contextmanager
+def _naming(entry: ClipEntry) -> Iterator[None]:
+    """Turn what is wrong with a clip into an error that names it."""
+    try:
+        yield
+    except (decoders.DecodeError, UserError) as error:
+        reason = error.problem if isinstance(error, UserError) else str(error)
+        problem = f"clip {entry.id!r} cannot be decoded: {reason}"
+        failed = FailedClip(entry.id, f"{entry.shard.name}: {reason}")
+        raise ClipError(problem, failed=failed, place=str(entry.shard)) from None
 
 
 @dataclass(frozen=True)
@@ -191,25 +222,27 @@ class PretrainingSteps(Dataset[Batch]):
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)
         video = crops.cut(part, window.whole, clip.size, flip=flip)
-        boxes: Boxes | None = None
+        facts = ClipFacts()
+        if mask is not None and mask.needs_vectors:
+            vectors = self.source.read_vectors(entry)
+            speeds = vector_speeds.speeds(vectors, indices, window, self.clips.grid, flip=flip)
+            facts = ClipFacts(speeds=speeds)
         if self.clips.paste is not None:
             video, boxes = pasting.paste(video, self.clips.paste, rng)
+            facts = replace(facts, boxes=boxes)
         if mask is None:
             return video, np.empty(0, np.bool_)
-        return video, stacked(list(self._masks(mask, rng, video, boxes)))
+        return video, stacked(list(self._masks(mask, rng, video, facts)))
 
     def _masks(
-        self, mask: Mask, rng: np.random.Generator, video: decoders.Frames, boxes: Boxes | None
+        self, mask: Mask, rng: np.random.Generator, video: decoders.Frames, facts: ClipFacts
     ) -> Iterator[MaskArray]:
         """Yield the masks of one clip: the first around its objects, each other around others."""
-        grid, objects = self.clips.grid, self.clips.paste
         for number in range(self.clips.masks_per_clip):
-            if boxes is None or objects is None:
-                yield mask.draw(grid, rng, video)
-                continue
-            if number:
-                boxes = pasting.other_boxes(video, objects, rng)
-            yield mask.draw_around(grid, rng, video, boxes)
+            if number and self.clips.paste is not None:
+                boxes = pasting.other_boxes(video, self.clips.paste, rng)
+                facts = replace(facts, boxes=boxes)
+            yield mask.draw_knowing(self.clips.grid, rng, video, facts)
 
 
 def pretraining_batches(

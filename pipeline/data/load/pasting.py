@@ -1,7 +1,7 @@
 """Objects that move through a clip, pasted over its pixels (SMILE, Thoker et al. 2025).
 
 All that is random is drawn from the sample's own random numbers. Where objects are is told to the
-mask (`Mask.draw_around`).
+mask (`Mask.draw_knowing`).
 
 Shapes: T frames, H = W pixels, K objects.
 """

@@ -8,7 +8,8 @@ All three start from the decoded clip. docs/shards.md has the formats, and what 
     raw   KEY.npy: uint8 (T,H,W,3), RGB, frame after frame.
 
 Of `jpeg` and `raw`, parts are read, so each frame has a checksum: KEY.xxh3.npy, XXH3 (64 bits) of
-each frame's bytes, uint64 (T,).
+each frame's bytes, uint64 (T,). With `data.shards.motion_vectors` any has KEY.motion.npy, int8
+(T,R,C,2) (`shards.motion_vectors`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import simplejpeg
 import xxhash
+from numpy.typing import NDArray
 
 from pipeline.configuration.schema import Shards
 from pipeline.data.decode.raw_frames import DecodeError, Frame, decode_frames
 from pipeline.data.records import ClipRecord
+from pipeline.data.shards import motion_vectors
 from pipeline.errors import UserError
 
-OFFSETS, CHECKS = "offsets.npy", "xxh3.npy"  # extensions of the tables
+OFFSETS, CHECKS, MOTION = "offsets.npy", "xxh3.npy", "motion.npy"  # extensions of the tables
 SUBSAMPLING = "420"  # of the colours, as in the clip that the frames come from
 
 
@@ -49,6 +53,13 @@ def encode(video: bytes, record: ClipRecord, settings: Shards) -> list[Member]:
     `video` is the decoded clip. Raises UserError where it is not what its record says, for `raw`
     only while the parts are read.
     """
+    members = _pictures(video, record, settings)
+    if settings.motion_vectors:
+        members.append(Member.of(MOTION, _npy(motion_vectors.of_clip(video, record))))
+    return members
+
+
+def _pictures(video: bytes, record: ClipRecord, settings: Shards) -> list[Member]:
     if settings.codec == "h264":
         return [Member.of("mp4", video)]
     if settings.codec == "jpeg":
@@ -106,7 +117,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _npy(array: np.ndarray[tuple[int], np.dtype[np.int64] | np.dtype[np.uint64]]) -> bytes:
+def _npy(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
     return file.getvalue()

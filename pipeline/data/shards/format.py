@@ -104,6 +104,7 @@ class ClipEntry:
     codec: str = "h264"
     table: int = 0  # jpeg: offset in the tar of KEY.offsets.npy
     checks: int = 0  # jpeg, raw: offset in the tar of KEY.xxh3.npy
+    motion: int = 0  # offset in the tar of KEY.motion.npy; 0: there is none
     xxh3: int | None = None  # XXH3 (64 bits) of the pictures' bytes
 
     def line(self, sha256: str = "") -> str:
@@ -134,7 +135,7 @@ class ClipEntry:
         return cls(shard=shard, **body)
 
 
-OPTIONAL = {"table", "checks", "xxh3", "sha256"}
+OPTIONAL = {"table", "checks", "motion", "xxh3", "sha256"}
 _LINE_KEYS = {each.name for each in fields(ClipEntry)} - {"shard"} | OPTIONAL
 
 

@@ -35,9 +35,10 @@ class Part:
 
     def made_from(self, settings: Shards) -> str:
         """Hash all that the shard's bytes depend on."""
+        unused = set() if settings.motion_vectors else {"motion_vectors"}
         parts = [
             stages.code_sha256("shard"),
-            settings.model_dump(mode="json", exclude={"clips_per_shard"}),
+            settings.model_dump(mode="json", exclude={"clips_per_shard", *unused}),
             [(clip.sha256, format.clip_json(clip).decode()) for clip in self.clips],
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

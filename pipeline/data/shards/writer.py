@@ -13,7 +13,7 @@ import xxhash
 
 from pipeline.data.records import ClipRecord
 from pipeline.data.shards import format
-from pipeline.data.shards.encode import CHECKS, OFFSETS, Member
+from pipeline.data.shards.encode import CHECKS, MOTION, OFFSETS, Member
 from pipeline.runtime.files import atomic_path, write_json, write_text
 
 
@@ -63,6 +63,7 @@ class ShardWriter:
             codec=self._codec,
             table=written[OFFSETS].offset if OFFSETS in written else 0,
             checks=written[CHECKS].offset if CHECKS in written else 0,
+            motion=written[MOTION].offset if MOTION in written else 0,
             xxh3=pictures.xxh3,
         )
         self.entries.append(entry)

@@ -14,6 +14,7 @@ A mask of a new kind is a frozen dataclass of its settings, a subclass of `Mask`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
@@ -38,12 +39,20 @@ Grid = tuple[int, int, int]  # tubes in time, height and width
 Ratio = Annotated[float, Gt(0), Lt(1)]
 
 
+@dataclass(frozen=True)
+class ClipFacts:
+    """What the loader knows of a clip beside its frames."""
+
+    boxes: Boxes | None = None  # of the objects that were pasted
+    speeds: motion.FloatArray | None = None  # t,h,w: motion in each tube, by the codec's vectors
+
+
 class Mask(Protocol):
     """Which tubes are seen, and which are predicted."""
 
     equal_counts: ClassVar[bool] = True  # in every clip; else the training loop makes them equal
     in_model: ClassVar[bool] = False  # whether the model decides, by `select`
-    needs_objects: ClassVar[bool] = False  # whether it hides pasted objects, by `draw_around`
+    needs_objects: ClassVar[bool] = False  # whether it hides pasted objects, by `draw_knowing`
     learns: ClassVar[bool] = False  # whether it decides by a `network` of its own
 
     @property
@@ -70,14 +79,19 @@ class Mask(Protocol):
         """
         raise NotImplementedError
 
-    def draw_around(
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it follows the codec's motion vectors, by `draw_knowing`."""
+        return False
+
+    def draw_knowing(
         self,
         grid: Grid,
         rng: np.random.Generator,
         frames: motion.Frames,
-        boxes: Boxes,  # noqa: ARG002
+        facts: ClipFacts,  # noqa: ARG002
     ) -> MaskArray:
-        """The same for a clip with pasted objects at `boxes`, which most masks do not look at."""
+        """The same in training, with `facts` of the clip, which most masks do not look at."""
         return self.draw(grid, rng, frames)
 
     def select(self, embeddings: Tensor, noise: Tensor, grid: Grid) -> TubeSplit:  # noqa: ARG002

@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Lt
 from pipeline.method import motion
 from pipeline.method.masks.base import (
     BoolArray,
+    ClipFacts,
     Grid,
     Mask,
     Ratio,
@@ -32,16 +33,33 @@ class MotionMask(Mask):
     share: Annotated[float, Ge(0), Lt(1)]  # of the visible tubes that follow motion
     # grey levels: slopes well below it are too flat to tell motion
     contrast: Annotated[float, Gt(0)]
+    # of motion: differences of the frames (`motion.speeds`), or the codec's motion vectors
+    # (`data.shards.motion_vectors`), less those of the camera
+    source: Literal["gradient", "codec"] = "gradient"
     kind: Literal["motion"] = "motion"
+
+    @property
+    def needs_vectors(self) -> bool:
+        return self.source == "codec"
 
     def draw(
         self, grid: Grid, rng: np.random.Generator, frames: motion.Frames | None = None
     ) -> BoolArray:
         if frames is None:
             raise ValueError("a mask that follows motion needs the clip's frames")
-        length, height, width = grid
-        speeds = motion.speeds(frames, grid, self.contrast).reshape(length, height * width)
-        return _following(speeds, self.share, hidden_count(height * width, self.ratio, grid), rng)
+        return self._draw(grid, rng, motion.speeds(frames, grid, self.contrast))
+
+    def draw_knowing(
+        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames, facts: ClipFacts
+    ) -> BoolArray:
+        if facts.speeds is None:
+            return self.draw(grid, rng, frames)
+        return self._draw(grid, rng, facts.speeds)
+
+    def _draw(self, grid: Grid, rng: np.random.Generator, speeds: motion.FloatArray) -> BoolArray:
+        n = grid[1] * grid[2]
+        hidden = hidden_count(n, self.ratio, grid)
+        return _following(speeds.reshape(grid[0], n), self.share, hidden, rng)
 
 
 def _following(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Lt
 
 from pipeline.method import motion
-from pipeline.method.masks.base import BoolArray, Boxes, Grid, Mask, Ratio
+from pipeline.method.masks.base import BoolArray, Boxes, ClipFacts, Grid, Mask, Ratio
 from pipeline.method.masks.tube import TubeMask
 
 
@@ -33,12 +33,14 @@ class TrajectoryMask(Mask):
         """Return the tube mask of a clip without objects."""
         return TubeMask(self.ratio).draw(grid, rng, frames)
 
-    def draw_around(
-        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames, boxes: Boxes
+    def draw_knowing(
+        self, grid: Grid, rng: np.random.Generator, frames: motion.Frames, facts: ClipFacts
     ) -> BoolArray:
         tubes = self.draw(grid, rng)
+        if facts.boxes is None:
+            return tubes
         length, height, width = (n // g for n, g in zip(frames.shape[:3], grid, strict=True))
-        objects = object_tubes(boxes, grid, (length, height, width))
+        objects = object_tubes(facts.boxes, grid, (length, height, width))
         keys = rng.random(math.prod(grid)), rng.random(math.prod(grid))
         return hide_objects(tubes, objects, self.shown, keys)
 

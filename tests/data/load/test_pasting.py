@@ -14,6 +14,7 @@ from pipeline.data.load.order import sample_rng
 from pipeline.errors import UserError
 from pipeline.method.losses import MseLoss
 from pipeline.method.masks import TrajectoryMask
+from pipeline.method.masks.base import ClipFacts
 from pipeline.method.masks.trajectory import object_tubes
 from pipeline.method.targets import PixelTarget
 
@@ -61,7 +62,9 @@ def test_masks_hide_objects(objects: Path) -> None:
     settings = Paste(source=str(objects), count=1)
     rng = sample_rng(0, 0, 0)
     pasted, boxes = pasting.paste(VIDEO, settings, rng)
-    mask = TrajectoryMask(0.75, shown=0.0).draw_around((4, 8, 8), rng, pasted, boxes)
+    mask = TrajectoryMask(0.75, shown=0.0).draw_knowing(
+        (4, 8, 8), rng, pasted, ClipFacts(boxes=boxes)
+    )
     touched = object_tubes(boxes, (4, 8, 8), (2, 8, 8))
     assert mask.sum() == 4 * 48
     assert mask[touched].all()
