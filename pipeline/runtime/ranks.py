@@ -19,7 +19,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from pipeline.errors import UserError, first_line
-from pipeline.runtime.launch import ProcessInfo
+from pipeline.runtime.processes import ProcessInfo
 
 T = TypeVar("T")
 

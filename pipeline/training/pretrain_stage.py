@@ -23,7 +23,7 @@ from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import TARGETS
-from pipeline.runtime import launch
+from pipeline.runtime import launch, processes
 from pipeline.runtime.checkpoint_sets import FINISHED, SetInfo, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
@@ -55,7 +55,7 @@ def run(params: Params, run: str) -> None:
         UserError: where another process is at work on this run.
     """
     trainer, label = params.runs[run].trainer, f"pretrain {run}"
-    process = launch.process_info(os.environ)
+    process = processes.process_info(os.environ)
     should_spawn = launch.should_spawn(process, trainer)
     with claimed(RunLayout(params.name, run), label, claims=_claims(process, trainer)) as release:
         if process.world == 1 and is_done(params, run, label):
@@ -67,9 +67,9 @@ def run(params: Params, run: str) -> None:
             return
         device = choose_device(process.local_rank, process.local_world)
         with process_group(
-            launch.resolve_master(process), device, timeout_s=trainer.timeout_s
+            processes.resolve_master(process), device, timeout_s=trainer.timeout_s
         ) as ranks:
-            launch.check_world(process, trainer)
+            processes.check_world(process, trainer)
             stopped = None
             try:
                 _pretrain(params, run, label, ranks, device)
@@ -83,14 +83,14 @@ def run(params: Params, run: str) -> None:
             exit_or_requeue(stopped, label, is_first=ranks.is_first)
 
 
-def _claims(process: launch.ProcessInfo, trainer: Trainer) -> bool:
+def _claims(process: processes.ProcessInfo, trainer: Trainer) -> bool:
     """Whether this process claims the run for all: the one that starts them here, or rank 0.
 
     What srun starts does not know of a claim of the process that called srun.
     """
     if launch.should_spawn(process, trainer) and trainer.nodes > 1:
         return False
-    return process.rank == 0 and process.launcher != launch.OWN_LAUNCHER
+    return process.rank == 0 and process.launcher != processes.OWN_LAUNCHER
 
 
 def _taken(claim: Claim, layout: RunLayout, label: str) -> bool:

@@ -26,7 +26,7 @@ from pipeline.data.load.failed_clips import FailedClip, FailedClips
 from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.runtime import launch, precision
+from pipeline.runtime import precision, processes
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.devices import choose_device
 from pipeline.runtime.interruption import StopRequest
@@ -160,7 +160,7 @@ def main(folder: Path) -> None:
     os.chdir(folder)
     torch.set_num_threads(1)
     found: Trial = {}
-    process = launch.process_info(os.environ)
+    process = processes.process_info(os.environ)
     with process_group(process, choose_device(), timeout_s=60) as ranks:
         for name, resumed in json.loads(Path("runs.json").read_text()):
             train(name, resumed, ranks)

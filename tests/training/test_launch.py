@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params, Trainer
 from pipeline.errors import UserError
-from pipeline.runtime import launch
+from pipeline.runtime import launch, processes
 from pipeline.runtime.files import read_json
 from pipeline.runtime.interruption import EXIT_RESUME_LATER
-from pipeline.runtime.launch import ProcessInfo, process_info
+from pipeline.runtime.processes import ProcessInfo, process_info
 
 from .test_loop import TRAINER
 
@@ -102,7 +102,7 @@ def test_half_a_place_is_an_error() -> None:
 )
 def test_first_host(nodes: str, first: str) -> None:
     """Catches a meeting at a name that Slurm's short form of a list does not mean."""
-    assert launch.first_host(nodes) == first
+    assert processes.first_host(nodes) == first
 
 
 def trainer(**changes: object) -> Trainer:
@@ -113,10 +113,10 @@ def trainer(**changes: object) -> Trainer:
 def test_another_world_than_configured_is_refused() -> None:
     """Catches a run that quietly trains on a batch, or a rate, that nobody asked for."""
     process = process_info(torchrun(1, 1, 2))
-    launch.check_world(process, trainer(devices=2))
+    processes.check_world(process, trainer(devices=2))
     for configured in (trainer(devices=4), trainer(nodes=2), trainer()):
         with pytest.raises(UserError, match="torchrun started 1 x 2 processes") as caught:
-            launch.check_world(process, configured)
+            processes.check_world(process, configured)
         assert f"says {configured.nodes} x {configured.devices}" in caught.value.problem
 
 

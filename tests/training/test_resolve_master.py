@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.runtime.launch import ProcessInfo, resolve_master
+from pipeline.runtime.processes import ProcessInfo, resolve_master
 
 
 def process(node: str) -> ProcessInfo:
