@@ -38,10 +38,8 @@ class Contender(Protocol):
 class Ours:
     """What `pipeline.training.loop` does in every step, but for the loader, the logs and saving."""
 
-    name = "ours"
-
-    def __init__(self, model: SigmaModel, run: Run, device: torch.device) -> None:
-        self.run, self.device, self.model = run, device, model.train()
+    def __init__(self, name: str, model: SigmaModel, run: Run, device: torch.device) -> None:
+        self.name, self.run, self.device, self.model = name, run, device, model.train()
         chosen = precision.choose(run.trainer.precision, device)
         self.engine = engines.build(model, run.trainer, Ranks(), chosen)
         self.rate = rate_of(run)

@@ -1,7 +1,8 @@
 """How fast a training step is, where its time goes, and beside others in the same process.
 
-    python -m benchmarks.pretrain_step --model vit_small --target mlp --batch-size 4 --json
-    python -m benchmarks.pretrain_step --model vit_small --target pixel --against hugging_face
+    python -m benchmarks.pretrain_step --model vit_small --objective sigma_mlp --batch-size 4 --json
+    python -m benchmarks.pretrain_step --model vit_small --objective pixel --against hugging_face
+    python -m benchmarks.pretrain_step --objective sigma_mlp --against sigma_dual sigma_redundancy
 
 The step is the training loop's own (`pipeline.training.loop.train_step`), on random pixels that
 lie in memory as bytes: all but loading, logging and saving. Others take turns with it, step by
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +45,7 @@ from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.provenance import hardware
 from pipeline.training import flops
 
-OBJECTIVES = {"mlp": "sigma_mlp", "dino": "sigma_dino", "pixel": "pixel"}
+OTHERS = ("straightforward", "hugging_face")  # other implementations
 # The authors' code, ViT-S, MLP target, 3,000 prototypes, 4 clips of 16 x 224 x 224, float32, on two
 # cores of such a machine: seconds a step as they were noted, not measured here.
 REFERENCE_S = (4.5, 5.8)
@@ -74,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     described = (__doc__ or "").split("\n\n", maxsplit=1)[0]
     made = argparse.ArgumentParser(prog="python -m benchmarks.pretrain_step", description=described)
     made.add_argument("--model", default="vit_small", help="a name in pipeline/conf/model")
-    made.add_argument("--target", choices=sorted(OBJECTIVES), default="mlp")
+    made.add_argument("--objective", default="sigma_mlp", help="a name in pipeline/conf/objective")
     made.add_argument("--batch-size", type=int, default=4)
     made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     made.add_argument("--threads", type=int, default=cores(), help="of the CPU")
@@ -85,10 +87,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--compile", action="store_true", help="torch.compile, where training can")
     made.add_argument(
         "--against",
-        choices=("straightforward", "hugging_face", "huggingface"),
-        help="take turns with another implementation; Hugging Face's for target pixel alone",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="take turns with another implementation (straightforward, hugging_face: the latter "
+        "for objective pixel alone), or with another objective",
     )
-    made.add_argument("--teacher-weights", help="a safetensors file, for target dino")
+    made.add_argument("--teacher-weights", help="a safetensors file, for a frozen target")
     made.add_argument("--teacher-bf16", action="store_true", help="its weights, too")
     made.add_argument("--teacher-compile", action="store_true")
     made.add_argument("--teacher-stream", action="store_true", help="of its own, on CUDA")
@@ -103,26 +108,27 @@ def cores() -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All numbers of the report."""
-    against = (options.against or "").replace("huggingface", "hugging_face")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("PyTorch finds no CUDA device here", place="--device")
-    if against == "hugging_face" and options.target != "pixel":
-        raise UserError("Hugging Face's VideoMAE has target pixel alone", place="--against")
-    if against == "straightforward" and options.target == "dino":
-        raise UserError("it is written for targets mlp and pixel", place="--against")
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as in training; the others have it, too
     device = torch.device(options.device)
-    run, clip = settings(options)
+    run, clip = settings(options, options.objective)
+    for name in options.against:
+        check_comparison(name, run)
     batch = random_batch(run, clip)
     memory = PeakMemory(device)
     memory.begin()
     model, teacher = build(run, clip, options.teacher_weights)
-    others = [other(against, model, run, clip, device)] if against else []
-    ours = Ours(model.to(device), run, device)
-    contenders: list[Contender] = [ours, *others]
+    others = [other(name, model, run, clip, device) for name in options.against if name in OTHERS]
+    ours = Ours("ours", model.to(device), run, device)
+    contenders: list[tuple[Contender, Batch]] = [(each, batch) for each in (ours, *others)]
+    for name in options.against:
+        if name not in OTHERS:
+            others.append(contender := another_objective(name, options, device))
+            contenders.append((contender, random_batch(contender.run, clip)))
 
-    timings = take_turns(contenders, batch, options.steps, device)
+    timings = take_turns(contenders, options.steps, device)
     parts = time_parts(ours, batch, options.steps)
     with ours.kernels():
         peak = flops.matmul_peak(device, ours.engine.precision.name)
@@ -130,7 +136,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     operations = flops.per_clip(model, run.objective) * len(batch.ids)
     return {
         "model": options.model,
-        "target": options.target,
+        "objective": options.objective,
         "teacher_weights": teacher,
         "batch_size": options.batch_size,
         "clip": [clip.frames, clip.size, clip.size],
@@ -154,12 +160,28 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def settings(options: argparse.Namespace) -> tuple[Run, Clip]:
+def check_comparison(name: str, run: Run) -> None:
+    """Refuse an implementation that cannot do what `run` does."""
+    target = run.objective.target
+    if name == "hugging_face" and target.kind != "pixel":
+        raise UserError("Hugging Face's VideoMAE has target pixel alone", place="--against")
+    if name == "straightforward" and isinstance(target, FrozenTarget):
+        raise UserError("it is written for targets mlp and pixel", place="--against")
+
+
+def another_objective(name: str, options: argparse.Namespace, device: torch.device) -> Ours:
+    """The contender of another objective, which has its own masks."""
+    run, clip = settings(options, name)
+    model, _ = build(run, clip, options.teacher_weights)
+    return Ours(name, model.to(device), run, device)
+
+
+def settings(options: argparse.Namespace, objective: str) -> tuple[Run, Clip]:
     """The published recipe with what the command line changes."""
     overrides = [
         "experiment=k400_vit_small_mlp",
         f"model={options.model}",
-        f"objective={OBJECTIVES[options.target]}",
+        f"objective={objective}",
         "trainer.engine=single",
         "trainer.nodes=1",
         "trainer.devices=1",
@@ -171,12 +193,12 @@ def settings(options: argparse.Namespace) -> tuple[Run, Clip]:
         f"data.clip.frames={options.frames}",
         f"data.clip.size={options.size}",
     ]
-    if options.target == "dino":
-        overrides += [
-            f"objective.target.precision={'bf16' if options.teacher_bf16 else 'trainer'}",
-            f"objective.target.compile={str(options.teacher_compile).lower()}",
-            f"objective.target.own_stream={str(options.teacher_stream).lower()}",
-        ]
+    asked = {
+        "precision=bf16": options.teacher_bf16,
+        "compile=true": options.teacher_compile,
+        "own_stream=true": options.teacher_stream,
+    }
+    overrides += [f"objective.target.{setting}" for setting, wanted in asked.items() if wanted]
     params = Params.model_validate(yaml.safe_load(compose(overrides)))
     return next(iter(params.runs.values())), params.data.clip
 
@@ -224,14 +246,15 @@ def random_batch(run: Run, clip: Clip) -> Batch:
 
 
 def take_turns(
-    contenders: Sequence[Contender], batch: Batch, steps: int, device: torch.device
+    contenders: Sequence[tuple[Contender, Batch]], steps: int, device: torch.device
 ) -> dict[str, list[Timing]]:
-    """Time a first step and `steps` further ones of each, in turns."""
-    timings: dict[str, list[Timing]] = {contender.name: [] for contender in contenders}
+    """Time a first step and `steps` further ones of each, on its batch, in turns."""
+    timings: dict[str, list[Timing]] = {contender.name: [] for contender, _ in contenders}
     for _ in range(1 + steps):
-        for contender in contenders:
+        for contender, batch in contenders:
             with contender.kernels():
-                timings[contender.name].append(timed(lambda c=contender: c.step(batch), device))
+                step = partial(contender.step, batch)
+                timings[contender.name].append(timed(step, device))
     return timings
 
 
@@ -279,16 +302,16 @@ def ratios(theirs: Sequence[Timing], ours: Sequence[Timing]) -> dict[str, float]
 
 def is_recorded(options: argparse.Namespace) -> bool:
     """Whether this is the case whose time with the authors' code is known."""
-    case = (options.model, options.target, options.batch_size, options.frames, options.size)
+    case = (options.model, options.objective, options.batch_size, options.frames, options.size)
     here = (options.device, options.precision, options.threads)
-    return case == ("vit_small", "mlp", 4, 16, 224) and here == ("cpu", "fp32", 2)
+    return case == ("vit_small", "sigma_mlp", 4, 16, 224) and here == ("cpu", "fp32", 2)
 
 
 def table(report: dict[str, Any]) -> str:
     """The report for people."""
     clip = "x".join(map(str, report["clip"]))
     lines = [
-        f"{report['model']}, target {report['target']}, {report['batch_size']} clips of {clip}, "
+        f"{report['model']}, {report['objective']}, {report['batch_size']} clips of {clip}, "
         f"{report['precision']} on {report['device']} ({report['threads']} threads)",
         f"{report['clips_per_s']:.2f} clips/s, MFU {report['mfu']:.1%} of "
         f"{report['matmul_peak_per_s'] / 1e9:,.0f} GFLOP/s",

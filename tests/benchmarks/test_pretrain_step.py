@@ -21,15 +21,15 @@ def _threads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "against"), [("mlp", "straightforward"), ("pixel", "hugging_face")]
+    ("objective", "against"), [("sigma_mlp", "straightforward"), ("pixel", "hugging_face")]
 )
 def test_contenders_do_the_same_work(
-    target: str, against: str, capsys: pytest.CaptureFixture[str]
+    objective: str, against: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Equal losses of equal weights before the first step; every number there and of its kind."""
     if against == "hugging_face":
         pytest.importorskip("transformers", reason="Hugging Face Transformers is missing")
-    options = ["--target", target, "--against", against, "--threads", "1", "--json"]
+    options = ["--objective", objective, "--against", against, "--threads", "1", "--json"]
     assert pretrain_step.main([*SMALL, *options]) == 0
     report = json.loads(capsys.readouterr().out)
     losses = [found["first_loss"] for found in report["step"].values()]
@@ -38,7 +38,7 @@ def test_contenders_do_the_same_work(
     assert report["times_as_fast"][against]["best_cpu"] > 0
     parts = report["parts_s"]
     used = {"preparation", "encoder", "decoder", "loss", "backward", "optimiser"}
-    used |= {"projection", "sinkhorn"} if target == "mlp" else set()
+    used |= {"projection", "sinkhorn"} if objective == "sigma_mlp" else set()
     assert all(parts[name] > 0 for name in used)
     assert not parts["teacher"]
     assert 0 < report["mfu"] < 1
@@ -47,16 +47,29 @@ def test_contenders_do_the_same_work(
 
 def test_the_teacher_is_a_part_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """Random weights must be told; memory is given where nobody else is measured beside."""
-    assert pretrain_step.main([*SMALL, "--target", "dino", "--threads", "1", "--json"]) == 0
+    assert (
+        pretrain_step.main([*SMALL, "--objective", "sigma_dino", "--threads", "1", "--json"]) == 0
+    )
     report = json.loads(capsys.readouterr().out)
     assert report["teacher_weights"] == "random"
     assert report["parts_s"]["teacher"] > 0
     assert report["peak_memory_mib"] > 0
 
 
+def test_objectives_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches another objective that is timed under the first one's masks."""
+    options = ["--objective", "sigma_mlp", "--against", "sigma_dual", "sigma_redundancy"]
+    assert pretrain_step.main([*SMALL, *options, "--threads", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["step"]) == {"ours", "sigma_dual", "sigma_redundancy"}
+    assert len({found["first_loss"] for found in report["step"].values()}) == 3
+
+
 def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Hugging Face has no prototypes: a comparison with other work would be no comparison."""
-    assert pretrain_step.main([*SMALL, "--target", "mlp", "--against", "hugging_face"]) == 1
+    assert (
+        pretrain_step.main([*SMALL, "--objective", "sigma_mlp", "--against", "hugging_face"]) == 1
+    )
     assert "pixel alone" in capsys.readouterr().err
 
 
