@@ -114,6 +114,24 @@ def test_a_running_cell_needs_an_even_number_of_tubes() -> None:
         DualMask(0.5, 0.5).draw((2, 3, 4), order.sample_rng(0, 0, 0))
 
 
+@given(
+    st.integers(1, 3), even, even, ratios, st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 99)
+)
+def test_tubes_that_are_seen_need_not_be_decoded(
+    turns: int, height: int, width: int, ratio: float, decoder_ratio: float, seed: int
+) -> None:
+    """Catches counts that differ between clips, and a tube that is decoded though it is seen."""
+    mask, grid = DualMask(ratio, decoder_ratio, decode_visible=False), (4 * turns, height, width)
+    drawn = [mask.draw(grid, order.sample_rng(seed, 0, clip)) for clip in range(4)]
+    hidden = int(ratio * (height * width))
+    for each in drawn:
+        assert not (roles(each, VISIBLE) & roles(each, PREDICTED)).any()
+        assert roles(each, VISIBLE).sum() == 4 * turns * (height * width - hidden)
+        assert roles(each, PREDICTED).sum() == hidden * turns * (4 - int(4 * decoder_ratio))
+    with pytest.raises(UserError, match="turns of the cell"):
+        mask.draw((4 * turns + 2, height, width), order.sample_rng(seed, 0, 0))
+
+
 @given(st.integers(2, 6), st.integers(2, 16), st.integers(0, 1000))
 def test_a_selection_is_of_each_clip_alone(times: int, places: int, seed: int) -> None:
     """Catches a selection that depends on the other clips, or does not keep what changes most."""

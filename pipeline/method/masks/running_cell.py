@@ -18,11 +18,14 @@ from pipeline.method.masks.tube import TubeMask
 class DualMask(Mask):
     """A tube mask for the encoder; of all tubes the decoder gets a share, wherever the encoder's.
 
-    Tubes that both get are decoded but not in the loss. Which these are differs between clips.
+    Which tubes both get differs between clips. VideoMAE v2 decodes these, too, without a loss.
     """
 
     ratio: Ratio  # of the tubes that are hidden from the encoder
     decoder_ratio: Annotated[float, Ge(0), Lt(1)]  # that the decoder does not get, in quarters
+    # whether tubes that the encoder sees are decoded, too: as in VideoMAE v2, where no loss counts
+    # them; without them a step is cheaper
+    decode_visible: bool = True
     kind: Literal["dual"] = "dual"
 
     def draw(
@@ -35,14 +38,26 @@ class DualMask(Mask):
         start = int(4 * rng.random())
         if int(4 * self.decoder_ratio) == 0:
             return hidden
+        self._check(grid)
+        decoded = ~running_cell(grid, self.decoder_ratio, start).ravel()
+        if not self.decode_visible:
+            decoded &= hidden  # in a turn of four times each place is decoded equally often
+        return (VISIBLE * ~hidden + PREDICTED * decoded).astype(np.uint8)
+
+    def _check(self, grid: Grid) -> None:
         if grid[1] % 2 or grid[2] % 2:
             raise UserError(
                 f"a running cell of 2x2 tubes does not divide a frame of {grid[1]}x{grid[2]}",
                 place="objective.mask",
                 remedy="choose another mask, or a clip of an even number of tubes",
             )
-        decoded = ~running_cell(grid, self.decoder_ratio, start).ravel()
-        return (VISIBLE * ~hidden + PREDICTED * decoded).astype(np.uint8)
+        if not self.decode_visible and grid[0] % 4:
+            raise UserError(
+                f"clips of {grid[0]} tubes in time hold no whole number of turns of the cell, of 4 "
+                "each, so their numbers of decoded tubes would differ",
+                place="objective.mask.decode_visible",
+                remedy="set it to true, or choose a clip of 4, 8, 12 ... tubes in time",
+            )
 
 
 def running_cell(grid: Grid, ratio: float, start: int) -> BoolArray:
