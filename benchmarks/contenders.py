@@ -19,7 +19,8 @@ from pipeline.runtime.interruption import StopRequest
 from pipeline.runtime.optimisers import StepValues, parameter_groups
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
-from pipeline.training.loop import learning_rates, train_step
+from pipeline.training.loop import train_step
+from pipeline.training.schedules import learning_rates
 from pipeline.weights import hugging_face
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.configuration.build import sigma_model
-from pipeline.configuration.schema import Clip, Run, Trainer
+from pipeline.configuration.schema import Clip, Run
 from pipeline.data.load.failed_clips import FailedClips
 from pipeline.data.load.loader import (
     Batch,
@@ -27,7 +27,6 @@ from pipeline.data.load.loader import (
     PretrainingClips,
     pretraining_batches,
 )
-from pipeline.data.load.order import total_steps
 from pipeline.errors import UserError
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.masked_video import assign_parts, masked_video_loss
@@ -35,19 +34,12 @@ from pipeline.method.masks import Mask
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import Assignments
-from pipeline.method.targets import AveragedTarget
 from pipeline.method.tubes import cut, least_counts, loss_weight
 from pipeline.runtime import precision
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.interruption import ResumeLater, StopRequest
-from pipeline.runtime.optimisers import (
-    StepValues,
-    momenta,
-    scaled_rate,
-    schedule,
-    stretched_schedule,
-)
+from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines, flops, messages
 from pipeline.training.context import RunContext
@@ -55,6 +47,7 @@ from pipeline.training.engines import Engine
 from pipeline.training.messages import StepResult
 from pipeline.training.position import position, step_seed
 from pipeline.training.record import recording
+from pipeline.training.schedules import step_values
 from pipeline.training.state import TrainingState
 
 
@@ -131,44 +124,6 @@ def initial_model(run: Run, clip: Clip) -> SigmaModel:
     """
     torch.manual_seed(run.trainer.seed)
     return sigma_model(run.model, run.objective, clip)
-
-
-def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
-    """The rate of each step: warm-up and cosine, scaled by the global batch.
-
-    Steps stand in for epochs, since a batch may reach into the next epoch.
-    """
-    settings = trainer.optimiser
-    warmup = min(steps, total_steps(trainer.warmup_epochs, n=clips, batch_size=trainer.batch_size))
-    base, final, start = (
-        scaled_rate(rate, trainer.batch_size)
-        for rate in (settings.base_lr, settings.final_lr, settings.warmup_lr)
-    )
-    if settings.stretch is None:
-        rates = schedule(
-            base, final, epochs=steps, steps_per_epoch=1, warmup_epochs=warmup, start=start
-        )
-    else:
-        rates = stretched_schedule(
-            base, final, steps=steps, warmup=warmup, start=start, stretch=settings.stretch
-        )
-    return [float(rate) for rate in rates]
-
-
-def step_values(run: Run, steps: int, *, clips: int) -> list[StepValues]:
-    """What the schedules give to each step."""
-    settings, target = run.trainer.optimiser, run.objective.target
-    stretch, last = settings.stretch or 1.0, settings.final_weight_decay
-    decays: list[float | None] = [None] * steps
-    if last is not None:
-        first = settings.weight_decay
-        decays = [*map(float, stretched_schedule(first, last, steps=steps, stretch=stretch))]
-    averages = [1.0] * steps
-    if isinstance(target, AveragedTarget):
-        first, last = target.momentum, target.final_momentum
-        averages = [*map(float, momenta(first, last, steps=steps, stretch=stretch))]
-    rates = learning_rates(run.trainer, steps, clips=clips)
-    return [StepValues(*each) for each in zip(rates, decays, averages, strict=True)]
 
 
 def with_equal_counts(batch: Batch, mask: Mask, ranks: Ranks) -> Batch:

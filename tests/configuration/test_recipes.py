@@ -16,7 +16,7 @@ from pipeline.configuration.stages import STAGES
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.masks import MotionMask
 from pipeline.method.targets import FrozenTarget, MlpTarget
-from pipeline.training.loop import learning_rates
+from pipeline.training.schedules import learning_rates
 
 RECIPES = list(itertools.product(("ssv2", "k400"), ("small", "base"), ("mlp", "dino")))
 NAMES = [f"{data}_vit_{model}_{target}" for data, model, target in RECIPES]

@@ -25,9 +25,10 @@ from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
 from pipeline.training.engines import Engine
-from pipeline.training.loop import initial_model, is_finite, learning_rates, train_step
+from pipeline.training.loop import initial_model, is_finite, train_step
 from pipeline.training.messages import StepResult, not_finite
 from pipeline.training.position import step_seed
+from pipeline.training.schedules import learning_rates
 
 Compose = Callable[..., Params]
 CPU = torch.device("cpu")
