@@ -22,15 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Paste, Views
-from pipeline.data.load import (
-    clip_reader,
-    crops,
-    decoders,
-    order,
-    pasting,
-    sampling,
-    vector_speeds,
-)
+from pipeline.data.load import clip_reader, crops, decoders, order, sampling, vector_speeds
 from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.load.workers import load_in_order
@@ -228,6 +220,8 @@ class PretrainingSteps(Dataset[Batch]):
             speeds = vector_speeds.speeds(vectors, indices, window, self.clips.grid, flip=flip)
             facts = ClipFacts(speeds=speeds)
         if self.clips.paste is not None:
+            from pipeline.data.load import pasting  # loads Pillow, which others do without
+
             video, boxes = pasting.paste(video, self.clips.paste, rng)
             facts = replace(facts, boxes=boxes)
         if mask is None:
@@ -240,6 +234,8 @@ class PretrainingSteps(Dataset[Batch]):
         """Yield the masks of one clip: the first around its objects, each other around others."""
         for number in range(self.clips.masks_per_clip):
             if number and self.clips.paste is not None:
+                from pipeline.data.load import pasting
+
                 boxes = pasting.other_boxes(video, self.clips.paste, rng)
                 facts = replace(facts, boxes=boxes)
             yield mask.draw_knowing(self.clips.grid, rng, video, facts)
