@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.configuration.build import tube_grid
-from pipeline.configuration.schema import Clip
-from pipeline.data.load import order
+from pipeline.configuration.schema import Clip, Paste
+from pipeline.data.load import order, pasting
 from pipeline.data.load.loader import evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import Mask
-from pipeline.method.masks.base import VISIBLE, hide_all_but
+from pipeline.method.masks.base import VISIBLE, ClipFacts, hide_all_but
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets.projection import Pixels
@@ -73,14 +73,16 @@ def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> 
     groups: dict[tuple[Mask, tuple[int, int, int], str], list[RunResult]] = {}
     for run in results.trained:
         mask = run.settings.objective.mask
-        key = (mask, run.settings.model.tube, run.name if mask.in_model else "")
+        is_alone = mask.in_model or run.settings.objective.paste is not None
+        key = (mask, run.settings.model.tube, run.name if is_alone else "")
         groups.setdefault(key, []).append(run)
     drawn = []
     for (mask, tube, _), runs in groups.items():
         grid = tube_grid(clip, tube)
         model = hub.load_pretraining(runs[0].layout.weights) if mask.in_model else None
-        hidden = draw_masks(mask, grid, videos, model)
-        rows = dict(_rows(videos, hidden, grid, runs))
+        shown, facts = with_objects(videos, runs[0].settings.objective.paste)
+        hidden = draw_masks(mask, grid, shown, model, facts)
+        rows = dict(_rows(shown, hidden, grid, runs))
         strips = tuple(
             Strip(entry.id, min(FRAMES, clip.frames), _pictures(rows, place))
             for place, entry in enumerate(chosen)
@@ -97,18 +99,33 @@ def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
     return np.concatenate([batch.videos[:, 0].numpy() for batch in batches])
 
 
+def with_objects(videos: Videos, paste: Paste | None) -> tuple[Videos, Sequence[ClipFacts]]:
+    """Paste objects into clips as in training, where a run does, and say where they are."""
+    if paste is None:
+        return videos, [ClipFacts()] * len(videos)
+    keys = (order.sample_rng(SEED, 1, place) for place in range(len(videos)))
+    made = [pasting.paste(video, paste, key) for key, video in zip(keys, videos, strict=True)]
+    shown, boxes = zip(*made, strict=True)
+    return np.stack(shown), [ClipFacts(boxes=each) for each in boxes]
+
+
 @torch.inference_mode()
 def draw_masks(
-    mask: Mask, grid: TubeGrid, videos: Videos, model: SigmaModel | None = None
+    mask: Mask,
+    grid: TubeGrid,
+    videos: Videos,
+    model: SigmaModel | None = None,
+    facts: Sequence[ClipFacts] | None = None,
 ) -> NDArray[np.bool_]:
     """Return which tubes are hidden from the encoder, B,N; of several masks of a clip the first.
 
     They are drawn as in training, from random numbers of their own; those that `model` decides, of
-    its embeddings.
+    its embeddings. `facts` are those of each clip (`with_objects`).
     """
     keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
-    drawn = zip(keys, videos, strict=True)
-    masks: NDArray[Any] = np.stack([mask.draw(grid.shape, key, video) for key, video in drawn])
+    clips = zip(keys, videos, facts or [ClipFacts()] * len(videos), strict=True)
+    drawn = [mask.draw_knowing(grid.shape, key, video, fact) for key, video, fact in clips]
+    masks: NDArray[Any] = np.stack(drawn)
     first = masks.reshape(len(videos), -1, masks.shape[-1])[:, 0]
     if model is not None:
         tubes = grid.split(normalise(torch.from_numpy(videos)))

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
-from pipeline.method.masks import Mask, TubeMask
+from pipeline.configuration.schema import Paste
+from pipeline.method.masks import Mask, TrajectoryMask, TubeMask
+from pipeline.method.masks.trajectory import object_tubes
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import TubeGrid
@@ -144,6 +146,20 @@ def test_masks_hide_what_the_configuration_says() -> None:
     hidden = strips.draw_masks(TubeMask(ratio=0.75), grid, videos)
     assert hidden.sum(axis=1).tolist() == [48] * 4
     assert len({row.tobytes() for row in hidden}) > 1
+
+
+def test_pasted_objects_are_shown_where_they_are_hidden() -> None:
+    """Catches strips without a run's objects, and masks of other objects than those shown."""
+    grid = TubeGrid(4, 8, 8, (2, 8, 8))
+    videos = np.zeros((3, 8, 64, 64, 3), dtype=np.uint8)
+    shown, facts = strips.with_objects(videos, Paste(source="digits", count=1))
+    hidden = strips.draw_masks(TrajectoryMask(0.75, shown=0.0), grid, shown, facts=facts)
+    assert hidden.sum(axis=1).tolist() == [4 * 48] * 3
+    assert (shown != videos).any(axis=(1, 2, 3, 4)).all()
+    for mask, fact in zip(hidden, facts, strict=True):
+        assert fact.boxes is not None
+        assert mask[object_tubes(fact.boxes, grid.shape, grid.tube)].all()
+    assert strips.with_objects(videos, None)[0] is videos
 
 
 class Oracle(SigmaModel):
