@@ -81,6 +81,7 @@ def _of_benchmark(benchmark: Benchmark) -> str:
         "    deps:",
         "      - data/${data.name}/shards/index.json",
         f"      - {RUN}/pretrain.json",
+        *(f"      - {RUN}/{name}.json" for name in benchmark.after),
         "    outs:",
         *(line for name in outs for line in _kept(name)),
     ]

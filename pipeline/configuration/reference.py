@@ -28,6 +28,7 @@ from pydantic.fields import FieldInfo
 from pipeline.configuration.composition import CONF, choices
 from pipeline.configuration.schema import Params, Section
 from pipeline.configuration.schema.registered import OneOf
+from pipeline.evaluation.registry import BENCHMARKS
 
 PAGE = CONF.parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by `python -m pipeline compose --reference`. -->"
@@ -54,6 +55,9 @@ def reference() -> str:
     """Return the tables of all sections, in the order of the schema."""
     writer = _Writer()
     writer.section("", Params)
+    for benchmark in BENCHMARKS.values():
+        if benchmark.section not in Params.model_fields:
+            writer.section(benchmark.section, benchmark.settings)
     tables = []
     for heading, introduction, rows in writer.tables:
         level = "##" if "." not in heading else "###"

@@ -73,6 +73,7 @@ class Benchmark(Protocol):
     # without a score): the report's table; imported where the report is made
     table: str | None = None
     reads: tuple[str, ...] = ()  # keys of params.yaml beside its settings and what all read
+    after: tuple[str, ...] = ()  # benchmarks whose results of the same run it reads
     outputs: tuple[str, ...] = ()  # what it writes into the run's folder beside its JSON file
     plots: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of them, what DVC plots, and how
     card: tuple[str, ...] = ()  # keys of a score that a model card shows

@@ -68,7 +68,7 @@ def extract(
         key: what the features depend on (hashes, settings); others' files are not reused.
         options: how fast.
     """
-    finished = _read(path, key)
+    finished = _finished(path, key)
     if finished is not None:
         print(f"[{options.label}] reusing {path}")
         return finished
@@ -96,22 +96,29 @@ def _write(path: Path, key: Mapping[str, Any], features: Mapping[str, SplitFeatu
         np.savez(temporary, allow_pickle=False, **arrays)
 
 
-def _read(path: Path, key: Mapping[str, Any]) -> dict[str, SplitFeatures] | None:
+def read(path: Path) -> tuple[dict[str, SplitFeatures], str]:
+    """Read features by split, and the key that `extract` was given, as JSON.
+
+    Raises:
+        OSError, ValueError, KeyError, EOFError, BadZipFile: where it is no such file.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        splits = [name.removesuffix("_ids") for name in file.files if name.endswith("_ids")]
+        features = {
+            split: SplitFeatures(
+                tuple(file[f"{split}_ids"].tolist()),
+                file[f"{split}_features"],
+                tuple(file[f"{split}_failed"].tolist()),
+            )
+            for split in splits
+        }
+        return features, str(file["key"])
+
+
+def _finished(path: Path, key: Mapping[str, Any]) -> dict[str, SplitFeatures] | None:
     """Return the features of this key; None where the file is absent, damaged or another's."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["key"]) != json.dumps(key, sort_keys=True):
-                return None
-            splits = [name.removesuffix("_ids") for name in file.files if name.endswith("_ids")]
-            return {
-                split: SplitFeatures(
-                    tuple(file[f"{split}_ids"].tolist()),
-                    file[f"{split}_features"],
-                    tuple(file[f"{split}_failed"].tolist()),
-                )
-                for split in splits
-            }
-    except FileNotFoundError:
-        return None
+        features, of = read(path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # not ours, or cut short: it is computed again
+    return features if of == json.dumps(key, sort_keys=True) else None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pipeline.evaluation.benchmark import Benchmark
+from pipeline.evaluation.few_shot.benchmark import FewShot
+from pipeline.evaluation.order.benchmark import Order
 from pipeline.evaluation.recognition.benchmark import Recognition
+from pipeline.evaluation.retrieval.benchmark import Retrieval
 from pipeline.evaluation.segmentation.benchmark import Segmentation
 from pipeline.evaluation.severe.benchmark import Severe
 
 BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (Recognition(), Segmentation(), Severe())
+    benchmark.name: benchmark
+    for benchmark in (Recognition(), Segmentation(), Severe(), Retrieval(), FewShot(), Order())
 }

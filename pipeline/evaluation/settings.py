@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.configuration.section import PositiveInterval, Section, Share
+
+
+def _in_order(counts: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(counts)))
+
+
+Counts = Annotated[
+    tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_in_order)
+]
 
 
 class Views(Section):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from pipeline.evaluation.benchmark import Body
 
@@ -48,6 +49,7 @@ class Line:
     seeds: int = 1
     cells: tuple[Cell, ...] = ()
     description: str = ""
+    intervals: tuple[tuple[float, float] | None, ...] = ()  # of the values
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Table:
     columns: tuple[Column, ...]
     runs: tuple[Line, ...]
     others: tuple[Line, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    interval: str = ""  # what the lines' intervals are
 
     def best(self, column: int) -> float | None:
         """The best number that a run has in a column."""
@@ -74,16 +76,26 @@ class Table:
         """The cells of one of the lines; of runs, no other has a better number than the best."""
         if line.cells:
             return line.cells
-        deviations = line.deviations or (None,) * len(line.values)
+        nothing = (None,) * len(line.values)
+        parts = zip(line.values, line.deviations or nothing, line.intervals or nothing, strict=True)
         return tuple(
             Cell(
                 self.shown(column, value),
                 value,
                 "" if deviation is None else f"± {self.shown(column, deviation)}",
                 is_best=line in self.runs and value is not None and value == self.best(column),
+                notes=self._notes(column, bounds),
             )
-            for column, (value, deviation) in enumerate(zip(line.values, deviations, strict=True))
+            for column, (value, deviation, bounds) in enumerate(parts)
         )
+
+    def _notes(
+        self, column: int, bounds: tuple[float, float] | None
+    ) -> tuple[tuple[str, str], ...]:
+        if bounds is None:
+            return ()
+        low, high = (self.shown(column, bound) for bound in bounds)
+        return ((f"{low}–{high}", self.interval),)
 
     def groups(self) -> list[tuple[str, int]]:
         """What stands above the columns, and over how many of them."""
@@ -100,6 +112,20 @@ def rows(body: Body) -> list[Body]:
     """The scores of a benchmark's manifest, or nothing."""
     scores: list[Body] = body.get("scores", [])
     return scores
+
+
+def cells_by_key(
+    bodies: Mapping[str, Body], *names: str
+) -> tuple[list[tuple[Any, ...]], dict[str, dict[tuple[Any, ...], Body]]]:
+    """Return the keys of the columns, and each run's scores by them.
+
+    A score's key are its values of `names`; columns come in the order in which runs have them.
+    """
+    by_run = {
+        run: {tuple(row[name] for name in names): row for row in rows(body)}
+        for run, body in bodies.items()
+    }
+    return list(dict.fromkeys(key for cells in by_run.values() for key in cells)), by_run
 
 
 def percent(share: float | None) -> float | None:

@@ -106,8 +106,12 @@ def _check_inputs(experiment: Results) -> None:
     for each in experiment.runs:
         weights = sha256_file(each.layout.weights)
         for benchmark, body in each.results.items():
-            command = BENCHMARKS[benchmark].stage
-            expected = {"weights": weights} | ({"index": index} if command == "evaluate" else {})
+            command, after = BENCHMARKS[benchmark].stage, BENCHMARKS[benchmark].after
+            expected = {"weights": weights}
+            if benchmark == "evaluation" or "evaluation" in after:
+                expected["index"] = index
+            if "evaluation" in after:
+                expected["features"] = each.evaluated["outputs"]["features"]
             for name, digest in expected.items():
                 if body.get("inputs", {}).get(name) != digest:
                     raise UserError(

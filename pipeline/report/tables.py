@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.evaluation.recognition.settings import PROBE_NAMES
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report.results import Results, RunResult, Score
 
 
@@ -56,10 +57,10 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class Note:
-    """A probe that was skipped, or clips that it left out, and for which runs."""
+    """A probe or benchmark that was skipped, or clips that it left out, and for which runs."""
 
-    label: str
-    probe: str
+    label: str  # or the benchmark's title
+    probe: str  # or what a benchmark leaves out; empty: all of it
     reason: str
     runs: tuple[str, ...]
     clips: int
@@ -68,6 +69,11 @@ class Note:
     def skipped(self) -> bool:
         """True where the probe was not run at all."""
         return self.clips == 0
+
+    @property
+    def subject(self) -> str:
+        """What was skipped, in words."""
+        return ", ".join(filter(None, (self.label, probe_name(self.probe))))
 
 
 def probe_name(probe: str) -> str:
@@ -90,14 +96,27 @@ def notes(results: Results) -> list[Note]:
     """Return what was skipped or left out; what is equal for several runs stands there once."""
     merged: dict[tuple[str, str, str, int], list[str]] = {}
     for run in results.runs:
-        for note in run.skipped:
-            merged.setdefault((note.label, note.probe, note.reason, note.clips), []).append(
-                run.name
-            )
+        of_probes = [(note.label, note.probe, note.reason, note.clips) for note in run.skipped]
+        for key in (*of_probes, *_of_benchmarks(results, run)):
+            merged.setdefault(key, []).append(run.name)
     return [
         Note(label, probe, reason, tuple(runs), clips)
         for (label, probe, reason, clips), runs in merged.items()
     ]
+
+
+def _of_benchmarks(results: Results, run: RunResult) -> Iterator[tuple[str, str, str, int]]:
+    """Name each benchmark beyond recognition that was asked for and has not run, or not wholly."""
+    for name, benchmark in BENCHMARKS.items():
+        if name == "evaluation" or run.name not in benchmark.runs(results.params):
+            continue
+        if name not in run.results:
+            reason = f"it has not run yet: python -m pipeline {benchmark.stage} --run NAME"
+            yield benchmark.title, "", reason, 0
+            continue
+        for note in run.results[name].get("skipped", ()):
+            what = next((note[key] for key in ("label", "task", "data") if key in note), "")
+            yield benchmark.title, what, note.get("reason", ""), 0
 
 
 def _table(

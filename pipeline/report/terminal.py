@@ -12,7 +12,7 @@ from rich.text import Text
 from pipeline.evaluation.table import Cell, Line, Table
 from pipeline.report.results import Results
 from pipeline.report.shown_tables import ShownTable, of_benchmarks, of_scores
-from pipeline.report.tables import ScoreTable, notes, probe_name
+from pipeline.report.tables import ScoreTable, notes
 
 SHOWN_REASONS = 12  # lines; the page has all
 
@@ -45,7 +45,7 @@ def show(results: Results, console: Console) -> None:
     for note in reasons[:SHOWN_REASONS]:
         runs = "" if len(note.runs) == len(results.runs) else f" ({', '.join(note.runs)})"
         what = "skipped" if note.skipped else "note"
-        line = f"{what}: {note.label}, {probe_name(note.probe)}{runs}: {note.reason}"
+        line = f"{what}: {note.subject}{runs}: {note.reason}"
         console.print(Text(line), soft_wrap=True)
     if len(reasons) > SHOWN_REASONS:
         console.print(f"... and {len(reasons) - SHOWN_REASONS} more: see the report")

@@ -26,15 +26,19 @@ def largest(values: NDArray[Any], count: int) -> NDArray[np.intp]:
 
 
 def nearest(
-    queries: NDArray[Any], rows: NDArray[Any], count: int
+    queries: NDArray[Any], rows: NDArray[Any], count: int, digits: int | None = None
 ) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Return places in `rows` (n, count) of each query's nearest, nearest first, and their cosines.
 
-    Both are unit vectors, (n, D) and (m, D); of fewer than `count` rows all are returned.
+    Both are unit vectors, (n, D) and (m, D); of fewer than `count` rows all are returned. Cosines
+    are rounded to `digits` where given: then rows that are equal but for the order in which a
+    product was summed up are equally similar.
     """
     places, cosines = [], []
     for begin in range(0, len(queries), BLOCK):
         similarity = queries[begin : begin + BLOCK] @ rows.T
+        if digits is not None:
+            similarity = similarity.round(digits)
         order = largest(similarity, count)
         places.append(order)
         cosines.append(np.take_along_axis(similarity, order, axis=1))

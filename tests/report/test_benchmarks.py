@@ -30,7 +30,7 @@ def severe(value: float, *, data: str | None = None, mean: float | None = 50.0) 
         }
         for column in COLUMNS
     ]
-    return {"scores": rows, "mean": mean, "skipped": [{"task": "t", "reason": "none"}]}
+    return {"scores": rows, "mean": mean}
 
 
 def test_without_numbers_there_is_no_table() -> None:
@@ -69,7 +69,6 @@ def test_severe_counts_errors_the_other_way_and_names_stand_ins() -> None:
     assert table.best(0) == 50.0
     assert table.columns[0].title == "my ssv2"
     assert [line.name for line in table.others] == ["constant"]
-    assert table.notes == ("t: none (a, b)",)
     assert len(table.columns) == len(table.runs[0].values) == len(table.others[0].values) == 9
 
 

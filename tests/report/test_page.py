@@ -119,8 +119,14 @@ def test_skipped_probes_and_lost_clips_are_told_with_reasons(page: Page) -> None
     """Catches a report that shows a score and hides what it left out."""
     notes = [e.text for e in page.all("li")]
     notes = [note for note in notes if "Skipped" in note]
-    assert len(notes) == 2  # one a probe; all runs in one
-    assert all("Skipped: weather" in note and SKIPPED in note for note in notes)
+    of_probes = [note for note in notes if "Skipped: weather" in note and SKIPPED in note]
+    assert len(of_probes) == 2  # one a probe; all runs in one
+    benchmarks = [note for note in notes if "it has not run yet" in note]
+    assert [("SEVERE" in note, "all runs" in note) for note in benchmarks] == [
+        (False, True),
+        (True, True),
+    ]
+    assert len(notes) == 4
     census = next(e for e in page.all("section") if e.attributes["id"] == "census").text
     assert "13 of 15 ok, 2 lost: corrupt 1, missing 1" in census
     assert "no such file" in census

@@ -148,7 +148,9 @@ def test_one_run_without_a_score(found: Results) -> None:
     (cells,) = zip(*rows(some).values(), strict=True)
     assert [cell is None for cell in cells] == [True, False, True]
     assert cells[1].gain is None  # type: ignore[union-attr]
-    assert printed(some).count("skipped") == 2 + 2  # two cells, two notes
+    assert (
+        printed(some).count("skipped") == 2 + 4
+    )  # two cells; notes of two probes, of segmentation and of SEVERE
 
 
 def test_top5_of_few_classes_is_not_shown(found: Results) -> None:
@@ -178,6 +180,20 @@ def test_terminal_shows_scores_chance_and_reasons(experiment: Experiment, found:
     assert "sigma_mlp 50.0 50.0 80 of 85" in lines  # on val
     assert f"skipped: weather, linear probe: {SKIPPED}" in lines
     assert "clips: 13 of 15 ok, 2 lost: corrupt 1, missing 1" in lines
+
+
+def test_a_benchmark_that_did_not_run_is_named(found: Results) -> None:
+    """Catches a benchmark that was asked for and is missing from the report without a word."""
+    body = {"scores": [], "skipped": [{"task": "few", "column": "c", "reason": "no clip"}]}
+    first, *others = found.runs
+    results = {**first.results, "severe": body}
+    some = replace(found, runs=(replace(first, results=results), *others))
+    lines = printed(some).splitlines()
+    assert f"skipped: SEVERE, few ({first.name}): no clip" in lines
+    missing = ", ".join(run.name for run in others)
+    command = "python -m pipeline severe --run NAME"
+    assert f"skipped: SEVERE ({missing}): it has not run yet: {command}" in lines
+    assert not any("retrieval" in line for line in lines)  # was not asked for
 
 
 def test_markup_in_a_reason_is_printed_as_it_is(found: Results) -> None:

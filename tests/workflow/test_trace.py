@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
-from pipeline.evaluation.registry import BENCHMARKS
 
 from .workspace import Workspace
 
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.system
 DATA = DataLayout("synthetic_tiny")
 RESULTS = ExperimentLayout("tiny")
 RUN = RESULTS.run("pixel")
+SCORED = ("evaluation", "segmentation", "severe")
 OF_THE_DATA = (
     *(DATA.index, DATA.manifest, DATA.sharded(0), DATA.sharded(1), DATA.decoded(1)),
     *(DATA.downloaded(0), DATA.chunk_list(1), Path("pipeline/conf/data/synthetic.yaml")),
@@ -46,7 +46,7 @@ def told(said: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "start",
     [
-        *map(RUN.result, BENCHMARKS),
+        *map(RUN.result, SCORED),
         RUN.weights,
         RUN.features,
         RESULTS.report,
@@ -76,7 +76,7 @@ def test_all_bytes_are_read_and_all_clips_listed(finished: Workspace) -> None:
     for run in ("sigma_mlp", "pixel", "random"):
         assert f"pretrain of run {run}" in said
         layout = RESULTS.run(run)
-        for path in map(layout.result, BENCHMARKS):
+        for path in map(layout.result, SCORED):
             assert verdicts[path.as_posix()] == "fits", path
 
 
@@ -127,7 +127,7 @@ def test_every_file_says_what_made_it(finished: Workspace) -> None:
         assert all(len(each) == 64 for each in bodies[path.as_posix()]["inputs"].values())
     for path in (
         RUN.pretrained,
-        *map(RUN.result, BENCHMARKS),
+        *map(RUN.result, SCORED),
         RESULTS.evaluation,
     ):
         bodies[path.as_posix()] = json.loads((folder / path).read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ for benchmark in BENCHMARKS.values():
         input:
             index=DATA.index,
             pretrained=EXPERIMENT.run("{run}").pretrained,
+            before=[EXPERIMENT.run("{run}").result(name) for name in benchmark.after],
             others=benchmark.inputs(PARAMS),
         output:
             EXPERIMENT.run("{run}").result(benchmark.name),

@@ -103,7 +103,7 @@ class Params(Section):
     evaluation: Evaluation
     segmentation: Segmentation
     severe: Severe
-    # settings of the benchmarks that plugins bring, by their names
+    # settings of further benchmarks, those that plugins bring among them, by their names
     benchmarks: dict[Name, Any] = Field(default_factory=dict)
     # modules to import before anything else, found from the project's folder: what they register
     # (benchmarks, masks, targets, losses) can be named here (docs/extending.md)
@@ -118,8 +118,7 @@ class Params(Section):
         for name in values:
             if name not in known:
                 raise ValueError(
-                    f"no plugin registers a benchmark {name!r}; known are "
-                    f"{', '.join(known) or 'none'}"
+                    f"no benchmark {name!r} is registered; known are {', '.join(known) or 'none'}"
                 )
         return {name: known[name].settings.model_validate(value) for name, value in values.items()}
 

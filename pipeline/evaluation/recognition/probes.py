@@ -144,10 +144,9 @@ def probe_all(
         split: the one that is scored; where that is test, `val` is scored beside it.
     """
     results = Results()
-    missing = {name: _missing(name, lost, features) for name in ("val", split)}
-    unusable = _unusable(features)
+    missing = {name: task.missing(name, lost, features) for name in ("val", split)}
     for label in columns:
-        asked = unusable or task.build(label, labels, features, split)
+        asked = task.build(label, labels, features, split)
         for name, probe in probes.items():
             chosen = (only or {}).get(name)
             if chosen is not None and label not in chosen:
@@ -164,21 +163,6 @@ def probe_all(
                 results.details.append(details(asked, name, answer))
             results.answers.append((label, name, asked, answer))
     return results
-
-
-def _missing(
-    split: str, lost: Mapping[str, str], features: Mapping[str, SplitFeatures]
-) -> list[str]:
-    """Return the clips of a split that the data set has lost, or whose features are not there."""
-    failed = features[split].failed if split in features else ()
-    return [*(clip for clip, its in lost.items() if its == split), *failed]
-
-
-def _unusable(features: Mapping[str, SplitFeatures]) -> str:
-    """Say why no probe can use these features; nothing where they can."""
-    parts = features.values()
-    broken = sum(int((~np.isfinite(part.values)).any(axis=(1, 2)).sum()) for part in parts)
-    return f"the features of {broken:,} clips are not finite: the encoder is broken" * bool(broken)
 
 
 def _logistic(asked: Task, settings: LinearProbe, _subject: Subject, _r: Resumption) -> Prediction:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,16 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Evaluation, ImageSet, Params, Views
-from pipeline.data.load.view_cache import ViewCache
+from pipeline.configuration.schema import ImageSet, Params
 from pipeline.data.shards.index import DatasetIndex
-from pipeline.errors import UserError
 from pipeline.evaluation import features
 from pipeline.evaluation.benchmark import Job, Outcome
-from pipeline.evaluation.clips import Clips, VideoClips, caches
+from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition import answers, images
+from pipeline.evaluation.recognition.extracted import lost_clips, scored_split
 from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
-from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.evaluation.recognition.videos import execution, shown_videos
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.files import remove_leftovers, sha256_file
@@ -77,48 +75,20 @@ def _shown(index: DatasetIndex) -> dict[str, list[str]]:
     }
 
 
-def lost_clips(data: DataLayout, index: DatasetIndex) -> dict[str, str]:
-    """Return the split of every clip that the data set has lost, by id."""
-    try:
-        return {clip["id"]: clip["split"] for clip in index.lost}
-    except KeyError:
-        raise UserError(
-            "the index does not say of which splits the lost clips were",
-            place=str(data.index),
-            remedy="python -m pipeline index",
-        ) from None
-
-
 def _recognition(
     params: Params, layout: RunLayout, index: DatasetIndex, inputs: Mapping[str, Any]
 ) -> Results:
     """Benchmark I on the data set's own clips, then on each image data set."""
     data, settings = DataLayout(params.data.name), params.evaluation
     encoder = hub.load(layout.weights).encoder
-    left_alone = () if settings.test else ("test",)
-    entries = index.clips(sorted(set(index.splits) - set(left_alone)))
-    counts = Counter(entry.split for entry in entries)
-    views = {
-        split: settings.train_views if split == "train" else settings.views for split in counts
-    }
-    kept = _caches(params, views, counts, f"evaluate {layout.run}")
-    splits: dict[str, Clips] = {
-        split: VideoClips(
-            [entry for entry in entries if entry.split == split],
-            params.data.clip,
-            views[split],
-            settings.on_failure,
-            params.runs[layout.run].trainer.decoder,
-            kept.get(views[split]),
-        )
-        for split in sorted(counts)
-    }
-    subject = _subject(params, layout, encoder, splits, layout.features, inputs)
-    subject = replace(subject, entries={entry.id: entry for entry in entries}, caches=kept)
+    shown = shown_videos(params, layout.run, index, "evaluate")
+    subject = _subject(params, layout, encoder, shown.splits, layout.features, inputs)
+    entries = {entry.id: entry for entry in shown.entries}
+    subject = replace(subject, entries=entries, caches=shown.caches)
     only = {"finetune": settings.finetune.labels} if settings.finetune else {}
     results = probe_all(
         params.data.labels,
-        {entry.id: entry.labels for entry in entries},
+        {name: entry.labels for name, entry in entries.items()},
         subject.features,
         lost_clips(data, index),
         probes(settings, subject),
@@ -128,25 +98,6 @@ def _recognition(
     for image_set in settings.images:
         results.extend(_on_images(params, layout, encoder, image_set, inputs["weights"]))
     return results
-
-
-def _caches(
-    params: Params, views: Mapping[str, Views], counts: Mapping[str, int], label: str
-) -> dict[Views, ViewCache]:
-    """Return where the views of the probes, and of fine-tuned encoders' scores, are kept."""
-    clips: Counter[Views] = Counter()
-    for split, kind in views.items():
-        clips[kind] += counts[split]
-    tested = params.evaluation.finetune
-    if tested is not None and tested.views not in clips:
-        clips[tested.views] = counts.get("test", 0) + counts.get("val", 0)
-    root = DataLayout(params.data.name).views
-    return caches(root, params.data.clip, clips, params.evaluation.views_gib, label)
-
-
-def scored_split(settings: Evaluation) -> str:
-    """Return the split whose scores are the run's."""
-    return "test" if settings.test else "val"
 
 
 def _on_images(
@@ -182,7 +133,7 @@ def _subject(
     inputs: Mapping[str, Any],
 ) -> Subject:
     """Extract the features that all probes share, or read them."""
-    trainer, evaluation = params.runs[layout.run].trainer, params.evaluation
+    evaluation, options = params.evaluation, execution(params, layout.run, "evaluate")
     key = {
         **inputs,
         "code": stages.modules_sha256(*FEATURES_CODE),
@@ -193,14 +144,6 @@ def _subject(
         "pooling": "mean over tubes",
         "splits": sorted(splits),
     }
-    options = ExecutionOptions(
-        batch_size=evaluation.batch_size,
-        workers=trainer.workers,
-        processes=evaluation.processes,
-        threads=trainer.threads,
-        label=f"evaluate {layout.run}",
-        cache_mib=trainer.cache_mib,
-    )
     return Subject(
         weights=layout.weights,
         encoder=encoder,

@@ -135,6 +135,9 @@ def build(
         features: by split.
         split: the one that is scored.
     """
+    parts = features.values()
+    if broken := sum(int((~np.isfinite(part.values)).any(axis=(1, 2)).sum()) for part in parts):
+        return f"the features of {broken:,} clips are not finite: the encoder is broken"
     labelled = {split: _labelled(label, labels, part) for split, part in features.items()}
     if not any(len(part.ids) for part in labelled.values()):
         return f"no clip has a label '{label}' (a column of the manifest; see data.labels)"
@@ -161,6 +164,17 @@ def build(
     if not np.isin(test.truth, task.classes).any():
         return f"train has none of the classes of label '{label}' in {split}"
     return task
+
+
+def missing(
+    split: str, lost: Mapping[str, str], features: Mapping[str, SplitFeatures]
+) -> list[str]:
+    """Return the clips of a split that the data set has lost, or whose features are not there.
+
+    `lost` has the split of every clip that the data set has lost, by id.
+    """
+    failed = features[split].failed if split in features else ()
+    return [*(clip for clip, its in lost.items() if its == split), *failed]
 
 
 def _labelled(label: str, labels: Mapping[str, Mapping[str, str]], part: SplitFeatures) -> Labelled:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.evaluation.benchmark import Body
-from pipeline.evaluation.table import Column, Line, Table, line, percent, published, rows
+from pipeline.evaluation.table import Column, Line, Table, cells_by_key, line, percent, published
 
 PROTOCOLS = {"clustering": "clustering", "over_clustering": "over-clustering"}
 
@@ -37,11 +37,7 @@ PAPER: dict[str, dict[tuple[str, str], float]] = {
 
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """Mean IoU per data set, clip length and protocol; None where nothing was segmented."""
-    by_run = {
-        name: {(r["data"], r["kind"], r["frames"], r["protocol"]): r for r in rows(body)}
-        for name, body in bodies.items()
-    }
-    keys = list(dict.fromkeys(key for cells in by_run.values() for key in cells))
+    keys, by_run = cells_by_key(bodies, "data", "kind", "frames", "protocol")
     if not keys:
         return None
     columns = tuple(

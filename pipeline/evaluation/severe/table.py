@@ -75,7 +75,6 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         columns=(*columns, Column("", "mean")),
         runs=tuple(lines),
         others=(Line("constant", (*constant, None)), *published(of_paper)),
-        notes=tuple(_skipped(bodies)),
     )
 
 
@@ -84,11 +83,3 @@ def paper_row(column: str, data: str) -> dict[str, float]:
     if PAPER_DATA.get(column) != data:
         return {}
     return {method: row[column] for method, row in PAPER.items()}
-
-
-def _skipped(bodies: Mapping[str, Body]) -> list[str]:
-    notes: dict[str, list[str]] = {}
-    for name, body in bodies.items():
-        for note in body.get("skipped", []):
-            notes.setdefault(f"{note.get('task', '')}: {note.get('reason', '')}", []).append(name)
-    return [f"{text} ({', '.join(names)})" for text, names in notes.items()]

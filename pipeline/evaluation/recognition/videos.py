@@ -1,0 +1,75 @@
+"""The videos that an encoder is shown: each split in its views, and how fast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.configuration.layout import DataLayout
+from pipeline.configuration.schema import Params, Views
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.evaluation.clips import VideoClips, caches
+from pipeline.evaluation.rows import ExecutionOptions
+
+
+@dataclass(frozen=True)
+class ShownVideos:
+    """The clips of all splits but those that are left alone, and where their views are kept."""
+
+    entries: Sequence[ClipEntry]
+    splits: Mapping[str, VideoClips]
+    caches: Mapping[Views, ViewCache]
+
+
+def shown_videos(params: Params, run: str, index: DatasetIndex, stage: str) -> ShownVideos:
+    """Return what an encoder is shown of the data set; no test clip where these are left alone."""
+    settings = params.evaluation
+    left_alone = () if settings.test else ("test",)
+    entries = index.clips(sorted(set(index.splits) - set(left_alone)))
+    counts = Counter(entry.split for entry in entries)
+    views = {
+        split: settings.train_views if split == "train" else settings.views for split in counts
+    }
+    kept = _caches(params, views, counts, f"{stage} {run}")
+    splits = {
+        split: VideoClips(
+            [entry for entry in entries if entry.split == split],
+            params.data.clip,
+            views[split],
+            settings.on_failure,
+            params.runs[run].trainer.decoder,
+            kept.get(views[split]),
+        )
+        for split in sorted(counts)
+    }
+    return ShownVideos(entries, splits, kept)
+
+
+def execution(params: Params, run: str, stage: str) -> ExecutionOptions:
+    """Return how a run's features are computed."""
+    trainer, evaluation = params.runs[run].trainer, params.evaluation
+    return ExecutionOptions(
+        batch_size=evaluation.batch_size,
+        workers=trainer.workers,
+        processes=evaluation.processes,
+        threads=trainer.threads,
+        label=f"{stage} {run}",
+        cache_mib=trainer.cache_mib,
+    )
+
+
+def _caches(
+    params: Params, views: Mapping[str, Views], counts: Mapping[str, int], label: str
+) -> dict[Views, ViewCache]:
+    """Return where the views of the probes, and of fine-tuned encoders' scores, are kept."""
+    clips: Counter[Views] = Counter()
+    for split, kind in views.items():
+        clips[kind] += counts[split]
+    tested = params.evaluation.finetune
+    if tested is not None and tested.views not in clips:
+        clips[tested.views] = counts.get("test", 0) + counts.get("val", 0)
+    root = DataLayout(params.data.name).views
+    return caches(root, params.data.clip, clips, params.evaluation.views_gib, label)

@@ -1,0 +1,28 @@
+"""Retrieval, as the rest of the pipeline knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.evaluation.benchmark import Benchmark, Body
+from pipeline.evaluation.retrieval.settings import Retrieval as Settings
+
+
+class Retrieval(Benchmark):
+    """Whether the train clips nearest to a test clip are of its class."""
+
+    name = title = "retrieval"
+    stage = "retrieve"
+    done = "retrieved"
+    summary = "look for train clips of one run's test clips' classes"
+    settings = Settings
+    module = "pipeline.evaluation.retrieval.run"
+    table = "pipeline.evaluation.retrieval.table"
+    reads = ("data.labels", "evaluation.test")
+    after = ("evaluation",)
+    card = ("label", "split", "k", "recall", "chance", "scored", "of")
+
+    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
+        """Yield R@k by label and k."""
+        for row in body["scores"]:
+            yield "retrieval", f"{row['label']}_r{row['k']}", row["recall"]
