@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from pipeline.method.vit import (
@@ -31,3 +34,24 @@ class Decoder(nn.Module):
         tokens = run_blocks(self.blocks, tokens, self.recompute)
         predictions: Tensor = self.head(self.norm(tokens[:, -predicted:]))
         return predictions
+
+
+class AlignedHeads(nn.Module):
+    """A linear map and a norm for each layer of a target, on visible tokens (UMT, Li et al. 2023).
+
+    It stands in the decoder's place, without blocks.
+    """
+
+    def __init__(self, width: int, outputs: int, layers: int) -> None:
+        super().__init__()
+        self.recompute = False
+        self.blocks = nn.ModuleList()
+        each = outputs // layers
+        self.heads = nn.ModuleList(nn.Linear(width, each) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(each, eps=NORM_EPS) for _ in range(layers))
+        self.apply(initialise_linear)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Predictions B,V,O, all layers side by side, from features B,V,D, one for each layer."""
+        heads = zip(features, self.heads, self.norms, strict=True)
+        return torch.cat([norm(head(each)) for each, head, norm in heads], dim=-1)

@@ -32,10 +32,10 @@ def masked_video_loss(
     """One step's loss (scalar) and diagnostics (scalars, equal on all processes of `group`).
 
     `model` is a `SigmaModel` or a wrapper of one; `videos` B,3,T,H,W are normalised, `mask` is B,N
-    or B,R,N (`tubes.split_masks`): of several kinds of mask the mean is taken. Prototypes are first
-    brought back to length one, in place, but with `normalise=False`: then they are. `assignments`
-    (of `assign_parts`) take the place of those that Sinkhorn finds for this batch; diagnostics are
-    then empty: `assign_parts` gave them.
+    or B,R,N (`tubes.split_masks`): of several kinds of mask the mean is taken, of several targets
+    the weighted sum. Prototypes are first brought back to length one, in place, but with
+    `normalise=False`: then they are. `assignments` (of `assign_parts`) take the place of those that
+    Sinkhorn finds for this batch; diagnostics are then empty: `assign_parts` gave them.
     """
     sigma = getattr(model, "module", model)
     if not isinstance(sigma, SigmaModel):
@@ -49,10 +49,14 @@ def masked_video_loss(
         value, diagnostics = loss(prediction, all_reduce, assignments)
         if assignments is None:
             diagnostics |= feature_diagnostics(prediction.decoded, prediction.targets, all_reduce)
+        if prediction.weight != 1:
+            value = prediction.weight * value
         masks_own = sigma.mask.loss(prediction) if sigma.mask is not None else None
         values.append(value if masks_own is None else value + masks_own)
         each.append(diagnostics)
-    return _mean(values), {name: _mean([part[name] for part in each]) for name in each[0]}
+    return len(sigma.branches) * _mean(values), {
+        name: _mean([part[name] for part in each]) for name in each[0]
+    }
 
 
 def _mean(values: list[Tensor]) -> Tensor:

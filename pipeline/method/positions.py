@@ -16,13 +16,16 @@ def positions(kind: Positions, grid: Grid, width: int) -> Tensor:
         return torch.empty(0)  # `LearnedPositions` has them
     if kind == "sinusoid":
         return sinusoid_positions(grid[0] * grid[1] * grid[2], width)
+    axes = [0, 1, 2]
     if kind == "sincos_3d":
         each = 2 * -(-width // 6)
         widths = [each, each, each]  # cut to D in all
+    elif kind == "sincos_3d_quarter_time":
+        widths, axes = [width // 4, 3 * width // 8, 3 * width // 8], [0, 2, 1]
     else:
         widths = [width // 2, width // 4, width // 4]
     places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in grid))
-    parts = [_sines_then_cosines(places[:, axis], part) for axis, part in enumerate(widths)]
+    parts = [_sines_then_cosines(places[:, a], w) for a, w in zip(axes, widths, strict=True)]
     return torch.cat(parts, dim=1)[:, :width].float()
 
 

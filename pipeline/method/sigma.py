@@ -1,11 +1,12 @@
 """SIGMA's model: encoder, decoder, target network and prototypes (paper, section 3, figure 2).
 
 Shapes: B clips, N tubes of a clip, M predicted ones, V visible ones, P pixel values of a tube,
-D width of the encoder, O width of a target, K prototypes.
+D width of the encoder, O width of a target, L layers of a target, K prototypes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import NamedTuple, overload
 
@@ -13,22 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.method.decoder import Decoder
+from pipeline.method.branch import Branch
 from pipeline.method.masks.base import Mask
-from pipeline.method.positions import learned, positions
 from pipeline.method.targets import Target
+from pipeline.method.targets.frozen import Attended, FrozenFeatures
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid, TubeSplit, split_mask
-from pipeline.method.vit import Encoder, TransformerSize, initialise_normal
+from pipeline.method.vit import Encoder, TransformerSize
 
 
 class Prediction(NamedTuple):
     """What the model says of the predicted tubes that are in the loss: of each clip, ascending."""
 
-    decoded: Tensor  # B,M,O: the decoder's predictions
-    targets: Tensor  # B,M,O: the target network's features (or pixels)
-    prototypes: Tensor | None  # K,O, of length one
+    decoded: Tensor  # B,M,O: the decoder's predictions; of a target of L layers B,M,L,O
+    targets: Tensor  # of that shape: the target network's features (or pixels)
+    prototypes: Tensor | None = None  # K,O, of length one
     log_probabilities: Tensor | None = None  # B,M, of a mask that learns (`TubeSplit`)
+    weight: float = 1.0  # of its loss among those of a model's targets
 
     @property
     def decoded_scores(self) -> Tensor | None:
@@ -41,15 +43,24 @@ class Prediction(NamedTuple):
         return None if self.prototypes is None else cosines(self.targets, self.prototypes)
 
 
-class SigmaModel(nn.Module):
+class FurtherTarget(NamedTuple):
+    """A target beside the first, and the weight of its loss."""
+
+    target: Target | TargetNetwork
+    weight: float = 1.0
+
+
+class SigmaModel(Branch):
     """Encoder-decoder for masked videos, with a target network and K prototypes.
+
+    It is itself the branch of its first target; each further one has a branch of its own, with a
+    decoder of the same size. With `alignment` visible tubes are compared in place of hidden ones.
 
     Two models built after the same `torch.manual_seed` are equal; the encoder comes first, so
     it is also equal for different objectives. Prototypes start as normal vectors of length one;
     the mask token as a normal of deviation 0.02, cut at one deviation.
     """
 
-    positions: Tensor
     prototypes: nn.Parameter | None
 
     def __init__(
@@ -62,39 +73,72 @@ class SigmaModel(nn.Module):
         prototypes: int = 0,
         mask: Mask | None = None,
         load_target: bool = True,
+        weight: float = 1.0,
+        further: Mapping[str, FurtherTarget] | None = None,
+        alignment: float | None = None,
     ) -> None:
         """Build with fresh weights.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
-        have none. Each of the kinds of `mask` has a mask token; None: there is one kind.
+        have none. Each of the kinds of `mask` has a mask token; None: there is one kind. With
+        `alignment` the compared blocks of the encoder are so many apart, the last one first.
         `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
         and loaded, but not trained.
         """
         super().__init__()
         self.grid = grid
         self.encoder = Encoder(encoder, grid)
-        self.encoder_to_decoder = nn.Linear(
-            encoder.width, decoder.width, bias=decoder.projection_bias
-        )
         self.mask, self.mask_kinds = mask, mask.kinds if mask else 1
-        self.mask_token = nn.Parameter(torch.empty(self.mask_kinds, 1, decoder.width))
-        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
-        if decoder.initialisation == "vjepa":
-            initialise_normal(self.encoder_to_decoder)
-            nn.init.zeros_(self.mask_token)
-        places = positions(decoder.positions, grid.shape, decoder.width)
-        self.register_buffer("positions", places, persistent=False)
-        self.learned = learned(decoder.positions, grid.shape, decoder.width)
-        self.target = (
-            target if isinstance(target, TargetNetwork) else target.build(grid, load=load_target)
-        )
-        self.target.follow(self.encoder)
-        self.decoder = Decoder(decoder, self.target.width)
+        self.weight, self.aligned = weight, (-1,)
+        kinds, ours = self.mask_kinds, self.encoder
+        if alignment is None:
+            self.build_decoder(ours, decoder, target, kinds=kinds, load_target=load_target)
+        else:
+            self.build_heads(ours, decoder, target, load_target=load_target)
+            self.aligned = aligned_blocks(encoder.depth, self.target.layers, alignment)
         self.prototypes = None
         if prototypes:
             self.prototypes = nn.Parameter(torch.randn(prototypes, self.target.width))
             self.normalise_prototypes()
         self.mask_network = mask.network(grid.shape, encoder.width) if mask else None
+        self.further = nn.ModuleDict()
+        for name, part in (further or {}).items():
+            branch = Branch()
+            branch.grid, branch.weight = grid, part.weight
+            branch.build_decoder(ours, decoder, part.target, kinds=kinds, load_target=load_target)
+            self.further[name] = branch
+
+    @property
+    def branches(self) -> list[Branch]:
+        """One for each target, the model itself for the first."""
+        return [self, *(branch for branch in self.further.values() if isinstance(branch, Branch))]
+
+    @property
+    def targets(self) -> list[TargetNetwork]:
+        """All target networks."""
+        return [branch.target for branch in self.branches]
+
+    @property
+    def stacks(self) -> list[nn.ModuleList]:
+        """The transformer blocks of the encoder and of each decoder."""
+        return [self.encoder.blocks, *(branch.decoder.blocks for branch in self.branches)]
+
+    @property
+    def teacher_digest(self) -> str | None:
+        """The digest of all frozen networks' weights; None where there are none."""
+        digests = [target.digest for target in self.targets if target.frozen]
+        return "+".join(digests) if digests else None
+
+    @teacher_digest.setter
+    def teacher_digest(self, digest: str | None) -> None:
+        frozen = [target for target in self.targets if target.frozen]
+        for target, each in zip(frozen, (digest or "").split("+"), strict=False):
+            target.digest = each
+
+    def follow(self) -> None:
+        """Let targets that are made of the encoder begin at its weights."""
+        for target in self.targets:
+            target.follow(self.encoder)
 
     @torch.no_grad()
     def normalise_prototypes(self) -> None:
@@ -125,32 +169,52 @@ class SigmaModel(nn.Module):
 
     def _predictions(self, videos: Tensor, masks: list[TubeSplit | Tensor]) -> list[Prediction]:
         tubes = self.grid.split(videos)
-        splits = [self.split(mask, tubes) for mask in masks]
-        # The target sees a clip once, whatever the number of its masks.
-        batch, each = len(videos), [split.predicted for split in splits]
-        asked = [part.view(-1, batch, part.shape[1]).transpose(0, 1).flatten(1) for part in each]
-        begun = self.target.begin(tubes, asked[0] if len(asked) == 1 else torch.cat(asked, 1))
-        decoded = [
-            self.decode(self.encoder.encode(tubes, split.visible), split, kind)
-            for kind, split in enumerate(splits)
-        ]
-        targets = torch.split(begun(), [part.shape[1] for part in asked], dim=1)
+        attended = self._attended(tubes, masks)
+        splits = [self.split(mask, tubes, attended) for mask in masks]
+        branches, asked = self.branches, self.asked(splits)
+        begun = [self.begin(tubes, asked, attended.features if attended else None)]
+        begun += [branch.begin(tubes, asked) for branch in branches[1:]]
+        features = [self.encoder.outputs(tubes, split.visible, self.aligned) for split in splits]
         # A copy, for engines that keep the whole of a parameter no longer than a forward pass.
         prototypes = None if self.prototypes is None else self.prototypes.clone()
         predictions = []
-        for split, ours, theirs in zip(splits, decoded, targets, strict=True):
-            several = theirs.reshape(batch, -1, split.predicted.shape[1], theirs.shape[2])
-            rows = several.transpose(0, 1).flatten(0, 1)
-            chosen = split.select(ours), split.select(rows)
-            predictions.append(Prediction(*chosen, prototypes, split.log_probabilities))
+        for branch, targets in zip(branches, begun, strict=True):
+            decoded = [
+                branch.decode(each, split, kind)
+                for kind, (each, split) in enumerate(zip(features, splits, strict=True))
+            ]
+            for split, *rows in zip(splits, decoded, targets(), strict=True):
+                pair = [branch.compared(each, split) for each in rows]
+                given = prototypes, split.log_probabilities, branch.weight
+                predictions.append(Prediction(*pair, *given))
         return predictions
 
-    def split(self, mask: TubeSplit | Tensor, tubes: Tensor) -> TubeSplit:
-        """The split on the device of the tubes; of random numbers, what the mask makes of them."""
+    def _attended(self, tubes: Tensor, masks: list[TubeSplit | Tensor]) -> Attended | None:
+        """What the first target's network attends to, where a mask is decided by it."""
+        decides = any(not isinstance(mask, TubeSplit) for mask in masks)
+        if self.mask is None or not self.mask.by_attention or not decides:
+            return None
+        if not isinstance(self.target, FrozenFeatures):
+            raise TypeError("masks by attention need a target with a frozen transformer")
+        return self.target.attended(tubes)
+
+    def split(
+        self, mask: TubeSplit | Tensor, tubes: Tensor, attended: Attended | None = None
+    ) -> TubeSplit:
+        """The split on the device of the tubes; of random numbers, what the mask makes of them.
+
+        A mask by attention needs what is `attended` (`FrozenFeatures.attended`).
+        """
         if isinstance(mask, TubeSplit):
             return mask.to(tubes.device)
         if self.mask is None:
             raise ValueError("this model has no mask that decides by random numbers")
+        noise = mask.to(tubes.device, non_blocking=True)
+        if self.mask.by_attention:
+            if attended is None:
+                raise ValueError("a mask by attention needs that of the target's network")
+            attention = _for_each_mask(attended.attention, noise)
+            return self.mask.select(attention, noise, self.grid.shape)
         embedding, device = self.encoder.patch_embed, tubes.device.type
         autocast = torch.amp.is_autocast_available(device)  # not where operations are but counted
         learns = self.mask_network is not None and torch.is_grad_enabled()
@@ -161,24 +225,8 @@ class SigmaModel(nn.Module):
             embeddings = embedding(tubes.to(embedding.proj.weight.dtype))
             if self.mask_network is not None:
                 embeddings = self.mask_network(embeddings)
-            noise = mask.to(tubes.device, non_blocking=True)
-            if len(noise) > len(embeddings):  # several masks of each clip
-                embeddings = torch.cat([embeddings] * (len(noise) // len(embeddings)))
+            embeddings = _for_each_mask(embeddings, noise)
             return self.mask.select(embeddings, noise, self.grid.shape)
-
-    def decode(self, features: Tensor, split: TubeSplit, kind: int = 0) -> Tensor:
-        """Predictions B,M,O for the predicted tubes of `split` from features B,V,D of its visible.
-
-        `kind` is the number of the mask's kind, each of which has a mask token.
-        """
-        tokens = self.encoder_to_decoder(features)
-        places = (self.positions if self.learned is None else self.learned()).to(tokens.dtype)
-        hidden = self.mask_token[kind].to(tokens.dtype) + places[split.predicted]
-        tokens = torch.cat((tokens + places[split.visible], hidden), dim=1)
-        if self.learned is not None:
-            tokens = self.learned.with_class(tokens)
-        predictions: Tensor = self.decoder(tokens, split.predicted.shape[1])
-        return predictions
 
     @torch.no_grad()
     def tube_scores(self, videos: Tensor) -> Tensor:
@@ -188,6 +236,24 @@ class SigmaModel(nn.Module):
         everything = torch.arange(self.grid.count, device=videos.device).expand(len(videos), -1)
         targets = self.target(self.grid.split(videos), everything)
         return cosines(targets, functional.normalize(self.prototypes, dim=1))
+
+
+def aligned_blocks(depth: int, layers: int, interval: float) -> tuple[int, ...]:
+    """The encoder's blocks that are aligned, from 0, ascending, as UMT has them.
+
+    Counted back from the last: depth - 1 - int(i x interval). Raises `ValueError` where there are
+    not so many blocks.
+    """
+    blocks = tuple(depth - 1 - int(i * interval) for i in reversed(range(layers)))
+    if blocks[0] < 0:
+        raise ValueError(f"an encoder of {depth} blocks has no {layers} that are {interval} apart")
+    return blocks
+
+
+def _for_each_mask(values: Tensor, noise: Tensor) -> Tensor:
+    """Values B,... of clips as those of their masks K B,..., of which `noise` K B,... is."""
+    masks = len(noise) // len(values)
+    return values if masks == 1 else torch.cat([values] * masks)
 
 
 def cosines(features: Tensor, prototypes: Tensor) -> Tensor:

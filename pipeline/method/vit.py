@@ -11,6 +11,7 @@ the decoder's head, zero biases, ones in LayerNorm; PyTorch's own default for th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,16 +60,20 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        mixed = attend(*self.split(tokens))
+        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return projected
+
+    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of tokens B,N,D: each B,heads,N,width of a head."""
         bias = None
         if self.q_bias is not None and self.v_bias is not None:
             # A bias on keys would shift all logits of a query alike and cancel in the softmax.
             bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
         qkv = functional.linear(tokens, self.qkv.weight, bias)
         split = qkv.reshape(*tokens.shape[:2], 3, self.heads, -1)
-        q, k, v = split.permute(2, 0, 3, 1, 4)  # each B,heads,N,width of a head
-        mixed = attend(q, k, v)
-        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
-        return projected
+        q, k, v = split.permute(2, 0, 3, 1, 4)
+        return q, k, v
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -177,7 +182,7 @@ def initialise_normal(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def run_blocks(stack: nn.ModuleList, tokens: Tensor, recompute: bool) -> Tensor:
+def run_blocks(stack: Iterable[nn.Module], tokens: Tensor, recompute: bool) -> Tensor:
     """Pass tokens through the blocks; `recompute` makes activations again when going back."""
     for block in stack:
         if recompute and torch.is_grad_enabled():
@@ -244,6 +249,20 @@ class Encoder(nn.Module):
 
         Hidden tubes are dropped before the embedding: none of them is ever multiplied.
         """
+        return self.outputs(tubes, visible)[0]
+
+    def outputs(
+        self,
+        tubes: Tensor,
+        visible: Tensor | None = None,
+        layers: Sequence[int] = (-1,),
+        *,
+        final_norm: bool = True,
+    ) -> list[Tensor]:
+        """Features as `encode` gives them, but of the blocks of these numbers (-1 is the last).
+
+        All go through the last norm, unless `final_norm` is false.
+        """
         places = self.positions if self.learned is None else self.learned()
         if visible is not None:
             tubes, places = gather(tubes, visible), places[visible]
@@ -251,5 +270,12 @@ class Encoder(nn.Module):
         tokens = tokens + places.to(tokens.dtype)
         if self.learned is not None:
             tokens = self.learned.with_class(tokens)
-        features: Tensor = self.norm(run_blocks(self.blocks, tokens, self.recompute))
-        return features if self.learned is None else features[:, 1:]
+        stack = list(self.blocks)
+        numbers = [range(len(stack))[layer] for layer in layers]
+        features, done = {}, 0
+        for number in sorted(set(numbers)):
+            tokens = run_blocks(stack[done : number + 1], tokens, self.recompute)
+            features[number] = self.norm(tokens) if final_norm else tokens
+            done = number + 1
+        chosen = [features[number] for number in numbers]
+        return chosen if self.learned is None else [each[:, 1:] for each in chosen]

@@ -73,6 +73,8 @@ def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> 
     groups: dict[tuple[Mask, tuple[int, int, int], str], list[RunResult]] = {}
     for run in results.trained:
         mask = run.settings.objective.mask
+        if mask.by_attention:  # that of a network which the report does not have
+            continue
         is_alone = mask.in_model or run.settings.objective.paste is not None
         key = (mask, run.settings.model.tube, run.name if is_alone else "")
         groups.setdefault(key, []).append(run)

@@ -28,7 +28,8 @@ def is_done(params: Params, run: str, label: str) -> bool:
     identity = Identity.of(params, run)
     if copies:
         _copy_equal(layout, identity, label)
-    if not place.is_file() or getattr(chosen.objective.target, "weights", None):
+    others = chosen.objective.files or chosen.objective.needs
+    if not place.is_file() or others:
         return False
     manifest = read_json(place)
     steps = manifest["steps"]

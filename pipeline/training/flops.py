@@ -37,7 +37,9 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
 
     grid = model.grid
     model = copy.deepcopy(model).to("meta").eval()
-    model.encoder.recompute = model.decoder.recompute = False
+    model.encoder.recompute = False
+    for branch in model.branches:
+        branch.decoder.recompute = False
     still = np.zeros((*grid.clip_shape, 3), np.uint8)
     rng = sample_rng(0, 0, 0)
     drawn = [objective.mask.draw(grid.shape, rng, still) for _ in range(objective.masks_per_clip)]

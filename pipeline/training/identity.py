@@ -106,7 +106,7 @@ def _code_that_learns(run: Run) -> dict[str, str]:
     Not the stage: it gives the training what it needs, and writes down what has come of it. What a
     plugin gives the run belongs to it.
     """
-    given = (run.objective.mask, run.objective.target, run.objective.loss)
+    given = (run.objective.mask, *run.objective.all_targets, run.objective.loss)
     modules = {type(each).__module__ for each in given}
     modules = {each for each in modules if plugins.is_one(each)}
     files = code.of_modules("pipeline.training.loop", "pipeline.training.state", *modules)

@@ -11,6 +11,7 @@ T frames, H height, W width.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -44,11 +45,13 @@ from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines, flops, messages
 from pipeline.training.context import RunContext
 from pipeline.training.engines import Engine
+from pipeline.training.inheritance import weights_of
 from pipeline.training.messages import StepResult
 from pipeline.training.position import position, step_seed
 from pipeline.training.record import recording
 from pipeline.training.schedules import step_values
 from pipeline.training.state import TrainingState
+from pipeline.weights import teachers
 
 
 def train(context: RunContext) -> TrainingState:
@@ -66,6 +69,8 @@ def train(context: RunContext) -> TrainingState:
     model = initial_model(run, context.clip)
     if context.initial is not None:
         context.initial.load(model)
+    weights_of_run = functools.partial(weights_of, context.tracked.experiment)
+    teachers.hand_over(model, run.objective.all_targets, weights_of_run)
     operations = flops.per_clip(model, run.objective)  # copies the model: not on an accelerator
     model = model.to(context.device).train()
     values = step_values(run, context.log.steps, clips=len(context.entries))

@@ -37,8 +37,7 @@ class TrainingState:
     @property
     def teacher_sha256(self) -> str | None:
         """Digest of the frozen network's weights; None for a target without one."""
-        target = self.engine.core.target
-        return target.digest if target.frozen else None
+        return self.engine.core.teacher_digest
 
     @property
     def failed_clips(self) -> dict[str, str]:
@@ -104,7 +103,7 @@ class TrainingState:
         """
         weights = self.engine.full_weights(averaged=True)
         model = sigma_model(run.model, run.objective, clip, load_target=False)
-        model.target.digest = self.teacher_sha256 or ""
+        model.teacher_digest = self.teacher_sha256
         if weights is not None:
             model.load_state_dict(weights)
         return model.eval()

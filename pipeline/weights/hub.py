@@ -52,8 +52,8 @@ def save(
         "clip": clip.model_dump(mode="json"),
         "seen": seen(fps).model_dump(mode="json"),
     }
-    if model.target.frozen:
-        config["teacher_sha256"] = model.target.digest
+    if model.teacher_digest is not None:
+        config["teacher_sha256"] = model.teacher_digest
     tensors = {
         official_name(model, name): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
@@ -173,7 +173,7 @@ def load_official(
     names = {official_name(model, name): name for name in model.state_dict()}
     _load(model, names, state, place)
     if isinstance(model, SigmaModel):
-        model.target.follow(model.encoder)
+        model.follow()
 
 
 def load_pretrained_encoder(

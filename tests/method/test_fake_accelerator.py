@@ -17,10 +17,11 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from pipeline.configuration.build import sigma_model
+from pipeline.configuration.build import encoder, sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.data.load.order import sample_rng
 from pipeline.method import masked_video
+from pipeline.method.collectives import alone
 from pipeline.method.losses import (
     LOSSES,
     CosineLoss,
@@ -36,12 +37,14 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import (
     TARGETS,
     AveragedTarget,
+    EncoderTarget,
     FrozenTarget,
     MlpTarget,
     PixelTarget,
     Target,
 )
-from pipeline.method.tubes import TubeSplit, split_mask
+from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures
+from pipeline.method.tubes import TubeSplit, split_mask, split_masks
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Of a small epsilon Sinkhorn is worked out in logarithms.
@@ -54,6 +57,7 @@ CASES = {
     "mlp, small epsilon": (MlpTarget(hidden=(20,), width=12), SINKHORN[0.005]),
     "pixels": (PixelTarget(), MseLoss()),
     "frozen": (FrozenTarget(model="test_vit.r160_in1k"), SINKHORN[0.05]),
+    "encoder": (EncoderTarget(width=24, run="teacher"), SINKHORN[0.05]),
     "averaged": (AveragedTarget(), L1Loss()),
     "averaged, smooth": (AveragedTarget(), SmoothL1Loss()),
     "averaged, directions": (AveragedTarget(), CosineLoss()),
@@ -125,6 +129,14 @@ def scores(model: SigmaModel, videos: Tensor, _: Loss) -> object:
     return model.tube_scores(videos)
 
 
+def with_teachers(built: SigmaModel, objective: Objective, model: Model, clip: Clip) -> SigmaModel:
+    """Give targets that are of a video encoder one with random weights."""
+    for target, network in zip(objective.all_targets, built.targets, strict=True):
+        if isinstance(target, EncoderTarget) and isinstance(network, VideoFeatures):
+            network.use(ClipFeatures(encoder(model, clip), target))
+    return built
+
+
 @pytest.fixture
 def trace(
     clip: Clip,
@@ -144,7 +156,7 @@ def trace(
             monkeypatch.setattr(
                 timm, "create_model", lambda *a, **k: create(*a, **{**k, "pretrained": False})
             )
-        built = sigma_model(model, objective, clip)
+        built = with_teachers(sigma_model(model, objective, clip), objective, model, clip)
         mask = torch.arange(built.grid.count).repeat(2, 1) % 4 > 0
         split = [part.contiguous() for part in split_mask(mask)[:2]]
         with on_accelerator(built) as mode:
@@ -194,6 +206,44 @@ def test_masks_of_the_model_wait_for_no_accelerator(
         videos = torch.empty(2, 3, *built.grid.clip_shape, device="cuda")
         with autocast(PRECISIONS[precision]), NoCopies():
             loss, _ = masked_video_loss(built, videos, drawn, MseLoss())
+    assert loss.device.type == "cuda"
+    assert loss.requires_grad
+
+
+def teacher(model: Model, layers: tuple[int, ...], **settings: object) -> dict[str, object]:
+    return {"kind": "encoder", "width": model.width, "run": "x", "layers": layers, **settings}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("method", ["umt", "mvd"])
+def test_teachers_of_videos_wait_for_no_accelerator(
+    clip: Clip, model: Model, pixel: Objective, method: str, precision: str
+) -> None:
+    """Catches the same of several targets, and of visible tubes that are aligned."""
+    if method == "umt":
+        changes = {
+            "target": teacher(model, (0, 1), normalise="l2"),
+            "loss": {"kind": "cosine"},
+            "mask": {"kind": "attention", "ratio": 0.5},
+            "alignment": {"interval": 1.0},
+        }
+    else:
+        further = {"video": {"target": teacher(model, (-1,), normalise="none"), "weight": 2.0}}
+        changes = {"further": further, "loss": {"kind": "smooth_l1"}}
+    objective = Objective.model_validate(pixel.model_dump() | changes)
+    built = with_teachers(sigma_model(model, objective, clip), objective, model, clip)
+    drawn = objective.mask.draw(built.grid.shape, sample_rng(0, 0, 0))
+    masks = torch.from_numpy(drawn).repeat(2, 1)
+    (split,) = split_masks(masks)
+    with on_accelerator(built) as mode:
+        if isinstance(split, TubeSplit):
+            fake: object = TubeSplit(*(mode.from_tensor(part) for part in split[:2]))
+        else:
+            fake = mode.from_tensor(split)
+        videos = torch.empty(2, 3, *built.grid.clip_shape, device="cuda")
+        with autocast(PRECISIONS[precision]), NoCopies():
+            predictions = built(videos, [fake])
+            loss = sum(objective.loss(each, alone)[0] for each in predictions)
     assert loss.device.type == "cuda"
     assert loss.requires_grad
 

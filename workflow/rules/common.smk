@@ -122,7 +122,7 @@ def growing(mem_mb):
 def weights_of(wildcards):
     """Return the files of weights that a run begins with, or whose features are its targets."""
     run = PARAMS.runs[wildcards.run]
-    files = [run.weights, run.init_file, getattr(run.objective.target, "weights", None)]
+    files = [run.weights, run.init_file, *run.objective.files]
     return [file for file in files if file]
 
 

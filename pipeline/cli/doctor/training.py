@@ -25,8 +25,8 @@ def inputs(params: Params) -> Iterator[Finding]:
             yield from _geometry(params, name)
         if run.init_file is not None:
             yield _file(f"weights that {name} begins with", run.init_file, f"runs.{name}.init")
-        if isinstance(run.objective.target, FrozenTarget) and run.trainer.epochs:
-            yield _teacher(name, run.objective.target)
+        if run.trainer.epochs:
+            yield from _teachers(name, run)
 
 
 def packages(params: Params) -> Iterator[Finding]:
@@ -71,15 +71,20 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
         yield warning(subject, "the weights do not say what they were trained on", remedy)
 
 
-def _teacher(run: str, target: FrozenTarget) -> Finding:
-    subject, key = f"teacher of {run}", f"runs.{run}.objective.target.weights"
-    if target.weights is not None:
-        return _file(subject, target.weights, key)
-    return warning(
-        subject,
-        f"timm fetches {target.model} from its hub when the run starts",
-        f"on a machine without network, fetch it before and give {key}",
-    )
+def _teachers(name: str, run: Run) -> Iterator[Finding]:
+    """Weights of frozen networks whose features are targets."""
+    subject = f"teacher of {name}"
+    keys = ("target", *(f"further.{each}.target" for each in run.objective.further))
+    for key, target in zip(keys, run.objective.all_targets, strict=True):
+        place = f"runs.{name}.objective.{key}.weights"
+        if file := getattr(target, "weights", None):
+            yield _file(subject, file, place)
+        elif isinstance(target, FrozenTarget):
+            yield warning(
+                subject,
+                f"timm fetches {target.model} from its hub when the run starts",
+                f"on a machine without network, fetch it before and give {place}",
+            )
 
 
 def _package(module: str, package: str, extra: str, needed: bool) -> Finding:

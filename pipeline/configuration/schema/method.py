@@ -53,6 +53,22 @@ class Paste(Section):
     count: int = Field(default=2, gt=0)  # in a clip
 
 
+class FurtherTarget(Section):
+    """A target beside the first, which has a decoder of its own (MVD)."""
+
+    # what the masked tubes are compared with, too
+    target: Annotated[targets.Target, PlainValidator(OneOf(TARGETS))]
+    weight: float = Field(default=1.0, gt=0)  # of its loss in the sum
+
+
+class Alignment(Section):
+    """Which blocks of the encoder are compared with the layers of the target (UMT)."""
+
+    # how many blocks lie between two: block depth - 1 - int(i x interval) is compared with the
+    # i-th layer from the last
+    interval: float = Field(default=1.0, gt=0)
+
+
 class Objective(Section):
     """What the masked tubes are compared with, and how."""
 
@@ -66,6 +82,27 @@ class Objective(Section):
     # masks for each clip, which is decoded and cropped once; the loss is the mean over them
     masks_per_clip: int = Field(default=1, gt=0)
     paste: Paste | None = None  # objects that are pasted into clips; null: none
+    weight: float = Field(default=1.0, gt=0)  # of the loss, beside those of further targets
+    # more targets by their names, each with a decoder of its own; the loss is the weighted sum
+    further: dict[Name, FurtherTarget] = Field(default_factory=dict)
+    # visible tubes are compared, by a linear map of the encoder's blocks, in place of hidden ones
+    alignment: Alignment | None = None
+
+    @property
+    def all_targets(self) -> tuple[targets.Target, ...]:
+        """All targets, the first one first."""
+        return (self.target, *(each.target for each in self.further.values()))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs of the experiment whose encoders are targets."""
+        return tuple(name for each in self.all_targets for name in getattr(each, "needs", ()))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of weights that targets name."""
+        files = (getattr(each, "weights", None) for each in self.all_targets)
+        return tuple(file for file in files if file)
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -79,9 +116,17 @@ class Objective(Section):
     def _old_names_are_read(cls, values: Any) -> Any:
         return old_names.objective(values) if isinstance(values, dict) else values
 
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not made use of: objectives of before stay the same."""
+        values: dict[str, Any] = handler(self)
+        unused = {"weight": 1.0, "further": {}, "alignment": None}
+        return {k: v for k, v in values.items() if k not in unused or v != unused[k]}
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Objective:
-        self.loss.check(self.target)
+        for target in self.all_targets:
+            self.loss.check(target)
         if self.mask.kinds > 1 and self.loss.prototypes:
             raise ValueError(
                 f"loss {self.loss.kind!r} assigns the tubes of one kind of mask: mask "
@@ -97,4 +142,41 @@ class Objective(Section):
                 f"mask {self.mask.kind!r} learns from the squared error of each tube, which loss "
                 f"{self.loss.kind!r} does not make small; use a regression"
             )
+        if self.mask.learns and (self.further or self.alignment):
+            raise ValueError(
+                f"mask {self.mask.kind!r} learns from the errors of hidden tubes of one target: "
+                "leave out objective.further and objective.alignment"
+            )
+        several = len(self.all_targets) > 1 or len(getattr(self.target, "layers", ())) > 1
+        if several and self.loss.prototypes:
+            raise ValueError(
+                f"loss {self.loss.kind!r} assigns features of one target and one layer to "
+                "prototypes; of several use a regression, such as 'smooth_l1' or 'cosine'"
+            )
+        if any(isinstance(each.target, targets.AveragedTarget) for each in self.further.values()):
+            raise ValueError("target 'averaged' can only be the first target, not a further one")
+        teaches = isinstance(self.target, targets.FrozenTarget | targets.EncoderTarget)
+        if self.mask.by_attention and not teaches:
+            raise ValueError(
+                f"mask {self.mask.kind!r} follows what the target's network attends to: target "
+                f"{self.target.kind!r} has no frozen transformer; use 'frozen' or 'encoder'"
+            )
+        if self.alignment is not None:
+            self._can_align(teaches=teaches)
         return self
+
+    def _can_align(self, *, teaches: bool) -> None:
+        if not teaches:
+            raise ValueError(
+                f"alignment compares visible tubes with a frozen network's features: target "
+                f"{self.target.kind!r} is no such network; use 'frozen' or 'encoder'"
+            )
+        if self.further:
+            raise ValueError("alignment is of one target: leave out objective.further")
+        if self.loss.prototypes:
+            raise ValueError(f"alignment needs a regression, not loss {self.loss.kind!r}")
+        if self.mask.kinds > 1 or self.mask.kind == "dual":
+            raise ValueError(
+                f"alignment needs a mask that tells visible tubes from hidden ones alone: mask "
+                f"{self.mask.kind!r} also says which are decoded"
+            )

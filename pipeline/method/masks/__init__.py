@@ -6,6 +6,7 @@ Each is registered under the name that `objective.mask.kind` gives it.
 from __future__ import annotations
 
 from pipeline.method.masks.adaptive import AdaptiveMask
+from pipeline.method.masks.attended import AttentionMask
 from pipeline.method.masks.base import BoolArray, Grid, Mask, MaskArray, Ratio
 from pipeline.method.masks.blocks import BlockMask
 from pipeline.method.masks.flow_warped import FlowMask
@@ -31,11 +32,13 @@ MASKS: Registry = {
     "redundancy": RedundancyMask,
     "adaptive": AdaptiveMask,
     "trajectory": TrajectoryMask,
+    "attention": AttentionMask,
 }
 
 __all__ = [
     "MASKS",
     "AdaptiveMask",
+    "AttentionMask",
     "BlockMask",
     "BoolArray",
     "DualMask",

@@ -54,6 +54,7 @@ class Mask(Protocol):
     in_model: ClassVar[bool] = False  # whether the model decides, by `select`
     needs_objects: ClassVar[bool] = False  # whether it hides pasted objects, by `draw_knowing`
     learns: ClassVar[bool] = False  # whether it decides by a `network` of its own
+    by_attention: ClassVar[bool] = False  # by that of its target's network, not by embeddings
 
     @property
     def kind(self) -> str:
@@ -98,7 +99,7 @@ class Mask(Protocol):
         """Split tubes by their embeddings B,N,D and what `draw` gave for each clip, B,K.
 
         Of masks `in_model` alone, whose `draw` gives random numbers. One that learns gets what its
-        `network` makes of the embeddings in their place.
+        `network` makes of the embeddings in their place, one `by_attention` the attention B,N.
         """
         raise ValueError(f"the model does not decide masks of kind {self.kind!r}")
 

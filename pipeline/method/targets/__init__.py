@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Len
 
 from pipeline.method.registry import Registry
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 
 Momentum = Annotated[float, Ge(0), Le(1)]
+# Of a network's blocks, numbered from 0, or back from -1, the last.
+Layers = Annotated[tuple[int, ...], Len(1)]
+# Of features: mean 0 and deviation 1 of each channel over a clip's tubes (SMILE, SIGMA), length
+# one (UMT), or as they are (MVD).
+Normalisation = Literal["clip", "l2", "none"]
 
 
 class Target(Protocol):
@@ -87,6 +92,13 @@ class FrozenTarget:
     precision: Literal["trainer", "bf16"] = "trainer"  # as trainer.precision; bf16: weights, too
     compile: bool = False  # by torch.compile
     own_stream: bool = False  # on an accelerator: beside the encoder, not after it
+    layers: Layers = (-1,)  # the blocks whose outputs are features; of several: side by side
+    final_norm: bool = True  # whether these go through the network's last norm
+    projection: bool = False  # and then through its head: of CLIP's, into the space of texts
+    # pixels as the network was trained with, or as ImageNet's are (SMILE and UMT give CLIP these),
+    # or from 0 to 1
+    input_normalisation: Literal["network", "imagenet", "none"] = "network"
+    normalise: Normalisation = "clip"  # of the features
     kind: Literal["frozen"] = "frozen"
     is_trained = False
 
@@ -99,6 +111,45 @@ class FrozenTarget:
         from pipeline.method.targets.frozen import frozen_features
 
         return frozen_features(self, grid, load=load)
+
+
+@dataclass(frozen=True)
+class EncoderTarget:
+    """Features of a frozen video encoder, which sees the whole clip (MVD, Wang et al. 2023).
+
+    It is that of a run of this experiment or of a file; its tubes are as large as the model's.
+    """
+
+    width: Annotated[int, Gt(0)]  # of the encoder
+    run: str | None = None  # a run of this experiment
+    weights: str | None = None  # or a file, as `runs.NAME.weights`
+    sha256: str | None = None  # of that file; checked where given
+    layers: Layers = (-1,)  # the blocks whose outputs are features; of several: side by side
+    final_norm: bool = True  # whether these go through the encoder's last norm
+    normalise: Normalisation = "clip"  # of the features
+    kind: Literal["encoder"] = "encoder"
+    is_trained = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where it is not said whose features these are."""
+        if (self.run is None) == (self.weights is None):
+            raise ValueError("target 'encoder' needs one of run and weights")
+
+    @property
+    def description(self) -> str:
+        """What the targets are, as a noun, for the report."""
+        return f"the encoder of {self.run or self.weights}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs of the experiment that are trained before one with this target."""
+        return () if self.run is None else (self.run,)
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
+        """Make the network without its encoder, which is handed to it (`use`)."""
+        from pipeline.method.targets.frozen import VideoFeatures
+
+        return VideoFeatures(self, grid)
 
 
 @dataclass(frozen=True)
@@ -122,5 +173,6 @@ TARGETS: Registry = {
     "pixel": PixelTarget,
     "mlp": MlpTarget,
     "frozen": FrozenTarget,
+    "encoder": EncoderTarget,
     "averaged": AveragedTarget,
 }

@@ -1,17 +1,21 @@
-"""A frozen image transformer as the target network (paper, section 3.2, "DINO").
+"""A frozen transformer as the target network (paper, section 3.2, "DINO").
 
-The network sees the first frame of every tube (every second frame for tubes of two), and its
+One of images sees the first frame of every tube (every second frame for tubes of two), and its
 patch features are the targets. Where patches and tubes do not lie on the same grid (DINOv2 has
-patches of 14 pixels), features are resampled bilinearly to the grid of tubes.
+patches of 14 pixels), features are resampled bilinearly to the grid of tubes. One of videos sees
+the whole clip, cut into the same tubes.
+
+Shapes: B clips, F frames, N tubes of a clip, n of a frame, M predicted ones, P pixel values of a
+tube, L layers, O values of a target: L times the width of a feature.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,10 +26,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.errors import UserError
 from pipeline.method.pixels import MEAN, STD
-from pipeline.method.targets import FrozenTarget
+from pipeline.method.targets import EncoderTarget, FrozenTarget, Normalisation
 from pipeline.method.targets.network import HoldingTarget
 from pipeline.method.targets.projection import STABILISER
 from pipeline.method.tubes import TubeGrid, gather
+from pipeline.method.vit import Encoder
 
 
 def normalised_features(features: Tensor) -> Tensor:
@@ -45,15 +50,23 @@ def tensors_digest(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+class Attended(NamedTuple):
+    """What a network says of all tubes, and which of them its last block attends to."""
+
+    features: Tensor  # B,N,O; of frames F,n,O
+    attention: Tensor  # B,N or F,n: shares, of the class token where there is one, else the mean
+
+
 class PatchFeatures(nn.Module):
     """A timm vision transformer as a map from frames to features on a grid of tubes."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: Any, grid: TubeGrid) -> None:
+    def __init__(self, network: Any, grid: TubeGrid, settings: FrozenTarget | None = None) -> None:
         super().__init__()
         self.network = network
+        self.settings = settings or FrozenTarget(model="")
         self.rows, self.columns = grid.height, grid.width
         patch = self.network.patch_embed.patch_size
         _, height, width = grid.clip_shape
@@ -63,24 +76,95 @@ class PatchFeatures(nn.Module):
         self.patches = tuple(side // p for side, p in zip(self.input_size, patch, strict=True))
         # Videos come with ImageNet's normalisation; a network may have been trained with another.
         ours = torch.tensor((MEAN, STD))
-        theirs = torch.tensor((network.pretrained_cfg["mean"], network.pretrained_cfg["std"]))
+        theirs = torch.tensor(_normalisation(network, self.settings))
         self.register_buffer("scale", (ours[1] / theirs[1])[:, None, None])
         self.register_buffer("shift", ((ours[0] - theirs[0]) / theirs[1])[:, None, None])
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features F,n,O of frames F,3,H,W; n counts the tubes of one frame."""
+        layers, final_norm = list(self.settings.layers), self.settings.final_norm
         frames = frames * self.scale + self.shift
         if frames.shape[-2:] != self.input_size:
             frames = functional.interpolate(frames, self.input_size, mode="bilinear")
         frames = frames.to(next(self.network.parameters()).dtype)
         with _quick_attention(frames.device):
-            features: Tensor = self.network.forward_features(frames)
-        features = features[:, self.network.num_prefix_tokens :]
+            features: list[Tensor] = self.network.forward_intermediates(
+                frames, layers, norm=final_norm, output_fmt="NLC", intermediates_only=True
+            )
+        if self.settings.projection:
+            features = [self.network.head(each) for each in features]
+        return self._on_tubes(torch.cat(features, dim=-1))
+
+    def attended(self, frames: Tensor) -> Attended:
+        """Features of frames F,3,H,W, and how much of the last block's attention each gets."""
+        attention = self.network.blocks[-1].attn
+        with _inputs(attention) as seen:
+            features = self.forward(frames)  # not compiled: that would not see who looks on
+        qkv = attention.qkv(seen[0])
+        split = qkv.reshape(*qkv.shape[:2], 3, attention.num_heads, -1)
+        queries, keys, _ = split.permute(2, 0, 3, 1, 4)
+        prefix = self.network.num_prefix_tokens
+        queries = attention.q_norm(queries[:, :, :1] if prefix else queries)
+        shares = mean_attention(queries, attention.k_norm(keys))[:, prefix:]
+        return Attended(features, self._on_tubes(shares.unsqueeze(-1)).squeeze(-1))
+
+    def _on_tubes(self, features: Tensor) -> Tensor:
+        """Values of patches F,patches,O as those of tubes F,n,O."""
         if self.patches == (self.rows, self.columns):
             return features
-        maps = features.transpose(1, 2).reshape(len(frames), -1, *self.patches)
+        maps = features.transpose(1, 2).reshape(len(features), -1, *self.patches)
         maps = functional.interpolate(maps.float(), (self.rows, self.columns), mode="bilinear")
         return maps.flatten(2).transpose(1, 2)
+
+
+def _normalisation(network: Any, settings: FrozenTarget) -> tuple[Sequence[float], Sequence[float]]:
+    """The mean and the deviation of pixels from 0 to 1 that a network is given."""
+    if settings.input_normalisation == "network":
+        return network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    if settings.input_normalisation == "imagenet":
+        return MEAN, STD
+    return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+class ClipFeatures(nn.Module):
+    """A video encoder as a map from tubes B,N,P to features B,N,O."""
+
+    def __init__(self, encoder: Encoder, settings: EncoderTarget) -> None:
+        super().__init__()
+        self.encoder, self.settings = encoder, settings
+
+    def forward(self, tubes: Tensor) -> Tensor:
+        """Features of all tubes of B clips."""
+        layers, final_norm = self.settings.layers, self.settings.final_norm
+        return torch.cat(self.encoder.outputs(tubes, None, layers, final_norm=final_norm), dim=-1)
+
+    def attended(self, tubes: Tensor) -> Attended:
+        """Features of all tubes, and how much of the last chosen block's attention each gets."""
+        stack = list(self.encoder.blocks)
+        attention: Any = stack[max(range(len(stack))[n] for n in self.settings.layers)].attn
+        with _inputs(attention) as seen:
+            features = self(tubes)
+        queries, keys, _ = attention.split(seen[0])
+        classes = queries.shape[2] - tubes.shape[1]
+        shares = mean_attention(queries[:, :, :1] if classes else queries, keys)
+        return Attended(features, shares[:, classes:])
+
+
+def mean_attention(queries: Tensor, keys: Tensor) -> Tensor:
+    """Shares B,K of keys B,heads,K,width in the attention of queries B,heads,Q,width: the mean."""
+    scale: float = queries.shape[-1] ** -0.5
+    return ((queries * scale) @ keys.transpose(-1, -2)).softmax(-1).mean(dim=(1, 2))
+
+
+@contextlib.contextmanager
+def _inputs(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module is given."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def _quick_attention(device: torch.device) -> contextlib.AbstractContextManager[None]:
@@ -97,9 +181,12 @@ class FrozenFeatures(HoldingTarget):
 
     frozen = True
 
-    def __init__(self, width: int, grid: TubeGrid) -> None:
+    def __init__(
+        self, width: int, grid: TubeGrid, *, layers: int = 1, normalise: Normalisation = "clip"
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.layers = width, layers
+        self.normalise: Normalisation = normalise
         self.grid = grid
         self.own_stream = False  # on an accelerator, see `begin`
         self._stream: torch.cuda.Stream | None = None
@@ -136,14 +223,54 @@ class FrozenFeatures(HoldingTarget):
 
     @torch.no_grad()
     def forward(self, tubes: Tensor, masked: Tensor) -> Tensor:
-        """Targets B,M,O: features of all tubes, normalised per clip, then the masked ones."""
+        """Targets B,M,O: features of all tubes, normalised, then the masked ones."""
         if not self._held and tubes.is_meta:
             return tubes.new_empty(*masked.shape, self.width)
+        return gather(self._normalised(self._network(self._seen(tubes)), tubes), masked)
+
+    @torch.no_grad()
+    def attended(self, tubes: Tensor) -> Attended:
+        """Normalised features of all tubes, and which of them the network attends to, float32."""
+        if not self._held and tubes.is_meta:
+            shape = tubes.shape[:2]
+            return Attended(tubes.new_empty(*shape, self.width), tubes.new_empty(shape))
+        features, attention = self._network.attended(self._seen(tubes))
+        shares = attention.float().reshape(tubes.shape[:2])
+        return Attended(self._normalised(features, tubes), shares)
+
+    @property
+    def _network(self) -> Any:
         if not self._held:
             raise RuntimeError("this model was built without the frozen network of its targets")
-        features = self._held[0](self.grid.first_frames(tubes))
+        return self._held[0]
+
+    def _seen(self, tubes: Tensor) -> Tensor:
+        """What the network is given."""
+        return self.grid.first_frames(tubes)
+
+    def _normalised(self, features: Tensor, tubes: Tensor) -> Tensor:
         features = features.reshape(*tubes.shape[:2], self.width)
-        return gather(normalised_features(features), masked)
+        if self.normalise == "clip":
+            return normalised_features(features)
+        features = features.float()
+        if self.normalise == "none":
+            return features
+        each = features.reshape(*tubes.shape[:2], self.layers, -1)
+        return functional.normalize(each, dim=-1).flatten(-2)
+
+
+class VideoFeatures(FrozenFeatures):
+    """Features of a frozen video encoder as targets: it is given whole clips.
+
+    `use` takes `ClipFeatures`, or any map from tubes B,N,P to features B,N,O.
+    """
+
+    def __init__(self, settings: EncoderTarget, grid: TubeGrid) -> None:
+        layers = len(settings.layers)
+        super().__init__(layers * settings.width, grid, layers=layers, normalise=settings.normalise)
+
+    def _seen(self, tubes: Tensor) -> Tensor:
+        return tubes
 
 
 def frozen_features(settings: FrozenTarget, grid: TubeGrid, *, load: bool = True) -> FrozenFeatures:
@@ -162,14 +289,17 @@ def frozen_features(settings: FrozenTarget, grid: TubeGrid, *, load: bool = True
         )
     try:
         with torch.device("meta"):
-            shape = _create(settings.model, pretrained=False)
+            shape = _create(settings, pretrained=False)
     except TypeError as error:  # other families of models have no `dynamic_img_size`
         raise UserError(
             f"{settings.model} is not a vision transformer, so it has no features of patches",
             place="objective.target.model",
             remedy="list the fitting ones with timm.list_models('vit_*dino*')",
         ) from error
-    target = FrozenFeatures(shape.num_features, grid)
+    width, layers = shape.num_features, len(settings.layers)
+    if settings.projection:
+        width = _head_width(shape, settings)
+    target = FrozenFeatures(layers * width, grid, layers=layers, normalise=settings.normalise)
     if load:
         with torch.random.fork_rng():  # so that the model's own weights do not depend on this
             network = _pretrained(settings)
@@ -183,22 +313,33 @@ def prepared(network: nn.Module, settings: FrozenTarget, grid: TubeGrid) -> Patc
     """A timm network as a map to features, in the precision and the form that `settings` ask."""
     if settings.precision == "bf16":
         network = network.to(torch.bfloat16)
-    features = PatchFeatures(network, grid)
+    features = PatchFeatures(network, grid, settings)
     if settings.compile:
         features.compile()
     return features
 
 
-def _create(name: str, *, pretrained: bool) -> Any:
+def _create(settings: FrozenTarget, *, pretrained: bool) -> Any:
     import timm
 
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
+    head: dict[str, Any] = {} if settings.projection else {"num_classes": 0}
+    return timm.create_model(settings.model, pretrained=pretrained, dynamic_img_size=True, **head)
+
+
+def _head_width(network: Any, settings: FrozenTarget) -> int:
+    if not isinstance(network.head, nn.Linear):
+        raise UserError(
+            f"{settings.model} has no head that its features could be projected by",
+            place="objective.target.projection",
+            remedy="choose a model of images and texts: timm.list_models('vit_*clip*')",
+        )
+    return network.head.out_features
 
 
 def _pretrained(settings: FrozenTarget) -> nn.Module:
     if settings.weights is None:
         try:
-            hub: nn.Module = _create(settings.model, pretrained=True)
+            hub: nn.Module = _create(settings, pretrained=True)
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"the weights of {settings.model} could not be fetched: {error}",
@@ -216,12 +357,27 @@ def _pretrained(settings: FrozenTarget) -> nn.Module:
             place="objective.target.sha256",
             remedy="fetch the file again, or correct the digest",
         )
-    network: nn.Module = _create(settings.model, pretrained=False)
+    network: nn.Module = _create(settings, pretrained=False)
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(under_timms_names(load_file(path), network))
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} does not fit {settings.model}: {error}", place=place) from error
     return network
+
+
+def under_timms_names(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """Return weights of an image network under timm's names: CLIP's image encoder has others.
+
+    UMT keeps that with a convolution over tubes of one frame.
+    """
+    if "class_embedding" not in state:
+        return state
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    state = {name: t.squeeze(2) if t.ndim == 5 else t for name, t in state.items()}
+    named = {f"visual.{name}": tensor for name, tensor in state.items()}
+    renamed: dict[str, Tensor] = checkpoint_filter_fn(named, network)
+    return {name: tensor.contiguous() for name, tensor in renamed.items()}
 
 
 def _sha256(path: Path) -> str:

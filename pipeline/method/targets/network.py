@@ -18,6 +18,7 @@ class TargetNetwork(nn.Module):
     """Maps tubes B,N,P and the numbers B,M of the predicted ones to their targets B,M,O."""
 
     width: int  # O
+    layers = 1  # of features of a network: so many lie side by side in O
     frozen = False  # whether its weights are another's, and stay as they are
     digest = ""  # of a frozen network's weights, once known
 

@@ -271,6 +271,6 @@ def full_tensor(tensor: Tensor) -> Tensor:
 
 def compile_blocks(model: SigmaModel) -> None:
     """Compile every transformer block: the time goes there, and as they are alike it is quick."""
-    for stack in (model.encoder.blocks, model.decoder.blocks):
+    for stack in model.stacks:
         for block in stack:
             block.compile()

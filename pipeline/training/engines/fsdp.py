@@ -30,7 +30,7 @@ class FsdpEngine(Engine):
         blocks = MixedPrecisionPolicy(
             param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        for stack in (self.core.encoder.blocks, self.core.decoder.blocks):
+        for stack in self.core.stacks:
             for block in stack:
                 fully_shard(block, mesh=mesh, mp_policy=blocks)
         fully_shard(self.core, mesh=mesh)

@@ -1,0 +1,65 @@
+"""Video encoders of other runs and checkpoints, handed to the targets that are their features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets import EncoderTarget, Target
+from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures, tensors_digest
+from pipeline.method.tubes import TubeGrid
+from pipeline.method.vit import Encoder
+from pipeline.runtime.files import sha256_file
+from pipeline.weights import hub
+
+PLACE = "objective.target"
+
+
+def hand_over(
+    model: SigmaModel, targets: Iterable[Target], weights_of_run: Callable[[str], Path]
+) -> None:
+    """Give each target of a model that is of a video encoder this encoder.
+
+    `targets` are the settings of the model's targets, in its order. Raises `UserError` where the
+    weights are not there, not those that are named, or of another geometry.
+    """
+    for settings, network in zip(targets, model.targets, strict=True):
+        if isinstance(settings, EncoderTarget) and isinstance(network, VideoFeatures):
+            path = weights_of_run(settings.run) if settings.run else Path(settings.weights or "")
+            _use(network, settings, path, model.grid)
+
+
+def _use(network: VideoFeatures, settings: EncoderTarget, path: Path, grid: TubeGrid) -> None:
+    if not path.exists():
+        remedy = f"train run {settings.run} first" if settings.run else ""
+        raise UserError(f"no such file: {path}", place=f"{PLACE}.weights", remedy=remedy)
+    if settings.sha256 is not None and (digest := sha256_file(path)) != settings.sha256.lower():
+        raise UserError(
+            f"{path} is not the expected file: its SHA-256 is {digest}",
+            place=f"{PLACE}.sha256",
+            remedy="fetch the file again, or correct the digest",
+        )
+    with torch.random.fork_rng():  # so that the model's own weights do not depend on this
+        encoder = hub.load(str(path)).encoder
+    _check(encoder, settings, path, grid)
+    encoder.use_grid(grid)
+    network.digest = tensors_digest(encoder.state_dict())
+    network.use(ClipFeatures(encoder, settings))
+
+
+def _check(encoder: Encoder, settings: EncoderTarget, path: Path, grid: TubeGrid) -> None:
+    depth = len(encoder.blocks)
+    problem, key = "", ""
+    if encoder.grid.tube != grid.tube:
+        theirs, ours = ("x".join(map(str, each)) for each in (encoder.grid.tube, grid.tube))
+        problem, key = f"has tubes of {theirs}, and the model of {ours}", "weights"
+    elif encoder.width != settings.width:
+        problem, key = f"is {encoder.width} wide, not {settings.width}", "width"
+    elif any(not -depth <= layer < depth for layer in settings.layers):
+        problem, key = f"has no blocks {settings.layers}, but {depth}", "layers"
+    if problem:
+        raise UserError(f"the encoder of {path} {problem}", place=f"{PLACE}.{key}")

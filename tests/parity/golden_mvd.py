@@ -1,0 +1,98 @@
+"""MVD: a step with features of two teachers, each predicted by a decoder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.configuration.build import decoder_size, encoder_size, tube_grid
+from pipeline.method.losses import MseLoss, Regression, SmoothL1Loss
+from pipeline.method.masked_video import masked_video_loss
+from pipeline.method.masks import TubeMask
+from pipeline.method.sigma import FurtherTarget, SigmaModel
+from pipeline.method.targets import EncoderTarget
+from pipeline.method.targets.frozen import FrozenFeatures, VideoFeatures
+from pipeline.method.tubes import split_masks
+from pipeline.weights.mvd import POSITIONS, renamed
+
+from .golden import (
+    FEATURES,
+    GRADIENT,
+    Case,
+    check_loss,
+    checks,
+    clip_settings,
+    model_settings,
+)
+from .golden_sigma import recorded_network
+
+
+def regression(config: dict[str, Any]) -> Regression:
+    """The recorded loss, the same of both teachers."""
+    assert config["image_loss"] == config["video_loss"]
+    if config["image_loss"] == "SmoothL1":
+        return SmoothL1Loss(config["smooth_l1_beta"])
+    assert config["image_loss"] in ("L2", "MSE")
+    return MseLoss()
+
+
+def answers(features: Tensor) -> Callable[[Tensor], Tensor]:
+    """A video encoder that answers with the recorded features of its clips."""
+    return lambda _: features
+
+
+@checks("mvd_step")
+def mvd_step(case: Case) -> None:
+    """Positions, targets, predictions, both losses and every gradient."""
+    config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
+    normalise = "clip" if config["normalize_features"] else "none"
+    model = model_settings(config).model_copy(
+        update={"positions": "sincos_3d_quarter_time", "projection_bias": True}
+    )
+    grid = tube_grid(clip_settings(config), model.tube)
+    image = FrozenFeatures(config["image_feature_dim"], grid, normalise=normalise)
+    teacher = EncoderTarget(
+        width=config["video_feature_dim"], run="teacher", final_norm=False, normalise=normalise
+    )
+    sigma = SigmaModel(
+        grid,
+        encoder_size(model),
+        decoder_size(model),
+        image.use(recorded_network(inputs["image_features"])),
+        mask=TubeMask(config["mask_ratio"]),
+        weight=config["image_weight"],
+        further={
+            "video": FurtherTarget(
+                VideoFeatures(teacher, grid).use(answers(inputs["video_features"])),
+                config["video_weight"],
+            )
+        },
+    ).eval()
+    weights = case.tensors("weights")
+    sigma.load_state_dict(renamed(weights))
+    places = (sigma.encoder, *sigma.branches)
+    for name, module in zip(POSITIONS, places, strict=True):
+        torch.testing.assert_close(module.positions, weights[name][0], rtol=0, atol=1e-6)
+
+    loss = regression(config)
+    total, _ = masked_video_loss(sigma, inputs["videos"], inputs["mask"], loss)
+    check_loss(case, total)
+    expected = renamed(case.tensors("gradients"))
+    for name, parameter in sigma.named_parameters():
+        gradient = expected.pop(name)
+        assert parameter.grad is not None, name
+        assert (parameter.grad - gradient).norm() <= GRADIENT * gradient.norm(), name
+    assert not expected
+
+    with torch.no_grad():
+        predictions = sigma(inputs["videos"], split_masks(inputs["mask"]))
+    for prediction, name in zip(predictions, ("image", "video"), strict=True):
+        value, _ = loss(prediction, None)
+        torch.testing.assert_close(value, outputs[f"{name}_loss"], rtol=1e-5, atol=0)
+        for ours, theirs in (("targets", "targets"), ("decoded", "prediction")):
+            recorded = outputs[f"{name}_{theirs}"]
+            ours_ = getattr(prediction, ours)
+            torch.testing.assert_close(ours_, recorded, rtol=1e-5, atol=FEATURES)
