@@ -109,7 +109,9 @@ class Branch(nn.Module):
         aligned. `kind` is the number of the mask's kind, each of which has a mask token.
         """
         if isinstance(self.decoder, AlignedHeads):
-            return self.decoder([each + self.positions[split.visible] for each in features])
+            places = self.positions[split.visible]
+            aligned: Tensor = self.decoder([each + places.to(each.dtype) for each in features])
+            return aligned
         tokens = self.encoder_to_decoder(features[0])
         places = (self.positions if self.learned is None else self.learned()).to(tokens.dtype)
         hidden = self.mask_token[kind].to(tokens.dtype) + places[split.predicted]
@@ -124,7 +126,7 @@ class Branch(nn.Module):
         if not isinstance(self.decoder, AlignedHeads):
             values = split.select(values)
         layers = self.target.layers
-        return values if layers == 1 else values.unflatten(-1, (layers, -1))
+        return values if layers == 1 else values.reshape(*values.shape[:2], layers, -1)
 
 
 def _network(target: Target | TargetNetwork, grid: TubeGrid, *, load: bool) -> TargetNetwork:

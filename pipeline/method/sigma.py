@@ -89,7 +89,8 @@ class SigmaModel(Branch):
         self.grid = grid
         self.encoder = Encoder(encoder, grid)
         self.mask, self.mask_kinds = mask, mask.kinds if mask else 1
-        self.weight, self.aligned = weight, (-1,)
+        self.weight = weight
+        self.aligned: tuple[int, ...] = (-1,)
         kinds, ours = self.mask_kinds, self.encoder
         if alignment is None:
             self.build_decoder(ours, decoder, target, kinds=kinds, load_target=load_target)
@@ -184,9 +185,9 @@ class SigmaModel(Branch):
                 for kind, (each, split) in enumerate(zip(features, splits, strict=True))
             ]
             for split, *rows in zip(splits, decoded, targets(), strict=True):
-                pair = [branch.compared(each, split) for each in rows]
-                given = prototypes, split.log_probabilities, branch.weight
-                predictions.append(Prediction(*pair, *given))
+                ours, theirs = (branch.compared(each, split) for each in rows)
+                drawn = split.log_probabilities
+                predictions.append(Prediction(ours, theirs, prototypes, drawn, branch.weight))
         return predictions
 
     def _attended(self, tubes: Tensor, masks: list[TubeSplit | Tensor]) -> Attended | None:

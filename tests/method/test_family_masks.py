@@ -16,6 +16,7 @@ from pipeline.method import motion
 from pipeline.method.masks import (
     MASKS,
     AdaptiveMask,
+    AttentionMask,
     DualMask,
     FlowMask,
     Mask,
@@ -48,6 +49,7 @@ def frames_of(grid: tuple[int, int, int], seed: int) -> np.ndarray:
         {"kind": "noise", "space": (0.0, 2.0), "time": (0.0, 0.0), "each_time": True},
         {"kind": "dual", "decoder_ratio": 0.5},
         {"kind": "redundancy", "drop": 0.2},
+        {"kind": "attention"},
         {"kind": "adaptive"},
         {"kind": "trajectory"},
     ],
@@ -171,6 +173,34 @@ def test_tubes_are_drawn_by_their_probabilities(times: int, places: int, seed: i
     assert whole.log_probabilities is not None
     expected = logits.softmax(1).clamp(torch.finfo(torch.float32).eps).log()
     torch.testing.assert_close(whole.log_probabilities, expected.gather(1, whole.predicted))
+
+
+@given(st.integers(1, 4), st.integers(2, 16), st.integers(0, 1000))
+def test_attention_is_of_each_clip_alone(times: int, places: int, seed: int) -> None:
+    """Catches a draw that depends on the other clips, or hides unequally many at some time."""
+    generator = torch.Generator().manual_seed(seed)
+    grid, mask = (times, places, 1), AttentionMask(0.5)
+    attention = torch.rand(3, times * places, generator=generator)
+    drawn = [mask.draw(grid, order.sample_rng(seed, 0, clip)) for clip in range(3)]
+    noise = torch.from_numpy(np.stack(drawn))
+    whole = mask.select(attention, noise, grid)
+    alone = mask.select(attention[1:2], noise[1:2], grid)
+    assert torch.equal(whole.visible[1:2], alone.visible)
+    both = torch.cat((whole.visible, whole.predicted), dim=1).sort(1).values
+    assert torch.equal(both, torch.arange(times * places).expand(3, -1))
+    assert (whole.predicted.diff(dim=1) > 0).all()
+    hidden = torch.zeros_like(attention).scatter(1, whole.predicted, 1.0)
+    assert (hidden.view(3, times, places).sum(2) == places // 2).all()
+
+
+def test_what_is_attended_to_is_likelier_seen() -> None:
+    """Catches a draw that turns the attention round, or does not follow it."""
+    grid, mask = (1, 8, 1), AttentionMask(0.75)
+    drawn = [mask.draw(grid, order.sample_rng(0, 0, clip)) for clip in range(400)]
+    attention = torch.tensor([8.0, 1, 1, 1, 1, 1, 1, 1]).expand(400, -1)
+    split = mask.select(attention, torch.from_numpy(np.stack(drawn)), grid)
+    counts = torch.bincount(split.visible.flatten(), minlength=8)
+    assert counts[0] > 2 * counts[1:].max()
 
 
 def test_noise_is_of_its_band() -> None:

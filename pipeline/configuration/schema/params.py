@@ -77,6 +77,20 @@ class Run(Section):
         return self
 
     @model_validator(mode="after")
+    def _blocks_can_be_aligned(self) -> Run:
+        alignment, layers = self.objective.alignment, getattr(self.objective.target, "layers", ())
+        if alignment is None:
+            return self
+        if self.model.depth <= int((len(layers) - 1) * alignment.interval):
+            raise ValueError(
+                f"alignment of {len(layers)} layers, {alignment.interval:g} apart, needs more than "
+                f"the {self.model.depth} blocks of the encoder (model.depth)"
+            )
+        if self.model.positions == "learned":
+            raise ValueError("alignment adds fixed positions: model.positions cannot be 'learned'")
+        return self
+
+    @model_validator(mode="after")
     def _weights_are_not_trained(self) -> Run:
         if self.weights is not None and self.trainer.epochs:
             raise ValueError(
