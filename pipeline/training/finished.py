@@ -28,8 +28,7 @@ def is_done(params: Params, run: str, label: str) -> bool:
     identity = Identity.of(params, run)
     if copies:
         _copy_equal(layout, identity, label)
-    others = chosen.objective.files or chosen.objective.needs
-    if not place.is_file() or others:
+    if not place.is_file() or chosen.objective.files:
         return False
     manifest = read_json(place)
     steps = manifest["steps"]

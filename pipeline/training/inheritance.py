@@ -29,7 +29,7 @@ Inherited = dict[str, Any]
 def inherited(experiment: str, run: Run) -> Inherited:
     """Return what tells the other trainings that a run depends on; empty where there are none.
 
-    `init`: the weights that it begins with; `needs`: those of each run that its target names.
+    `init`: the weights that it begins with; `needs`: those of each run that its targets name.
 
     Raises:
         UserError: where such a run has not been trained, or a file is not there.
@@ -38,14 +38,11 @@ def inherited(experiment: str, run: Run) -> Inherited:
     if run.init is not None:
         digest = weights_digest(initial_weights(experiment, run))
         found["init"] = {"weights": digest, "decoder": run.init_decoder}
-    others = [other for other in run.needs if other != run.init_run or other in _of_target(run)]
+    of_targets = run.objective.needs
+    others = [other for other in run.needs if other != run.init_run or other in of_targets]
     if others:
         found["needs"] = {each: weights_digest(weights_of(experiment, each)) for each in others}
     return found
-
-
-def _of_target(run: Run) -> tuple[str, ...]:
-    return tuple(getattr(run.objective.target, "needs", ()))
 
 
 def initial_weights(experiment: str, run: Run) -> Path:

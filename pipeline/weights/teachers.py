@@ -35,8 +35,7 @@ def hand_over(
 
 def _use(network: VideoFeatures, settings: EncoderTarget, path: Path, grid: TubeGrid) -> None:
     if not path.exists():
-        remedy = f"train run {settings.run} first" if settings.run else ""
-        raise UserError(f"no such file: {path}", place=f"{PLACE}.weights", remedy=remedy)
+        raise UserError(f"no such file: {path}", place=f"{PLACE}.weights")
     if settings.sha256 is not None and (digest := sha256_file(path)) != settings.sha256.lower():
         raise UserError(
             f"{path} is not the expected file: its SHA-256 is {digest}",

@@ -64,9 +64,9 @@ METHODS = [name for name in composition.choices()["objective"] if name.endswith(
 def test_every_method_is_counted(method: str) -> None:
     """Catches an objective whose training ends before it has begun, since its operations are
     counted on tensors without numbers."""
-    text = composition.compose(("experiment=one", f"objective={method}"))
+    text = composition.compose(("experiment=demo", f"objective@runs.random.objective={method}"))
     params = composition.parse(text, place="test")
-    run = params.runs["encoder"]
+    run = params.runs["random"]
     assert (
         flops.per_clip(sigma_model(run.model, run.objective, params.data.clip), run.objective) > 0
     )

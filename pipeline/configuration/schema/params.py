@@ -54,8 +54,8 @@ class Run(Section):
     @property
     def needs(self) -> tuple[str, ...]:
         """The runs that are trained before this one: what it begins with, or its targets are of."""
-        of_target = getattr(self.objective.target, "needs", ()) if self.trainer.epochs else ()
-        return tuple(dict.fromkeys([*([self.init_run] if self.init_run else []), *of_target]))
+        of_targets = self.objective.needs if self.trainer.epochs else ()
+        return tuple(dict.fromkeys([*([self.init_run] if self.init_run else []), *of_targets]))
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
