@@ -139,7 +139,9 @@ class RunResult:
             return f"SIGMA: cluster assignments from {target}{masks}"
         if objective.target.kind == "pixel":
             return f"{'' if masks else 'VideoMAE: '}regression of {target}{masks}"
-        return f"regression of the features of {target}{masks}"
+        targets = " and of ".join(each.description for each in objective.all_targets)
+        what = "alignment of visible tubes with" if objective.alignment else "regression of"
+        return f"{what} the features of {targets}{masks}"
 
     @property
     def encoder(self) -> str:
