@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.configuration.schema import Clip, Model, Objective
-from pipeline.method.sigma import FurtherTarget, SigmaModel
+from pipeline.method.sigma import SigmaModel, Targets, WeightedTarget
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder, TransformerSize
@@ -57,19 +57,20 @@ def sigma_model(
     cls: type[SigmaModel] = SigmaModel,
 ) -> SigmaModel:
     """The model of a run with fresh weights; `target` takes the place of the objective's."""
-    further = {
-        name: FurtherTarget(each.target, each.weight) for name, each in objective.further.items()
-    }
-    alignment = objective.alignment
     return cls(
         tube_grid(clip, model.tube),
         encoder_size(model),
         decoder_size(model),
-        objective.target if target is None else target,
+        _targets(objective) if target is None else target,
         prototypes=objective.loss.prototypes,
         mask=objective.mask,
         load_target=load_target,
-        weight=objective.weight,
-        further=further,
-        alignment=None if alignment is None else alignment.interval,
     )
+
+
+def _targets(objective: Objective) -> Targets:
+    further = {
+        name: WeightedTarget(each.target, each.weight) for name, each in objective.further.items()
+    }
+    alignment = objective.alignment.interval if objective.alignment else None
+    return Targets(WeightedTarget(objective.target, objective.weight), further, alignment)

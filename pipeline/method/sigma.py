@@ -43,18 +43,28 @@ class Prediction(NamedTuple):
         return None if self.prototypes is None else cosines(self.targets, self.prototypes)
 
 
-class FurtherTarget(NamedTuple):
-    """A target beside the first, and the weight of its loss."""
+class WeightedTarget(NamedTuple):
+    """A target and the weight of its loss."""
 
     target: Target | TargetNetwork
     weight: float = 1.0
+
+
+class Targets(NamedTuple):
+    """What a model predicts, where that is not one target of hidden tubes alone."""
+
+    first: WeightedTarget
+    further: Mapping[str, WeightedTarget]  # each with a decoder of its own
+    # where visible tubes are compared in place of hidden ones: how many blocks of the encoder lie
+    # between two that are, the last one first
+    alignment: float | None = None
 
 
 class SigmaModel(Branch):
     """Encoder-decoder for masked videos, with a target network and K prototypes.
 
     It is itself the branch of its first target; each further one has a branch of its own, with a
-    decoder of the same size. With `alignment` visible tubes are compared in place of hidden ones.
+    decoder of the same size.
 
     Two models built after the same `torch.manual_seed` are equal; the encoder comes first, so
     it is also equal for different objectives. Prototypes start as normal vectors of length one;
@@ -68,20 +78,16 @@ class SigmaModel(Branch):
         grid: TubeGrid,
         encoder: TransformerSize,
         decoder: TransformerSize,
-        target: Target | TargetNetwork,
+        target: Target | TargetNetwork | Targets,
         *,
         prototypes: int = 0,
         mask: Mask | None = None,
         load_target: bool = True,
-        weight: float = 1.0,
-        further: Mapping[str, FurtherTarget] | None = None,
-        alignment: float | None = None,
     ) -> None:
         """Build with fresh weights.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
-        have none. Each of the kinds of `mask` has a mask token; None: there is one kind. With
-        `alignment` the compared blocks of the encoder are so many apart, the last one first.
+        have none. Each of the kinds of `mask` has a mask token; None: there is one kind.
         `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
         and loaded, but not trained.
         """
@@ -89,21 +95,22 @@ class SigmaModel(Branch):
         self.grid = grid
         self.encoder = Encoder(encoder, grid)
         self.mask, self.mask_kinds = mask, mask.kinds if mask else 1
-        self.weight = weight
+        targets = target if isinstance(target, Targets) else Targets(WeightedTarget(target), {})
+        self.weight = targets.first.weight
         self.aligned: tuple[int, ...] = (-1,)
-        kinds, ours = self.mask_kinds, self.encoder
-        if alignment is None:
-            self.build_decoder(ours, decoder, target, kinds=kinds, load_target=load_target)
+        kinds, ours, first = self.mask_kinds, self.encoder, targets.first.target
+        if targets.alignment is None:
+            self.build_decoder(ours, decoder, first, kinds=kinds, load_target=load_target)
         else:
-            self.build_heads(ours, decoder, target, load_target=load_target)
-            self.aligned = aligned_blocks(encoder.depth, self.target.layers, alignment)
+            self.build_heads(ours, decoder, first, load_target=load_target)
+            self.aligned = aligned_blocks(encoder.depth, self.target.layers, targets.alignment)
         self.prototypes = None
         if prototypes:
             self.prototypes = nn.Parameter(torch.randn(prototypes, self.target.width))
             self.normalise_prototypes()
         self.mask_network = mask.network(grid.shape, encoder.width) if mask else None
         self.further = nn.ModuleDict()
-        for name, part in (further or {}).items():
+        for name, part in targets.further.items():
             branch = Branch()
             branch.grid, branch.weight = grid, part.weight
             branch.build_decoder(ours, decoder, part.target, kinds=kinds, load_target=load_target)

@@ -12,7 +12,7 @@ from pipeline.configuration.build import decoder_size, encoder_size, tube_grid
 from pipeline.method.losses import MseLoss, Regression, SmoothL1Loss
 from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.masks import TubeMask
-from pipeline.method.sigma import FurtherTarget, SigmaModel
+from pipeline.method.sigma import SigmaModel, Targets, WeightedTarget
 from pipeline.method.targets import EncoderTarget
 from pipeline.method.targets.frozen import FrozenFeatures, VideoFeatures
 from pipeline.method.tubes import split_masks
@@ -57,19 +57,17 @@ def mvd_step(case: Case) -> None:
     teacher = EncoderTarget(
         width=config["video_feature_dim"], run="teacher", final_norm=False, normalise=normalise
     )
+    image.use(recorded_network(inputs["image_features"]))
+    video = VideoFeatures(teacher, grid).use(answers(inputs["video_features"]))
     sigma = SigmaModel(
         grid,
         encoder_size(model),
         decoder_size(model),
-        image.use(recorded_network(inputs["image_features"])),
+        Targets(
+            WeightedTarget(image, config["image_weight"]),
+            {"video": WeightedTarget(video, config["video_weight"])},
+        ),
         mask=TubeMask(config["mask_ratio"]),
-        weight=config["image_weight"],
-        further={
-            "video": FurtherTarget(
-                VideoFeatures(teacher, grid).use(answers(inputs["video_features"])),
-                config["video_weight"],
-            )
-        },
     ).eval()
     weights = case.tensors("weights")
     sigma.load_state_dict(renamed(weights))

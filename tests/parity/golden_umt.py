@@ -14,7 +14,7 @@ from pipeline.configuration.build import decoder_size, encoder_size, tube_grid
 from pipeline.method.losses import CosineLoss
 from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.masks import AttentionMask
-from pipeline.method.sigma import SigmaModel
+from pipeline.method.sigma import SigmaModel, Targets, WeightedTarget
 from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.frozen import (
     Attended,
@@ -102,10 +102,8 @@ def umt_step(case: Case) -> None:
         grid,
         encoder_size(model),
         decoder_size(model),
-        target,
+        Targets(WeightedTarget(target, config["loss_ratio"]), {}, config["student_interval"]),
         mask=mask,
-        weight=config["loss_ratio"],
-        alignment=config["student_interval"],
     ).eval()
     assert list(sigma.aligned) == config["student_blocks"]
     state = case.tensors("weights")

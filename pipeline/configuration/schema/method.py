@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import (
-    Field,
-    PlainValidator,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, PlainValidator, model_validator
 
 from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
@@ -84,7 +78,7 @@ class Objective(Section):
     paste: Paste | None = None  # objects that are pasted into clips; null: none
     weight: float = Field(default=1.0, gt=0)  # of the loss, beside those of further targets
     # more targets by their names, each with a decoder of its own; the loss is the weighted sum
-    further: dict[Name, FurtherTarget] = Field(default_factory=dict)
+    further: dict[Name, FurtherTarget] = {}
     # visible tubes are compared, by a linear map of the encoder's blocks, in place of hidden ones
     alignment: Alignment | None = None
 
@@ -115,13 +109,6 @@ class Objective(Section):
     @classmethod
     def _old_names_are_read(cls, values: Any) -> Any:
         return old_names.objective(values) if isinstance(values, dict) else values
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not made use of: objectives of before stay the same."""
-        values: dict[str, Any] = handler(self)
-        unused = {"weight": 1.0, "further": {}, "alignment": None}
-        return {k: v for k, v in values.items() if k not in unused or v != unused[k]}
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Objective:
