@@ -76,11 +76,12 @@ def _splits(mask: torch.Tensor) -> list[Any]:
 
 
 def test_names_of_before_stay(clip: Clip, model: Model, pixel: Objective) -> None:
-    """Catches checkpoints of one target that several targets change."""
+    """Catches checkpoints and settings of one target that several targets change."""
     names = sigma_model(model, pixel, clip).state_dict()
     several = changed(pixel, further={"more": {"target": {"kind": "pixel"}}})
     assert set(names) < set(sigma_model(model, several, clip).state_dict())
     assert not any(name.startswith("further") for name in names)
+    assert pixel.model_dump().keys() == {"name", "target", "loss", "mask"}
 
 
 def test_aligned_blocks_are_counted_back() -> None:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
@@ -78,7 +84,7 @@ class Objective(Section):
     paste: Paste | None = None  # objects that are pasted into clips; null: none
     weight: float = Field(default=1.0, gt=0)  # of the loss, beside those of further targets
     # more targets by their names, each with a decoder of its own; the loss is the weighted sum
-    further: dict[Name, FurtherTarget] = {}
+    further: dict[Name, FurtherTarget] = Field(default_factory=dict)
     # visible tubes are compared, by a linear map of the encoder's blocks, in place of hidden ones
     alignment: Alignment | None = None
 
@@ -102,7 +108,13 @@ class Objective(Section):
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not made use of: what was trained without it stays the same."""
         values: dict[str, Any] = handler(self)
-        unused = {"masks_per_clip": 1, "paste": None}
+        unused: dict[str, Any] = {
+            "masks_per_clip": 1,
+            "paste": None,
+            "weight": 1.0,
+            "further": {},
+            "alignment": None,
+        }
         return {k: v for k, v in values.items() if k not in unused or v != unused[k]}
 
     @model_validator(mode="before")
