@@ -32,6 +32,7 @@ LOADED = {
     "retrieve": {"torch", "scipy"},
     "few_shot": {"torch", "scipy"},
     "order": {"torch", "scipy"},
+    "corrupt": {"torch", "scipy", "PIL"},
     "report": {"torch", "plotly", "PIL"},
     "models.hub": {"torch"},
     "embed": {"torch", "pyarrow"},

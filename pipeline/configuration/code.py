@@ -23,6 +23,7 @@ WITHOUT_EFFECT = {
     "pipeline.data.load.view_cache": "keeps pixels that would be decoded again alike",
     "pipeline.errors": "messages",
     "pipeline.evaluation.benchmark": "declares; the module that scores decides",
+    "pipeline.evaluation.corruptions.settings": "settings, compared by value",
     "pipeline.evaluation.few_shot.settings": "settings, compared by value",
     "pipeline.evaluation.order.settings": "settings, compared by value",
     "pipeline.evaluation.recognition.settings": "settings, compared by value",

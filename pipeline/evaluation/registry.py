@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.evaluation.benchmark import Benchmark
+from pipeline.evaluation.corruptions.benchmark import Corruptions
 from pipeline.evaluation.few_shot.benchmark import FewShot
 from pipeline.evaluation.order.benchmark import Order
 from pipeline.evaluation.recognition.benchmark import Recognition
@@ -12,5 +13,13 @@ from pipeline.evaluation.severe.benchmark import Severe
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for benchmark in (Recognition(), Segmentation(), Severe(), Retrieval(), FewShot(), Order())
+    for benchmark in (
+        Recognition(),
+        Segmentation(),
+        Severe(),
+        Retrieval(),
+        FewShot(),
+        Order(),
+        Corruptions(),
+    )
 }

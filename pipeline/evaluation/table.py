@@ -53,6 +53,18 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Curves below a table: the points (x, y) of each run, by its name."""
+
+    id: str
+    title: str
+    x: str  # what the axes are
+    y: str
+    caption: str
+    points: Mapping[str, Sequence[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
 class Table:
     """Runs, then what to compare them with: a baseline that looks at no pixel, and the paper."""
 
@@ -64,6 +76,7 @@ class Table:
     runs: tuple[Line, ...]
     others: tuple[Line, ...] = ()
     interval: str = ""  # what the lines' intervals are
+    charts: tuple[Chart, ...] = ()
 
     def best(self, column: int) -> float | None:
         """The best number that a run has in a column."""

@@ -13,6 +13,7 @@ from typing import Literal
 
 from plotly import graph_objects as go
 
+from pipeline.evaluation.table import Table
 from pipeline.method.losses import Loss
 from pipeline.report.results import Line, Results, RunResult
 from pipeline.report.seeds import Group, seed_groups
@@ -113,9 +114,25 @@ def curves(results: Results) -> list[Figure]:
     for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
         series = _series(results.trained, groups, key, "speed" if key in SPEED else "metrics")
         if series:
-            drawn[key] = _curve(key, title, unit, caption, series, limits)
+            drawn[key] = _curve(key, title, (unit, "step"), caption, series, limits)
     order = [*FIRST, *(key for key in drawn if key not in FIRST)]
     return figures + [drawn[key] for key in order if key in drawn]
+
+
+def of_table(table: Table, runs: Sequence[RunResult]) -> list[Figure]:
+    """Draw the charts of a benchmark's table."""
+    numbers = {
+        name: (k, group.name) for k, group in enumerate(seed_groups(runs)) for name in group.names
+    }
+    figures = []
+    for chart in table.charts:
+        series = []
+        for run, points in chart.points.items():
+            (colour, group), (xs, ys) = numbers[run], zip(*points, strict=True)
+            series.append(Series(run, group, colour, list(xs), list(ys)))
+        axes = (chart.y, chart.x)
+        figures.append(_curve(chart.id, chart.title, axes, chart.caption, series, None))
+    return figures
 
 
 def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
@@ -139,7 +156,7 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
         if max(len(each.steps) for each in series) > 1:
             caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
         title = f"Loss: {', '.join(each.name for each in seed_groups(group))}"
-        figures.append(_curve(f"loss-{number}", title, unit, caption, series, None))
+        figures.append(_curve(f"loss-{number}", title, (unit, "step"), caption, series, None))
     return figures
 
 
@@ -183,22 +200,23 @@ def _shortened(value: float) -> float | None:
 def _curve(
     name: str,
     title: str,
-    unit: str,
+    axes: tuple[str, str],
     caption: str,
     curves: Sequence[Series],
     limits: tuple[float, float] | None,
 ) -> Figure:
+    """Draw curves; `axes` says what is upward, and what is across."""
+    unit, across = axes
     figure = go.Figure(_traces(curves))
     several = len({series.group for series in curves}) > 1
     figure.update_layout(template="none", hovermode="x unified", showlegend=several)
     figure.update_xaxes(
-        title_text="step", rangemode="tozero", unifiedhovertitle={"text": "step %{x:,d}"}
+        title_text=across, rangemode="tozero", unifiedhovertitle={"text": f"{across} %{{x:,d}}"}
     )
     figure.update_yaxes(title_text=unit, range=limits)
-    header, rows = _table(curves)
-    return Figure(
-        name, title, caption, str(figure.to_json()), _in_words(title, curves), header, rows
-    )
+    header, rows = _table(curves, across)
+    words = _in_words(title, curves, across)
+    return Figure(name, title, caption, str(figure.to_json()), words, header, rows)
 
 
 def _traces(curves: Sequence[Series]) -> list[go.Scatter]:
@@ -222,17 +240,19 @@ def _traces(curves: Sequence[Series]) -> list[go.Scatter]:
     return traces
 
 
-def _in_words(title: str, curves: Sequence[Series]) -> str:
+def _in_words(title: str, curves: Sequence[Series], across: str) -> str:
     texts = [
-        f"{series.run} from {series.values[0]:.4g} at step {series.steps[0]:,.0f} to "
-        f"{series.values[-1]:.4g} at step {series.steps[-1]:,.0f}"
+        f"{series.run} from {series.values[0]:.4g} at {across} {series.steps[0]:,.0f} to "
+        f"{series.values[-1]:.4g} at {across} {series.steps[-1]:,.0f}"
         for series in curves
         if series.values[0] is not None and series.values[-1] is not None
     ]
     return f"{title}: {'; '.join(texts)}" if texts else title
 
 
-def _table(curves: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _table(
+    curves: Sequence[Series], across: str
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """A few of the values, evenly spaced over all steps, the last among them."""
     steps = sorted({step for series in curves for step in series.steps})
     count = min(ROWS, len(steps))
@@ -243,4 +263,4 @@ def _table(curves: Sequence[Series]) -> tuple[tuple[str, ...], tuple[tuple[str, 
         values = [column.get(step) for column in columns]
         shown = ("" if value is None else f"{value:.4g}" for value in values)
         rows.append((f"{step:,.0f}", *shown))
-    return ("step", *(series.run for series in curves)), tuple(rows)
+    return (across, *(series.run for series in curves)), tuple(rows)

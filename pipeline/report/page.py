@@ -27,6 +27,7 @@ from pipeline.report import (
     time_chart,
     times,
 )
+from pipeline.report.figures import Figure
 from pipeline.report.formats import TEMPLATES, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
@@ -115,6 +116,7 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
     groups = seeds.seed_groups(results.runs)
     colours = seeds.colours(groups, COLOURS)
     stages = times.stage_times(results)
+    benchmarks = shown_tables.of_benchmarks(results)
     firsts = replace(results, runs=tuple(group.first for group in groups))
     return {
         "results": results,
@@ -124,7 +126,10 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         "several_seeds": any(group.has_several_seeds for group in groups),
         "groups_by_name": {group.name: group for group in groups},
         "score_tables": shown_tables.of_scores(results),
-        "benchmarks": shown_tables.of_benchmarks(results),
+        "benchmarks": benchmarks,
+        "benchmark_charts": {
+            shown.grouped.id: figures.of_table(shown.single, results.runs) for shown in benchmarks
+        },
         "has_paper_rows": any(paper.lines(results, t) for t in tables.score_tables(results)),
         "notes": tables.notes(results),
         "colours": colours,
@@ -148,10 +153,19 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     has_classes = values["class_tables"] or values["confusions"]
     charts = bool(values["confusions"])
     timed = values["time_chart"] is not None
+    drawn: Mapping[str, Sequence[Figure]] = values["benchmark_charts"]
     sections = [
         (True, Section("runs", "Runs", "scores.html")),
         *(
-            (True, Section(shown.grouped.id, _title(shown.grouped.id), "benchmark.html"))
+            (
+                True,
+                Section(
+                    shown.grouped.id,
+                    _title(shown.grouped.id),
+                    "benchmark.html",
+                    charts=bool(drawn[shown.grouped.id]),
+                ),
+            )
             for shown in values["benchmarks"]
         ),
         (True, Section("census", "Clips", "census.html")),

@@ -1,0 +1,132 @@
+"""Recognition of corrupted clips by one run's frozen features.
+
+A linear probe learns each label of clean train clips, and is asked about test clips, clean and
+corrupted: of every kind in five strengths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from pipeline.configuration import stages
+from pipeline.configuration.layout import DataLayout
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.evaluation import features
+from pipeline.evaluation.altered import AlteredClips
+from pipeline.evaluation.benchmark import Job, Outcome
+from pipeline.evaluation.corruptions.kinds import Corrupted
+from pipeline.evaluation.corruptions.settings import STRENGTHS, Corruptions
+from pipeline.evaluation.features import SplitFeatures
+from pipeline.evaluation.recognition import extracted
+from pipeline.evaluation.recognition.extracted import Extracted
+from pipeline.evaluation.recognition.task import Task
+from pipeline.evaluation.recognition.variants import some, top1_of
+from pipeline.evaluation.recognition.videos import execution, shown_videos
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.weights import hub
+
+CLEAN, MEAN = "clean", "mean"  # in the place of a kind
+
+
+def score(job: Job) -> Outcome:
+    """Extract features of corrupted clips; return what the probe makes of them.
+
+    Raises:
+        UserError: where recognition has not extracted features of these weights.
+    """
+    params, settings = job.params, job.params.benchmarks["corruptions"]
+    known = extracted.read(job)
+    scores: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    threads = params.runs[job.layout.run].trainer.threads
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    with threadpool_limits(threads):
+        variants = _features(job, known, settings)
+        for label, asked in known.tasks(params.data.labels):
+            if isinstance(asked, str):
+                skipped.append({"label": label, "reason": asked})
+                continue
+            chosen = some([*map(str, known.features[known.split].ids)], settings.clips)
+            fewer = asked.test.take(np.isin(asked.test.ids, sorted(chosen)))
+            if not len(fewer.ids):
+                reason = f"none of the {len(chosen):,} chosen clips has this label"
+                skipped.append({"label": label, "reason": reason})
+                continue
+            about = {"label": label, "split": asked.split, "chance": 1 / len(asked.classes)}
+            census = {**known.census(asked), "scored": len(fewer.ids)}
+            found = rows(replace(asked, test=fewer), variants, settings)
+            scores += [{**about, **row, **census} for row in found]
+    fields = {"scores": scores, "skipped": skipped}
+    outputs = {"corruptions": job.layout.folder / "corruptions.npz"}
+    return Outcome(fields, known.inputs, outputs, tuple(_summary(scores, skipped)))
+
+
+def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, SplitFeatures]:
+    """Return features of the chosen test clips in each kind and strength."""
+    params, run = job.params, job.layout.run
+    index = DatasetIndex.load(DataLayout(params.data.name).shards)
+    clean = shown_videos(params, run, index, "corrupt").splits.get(known.split)
+    if clean is None:
+        return {}
+    chosen = some([*map(str, known.features[known.split].ids)], settings.clips)
+    clean = replace(clean, entries=[entry for entry in clean.entries if entry.id in chosen])
+    key = {
+        "clean": json.loads(known.key),
+        "settings": settings.model_dump(mode="json", include={"kinds", "clips", "seed"}),
+        "code": stages.modules_sha256("pipeline.evaluation.corruptions.kinds"),
+    }
+    return features.extract(
+        hub.load(job.layout.weights).encoder,
+        {
+            variant(kind, strength): AlteredClips(clean, Corrupted(kind, strength, settings.seed))
+            for kind in settings.kinds
+            for strength in STRENGTHS
+        },
+        path=job.layout.folder / "corruptions.npz",
+        key=key,
+        options=execution(params, run, "corrupt"),
+    )
+
+
+def variant(kind: str, strength: int) -> str:
+    """Name the features of a kind at a strength."""
+    return f"{kind}-{strength}"
+
+
+def rows(
+    asked: Task, variants: Mapping[str, SplitFeatures], settings: Corruptions
+) -> Iterator[dict[str, Any]]:
+    """Yield top-1 on clean clips, for each kind (the mean over strengths), and the mean over kinds.
+
+    `drop` is what is lost of the clean top-1, as a share of it; `by_strength` the top-1 of each.
+    """
+    names = [variant(kind, strength) for kind in settings.kinds for strength in STRENGTHS]
+    clean, *others = top1_of(asked, {name: variants[name] for name in names}, settings.linear)
+    table = np.array(others).reshape(len(settings.kinds), len(STRENGTHS))
+    yield {"kind": CLEAN, "top1": clean, "drop": 0.0, "by_strength": []}
+    for kind, shares in (*zip(settings.kinds, table, strict=True), (MEAN, table.mean(axis=0))):
+        mean = float(shares.mean())
+        drop = (clean - mean) / clean if clean else None
+        yield {"kind": kind, "top1": mean, "drop": drop, "by_strength": shares.tolist()}
+
+
+def _summary(
+    scores: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
+) -> Iterator[str]:
+    for row in scores:
+        drop = "" if row["drop"] is None else f", {100 * row['drop']:.1f} % of it lost"
+        yield (
+            f"{row['label']}, {row['kind']}: top-1 {100 * row['top1']:.1f}{drop} on "
+            f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
+            f"(chance {100 * row['chance']:.1f})"
+        )
+    for note in skipped:
+        yield f"{note['label']}: skipped: {note['reason']}"
