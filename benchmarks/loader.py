@@ -34,7 +34,8 @@ from benchmarks import material
 from benchmarks.measuring import Speed, answered, machine, machine_lines, table, take_turns
 from pipeline.configuration.schema import Clip, Params
 from pipeline.data.load import decoders as decoders
-from pipeline.data.load.loader import Batch, LoaderOptions, PretrainingClips, pretraining_batches
+from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import TubeMask
 from pipeline.method.pixels import MEAN, STD, normalise

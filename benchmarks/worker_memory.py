@@ -28,7 +28,8 @@ import torch
 from benchmarks import material
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.data.load import decoders as decoders
-from pipeline.data.load.loader import LoaderOptions, PretrainingClips, pretraining_batches
+from pipeline.data.load.loader import PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.method.masks import TubeMask
 
 CODECS = ("h264", "h264-torchcodec", "jpeg", "raw")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.load.loader import EvaluationBatch
+from pipeline.data.load.evaluation_clips import EvaluationBatch
 from pipeline.evaluation.clips import Clips
 
 Order = Literal["reversed", "shuffled", "still"]

@@ -11,7 +11,8 @@ from pipeline.configuration import stages
 from pipeline.configuration.schema import Clip, Views
 from pipeline.data.load import view_cache
 from pipeline.data.load.decoders import Decoder
-from pipeline.data.load.loader import EvaluationBatch, LoaderOptions, OnFailure, evaluation_batches
+from pipeline.data.load.evaluation_clips import EvaluationBatch, OnFailure, evaluation_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 

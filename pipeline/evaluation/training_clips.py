@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugment
 from pipeline.data.load import crops, decoders, order, sampling
-from pipeline.data.load.loader import FrameSource
+from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.pixels import MEAN

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip, Views
-from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.pixels import normalise

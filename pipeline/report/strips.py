@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip, Paste
 from pipeline.data.load import order, pasting
-from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import Mask
 from pipeline.method.masks.base import VISIBLE, ClipFacts, hide_all_but

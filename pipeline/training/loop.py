@@ -22,12 +22,8 @@ from torch import Tensor
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Run
 from pipeline.data.load.failed_clips import FailedClips
-from pipeline.data.load.loader import (
-    Batch,
-    LoaderOptions,
-    PretrainingClips,
-    pretraining_batches,
-)
+from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.errors import UserError
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.masked_video import assign_parts, masked_video_loss

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params, Views
-from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Augmentation, Clip, Finetune, Params, RandAugment, Views
-from pipeline.data.load.loader import FrameSource, evaluation_batches
+from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import finetune, training_clips, views

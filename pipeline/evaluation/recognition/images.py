@@ -28,7 +28,7 @@ from pipeline.configuration.schema import Clip, ImageSet
 from pipeline.data.fetch import archive_formats
 from pipeline.data.fetch.archive_formats import Damaged
 from pipeline.data.load import crops
-from pipeline.data.load.loader import EvaluationBatch
+from pipeline.data.load.evaluation_clips import EvaluationBatch
 from pipeline.data.load.workers import load_in_order
 from pipeline.errors import UserError
 

@@ -14,7 +14,7 @@ from pipeline.configuration import composition
 from pipeline.configuration.schema import Clip
 from pipeline.data import synthetic
 from pipeline.data.load import crops
-from pipeline.data.load.loader import evaluation_batches
+from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.pixels import normalise

@@ -12,14 +12,10 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Views
+from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.load.failed_clips import SHOWN, ClipError, FailedClip, FailedClips, scored
-from pipeline.data.load.loader import (
-    Batch,
-    LoaderOptions,
-    PretrainingClips,
-    evaluation_batches,
-    pretraining_batches,
-)
+from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.masks import TubeMask

@@ -21,13 +21,9 @@ import torch
 
 from pipeline.configuration.schema import Clip, Paste, Views
 from pipeline.data.load import decoders, order
-from pipeline.data.load.loader import (
-    Batch,
-    LoaderOptions,
-    PretrainingClips,
-    evaluation_batches,
-    pretraining_batches,
-)
+from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
@@ -325,7 +321,8 @@ def _running(group: int) -> list[psutil.Process]:
 SIGNALLED = r"""
 import signal, sys
 from pathlib import Path
-from pipeline.data.load.loader import LoaderOptions, PretrainingClips, pretraining_batches
+from pipeline.data.load.loader import PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.configuration.schema import Clip
 from pipeline.method.masks import TubeMask
 from pipeline.data.shards.format import ClipEntry

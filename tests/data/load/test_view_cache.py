@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, Views
-from pipeline.data.load.loader import LoaderOptions, evaluation_batches
+from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError

@@ -15,7 +15,8 @@ from pipeline.configuration import composition
 from pipeline.configuration.schema import Clip, Shards
 from pipeline.data.load import clip_reader, vector_speeds
 from pipeline.data.load.crops import Window
-from pipeline.data.load.loader import LoaderOptions, PretrainingClips, pretraining_batches
+from pipeline.data.load.loader import PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.records import ClipRecord, Outcome
 from pipeline.data.shards import motion_vectors
 from pipeline.data.shards.format import ClipEntry, clips_file

@@ -1,0 +1,122 @@
+"""From shards to batches of uint8 clips for evaluation: fixed views of all clips, in their order.
+
+Shapes: B clips, V views, T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline.configuration.schema import Clip, Views
+from pipeline.data.load import crops, decoders, sampling
+from pipeline.data.load.failed_clips import ClipError, FailedClip
+from pipeline.data.load.frame_source import FrameSource
+from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions, present
+from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.load.workers import load_in_order
+from pipeline.data.shards.format import ClipEntry
+from pipeline.errors import UserError
+
+OnFailure = Literal["stop", "report"]
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Some clips, each in V views: the segments in order, and in each its crops in order."""
+
+    videos: Tensor  # uint8 (B,V,T,H,W,3)
+    ids: list[str]
+    failed: tuple[FailedClip, ...] = ()  # clips that should be here
+
+
+@dataclass
+class EvaluationSteps(Dataset[EvaluationBatch]):
+    """Number of a batch -> the clips in it, in their order."""
+
+    entries: Sequence[ClipEntry]
+    clip: Clip
+    views: Views
+    batch_size: int
+    source: FrameSource
+    on_failure: OnFailure
+    cache: ViewCache | None = None
+
+    def __getitem__(self, step: int) -> EvaluationBatch:
+        some = self.entries[step * self.batch_size : (step + 1) * self.batch_size]
+        videos = np.empty((len(some), *self.shape), np.uint8)
+        ids: list[str] = []
+        failed: list[FailedClip] = []
+        for entry in some:
+            try:
+                videos[len(ids)] = self.known_views_of(entry)
+                ids.append(entry.id)
+            except ClipError as error:
+                if self.on_failure == "stop":
+                    raise
+                failed.append(error.failed)
+        return EvaluationBatch(torch.from_numpy(videos[: len(ids)]), ids, tuple(failed))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every view of a clip: V,T,H,W,3."""
+        views = self.views.segments * self.views.crops
+        return views, self.clip.frames, self.clip.size, self.clip.size, 3
+
+    def known_views_of(self, entry: ClipEntry) -> decoders.Frames:
+        """Return every view of a clip, out of the cache where there is one."""
+        # Pixels that are stored as bytes or images cost no more to read than their views.
+        if self.cache is None or entry.codec != "h264":
+            return self.views_of(entry)
+        try:
+            path = self.cache.path(entry)
+        except UserError:  # unreadable: said by what reads it next
+            return self.views_of(entry)
+        views = self.cache.read(path, self.shape)
+        if views is None:
+            views = self.views_of(entry)
+            self.cache.write(path, views)
+        return views
+
+    def views_of(self, entry: ClipEntry) -> decoders.Frames:
+        """Decode every view of a clip: uint8 (V,T,H,W,3)."""
+        clip, views = self.clip, self.views
+        if views.sampling == "dense":
+            chosen = sampling.dense_centred(entry.frames, clip.frames, clip.stride, views.segments)
+        else:
+            chosen = sampling.per_segment_centred(entry.frames, clip.frames, views.segments)
+        video = self.source.read(entry, chosen.ravel())
+        windows = crops.along_long_side(entry.height, entry.width, views.crops)
+        return np.stack(
+            [
+                crops.cut(segment, window, clip.size)
+                for segment in video.reshape(*chosen.shape, *video.shape[1:])
+                for window in windows
+            ]
+        )
+
+
+def evaluation_batches(
+    entries: Sequence[ClipEntry],
+    clip: Clip,
+    views: Views,
+    batch_size: int,
+    options: LoaderOptions = IN_THIS_PROCESS,
+    *,
+    on_failure: OnFailure = "stop",
+    cache: ViewCache | None = None,
+) -> Iterator[EvaluationBatch]:
+    """Yield all clips in their order, each in `views.segments` x `views.crops` fixed views.
+
+    A clip that cannot be read raises UserError (`stop`), or is missing from its batch, which names
+    it and may then be empty (`report`).
+    """
+    source = FrameSource(decoder=present(options.decoder, entries))
+    dataset = EvaluationSteps(entries, clip, views, batch_size, source, on_failure, cache)
+    return load_in_order(dataset, range(-(-len(entries) // batch_size)), options.workers)
