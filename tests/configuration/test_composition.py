@@ -43,8 +43,8 @@ def test_every_choice_composes(group: str, choice: str) -> None:
         overrides += ["data.clip.size=224"]  # tubes of 16 x 16
     if group == "objective/loss" and not choice.startswith("sinkhorn"):
         overrides += ["objective=pixel"]  # not with a target that is trained
-    if group == "objective/mask":  # some not with prototypes, one not without objects
-        of = {"adaptive": "adamae", "trajectory": "smile"}
+    if group == "objective/mask":  # some not with prototypes, without objects or a frozen network
+        of = {"adaptive": "adamae", "trajectory": "smile", "attention": "umt"}
         objective = "vjepa" if choice.startswith("blocks") else of.get(choice)
         overrides += [f"objective={objective}"] if objective else []
     composition.compose(overrides)
