@@ -42,7 +42,7 @@ def places(ours: Ours) -> list[tuple[Any, str, str]]:
         (projection, "normalised_pixels", "preparation"),
         (projection, "gather", "preparation"),
         (model.target, "forward", "preparation"),
-        (model.encoder, "encode", "encoder"),
+        (model.encoder, "outputs", "encoder"),
         (model, "decode", "decoder"),
         (swapped_assignment, "assign", "sinkhorn"),
         (masked_video, "masked_video_loss", "loss"),
