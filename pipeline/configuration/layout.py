@@ -128,6 +128,10 @@ class RunLayout:
         return self.folder / "speed.jsonl"
 
     @property
+    def clusters(self) -> Path:  # centroids, where targets are clusters; made before training
+        return self.folder / "clusters.safetensors"
+
+    @property
     def pretrained(self) -> Path:
         """Manifest of the pretrain stage, written last."""
         return self.folder / "pretrain.json"

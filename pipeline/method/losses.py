@@ -68,6 +68,7 @@ class Regression(Loss, Protocol):
                 f"loss {self.kind!r} with a jointly trained target {target.kind!r} collapses to a "
                 "constant (paper, section 1); use loss 'sinkhorn', or target 'pixel' or 'frozen'"
             )
+        _refuse_clusters(self.kind, target)
 
     def distance(self, decoded: Tensor, targets: Tensor) -> Tensor:
         """The mean distance, a scalar, of float32 tensors of equal shape ...,O."""
@@ -154,6 +155,7 @@ class SinkhornLoss:
                 "loss 'sinkhorn' compares features with prototypes: target 'pixel' has none; "
                 "use target 'mlp' or 'frozen', or loss 'mse'"
             )
+        _refuse_clusters(self.kind, target)
 
     def __call__(
         self,
@@ -167,10 +169,52 @@ class SinkhornLoss:
         return swapped_loss(prediction, self, all_reduce, assignments)
 
 
+@dataclass(frozen=True)
+class CrossEntropyLoss:
+    """Cross-entropy of the decoder's K values against a tube's cluster (ClusterFit)."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    description = "cross-entropy"
+    prototypes = 0
+
+    def check(self, target: Target) -> None:
+        """Raise ValueError for targets that are no clusters."""
+        if target.kind != "clusters":
+            raise ValueError(
+                f"loss 'cross_entropy' says which cluster a tube is of: target {target.kind!r} "
+                "has none; use target 'clusters', or a regression"
+            )
+
+    def __call__(
+        self,
+        prediction: Prediction,
+        all_reduce: AllReduce,
+        assignments: Assignments | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Diagnostics]:
+        """The loss, and how evenly the tubes are spread over the clusters."""
+        from torch.nn.functional import cross_entropy
+
+        from pipeline.method.swapped_assignment import Assignments, diagnostics_of
+
+        decoded, targets = (part.flatten(0, -2) for part in prediction[:2])
+        said = Assignments(decoded.detach().argmax(-1), targets.argmax(-1))
+        loss = cross_entropy(decoded.float(), said.target)
+        return loss, diagnostics_of(said, decoded.shape[-1], all_reduce)
+
+
+def _refuse_clusters(kind: str, target: Target) -> None:
+    if target.kind == "clusters":
+        raise ValueError(
+            f"loss {kind!r} compares features: target 'clusters' has none, but numbers of "
+            "clusters; use loss 'cross_entropy'"
+        )
+
+
 LOSSES: Registry = {
     "mse": MseLoss,
     "l1": L1Loss,
     "smooth_l1": SmoothL1Loss,
     "cosine": CosineLoss,
     "sinkhorn": SinkhornLoss,
+    "cross_entropy": CrossEntropyLoss,
 }

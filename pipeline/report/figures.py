@@ -28,20 +28,21 @@ DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
     "prototypes_used": (
         "Prototypes in use",
         "share of prototypes",
-        "Share of the prototypes that at least one tube of the batch is assigned to.",
+        "Share of the prototypes (or clusters) that at least one tube of the batch is assigned to.",
         (0, 1.05),
     ),
     "assignment_entropy": (
         "Assignment entropy",
         "0 collapsed, 1 even",
-        "How evenly the tubes are spread over the prototypes: 0 is one prototype for all.",
+        "How evenly the tubes are spread over the prototypes (or clusters): 0 is one for all.",
         (0, 1.05),
     ),
     "lr": ("Learning rate", "per step", "Warm-up, then a cosine.", None),
     "branch_agreement": (
         "Agreement of the branches",
         "share of tubes",
-        "Share of the masked tubes that decoder and target network assign to the same prototype.",
+        "Share of the masked tubes that decoder and target network assign to the same prototype "
+        "(or cluster).",
         (0, 1.05),
     ),
     "feature_norm": (

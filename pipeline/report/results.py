@@ -137,6 +137,8 @@ class RunResult:
         masks = "" if mask == "tube" else f", {mask.replace('_', ' ')} masks"
         if objective.loss.kind == "sinkhorn":
             return f"SIGMA: cluster assignments from {target}{masks}"
+        if objective.loss.kind == "cross_entropy":
+            return f"classification into {target}{masks}"
         if objective.target.kind == "pixel":
             return f"{'' if masks else 'VideoMAE: '}regression of {target}{masks}"
         targets = " and of ".join(each.description for each in objective.all_targets)

@@ -38,7 +38,7 @@ from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.interruption import ResumeLater, StopRequest
 from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.ranks import Ranks
-from pipeline.training import engines, flops, messages
+from pipeline.training import clustering, engines, flops, messages
 from pipeline.training.context import RunContext
 from pipeline.training.engines import Engine
 from pipeline.training.inheritance import weights_of
@@ -69,6 +69,7 @@ def train(context: RunContext) -> TrainingState:
     teachers.hand_over(model, run.objective.all_targets, weights_of_run)
     operations = flops.per_clip(model, run.objective)  # copies the model: not on an accelerator
     model = model.to(context.device).train()
+    clustering.hand_over(model, context)
     values = step_values(run, context.log.steps, clips=len(context.entries))
     state = resumed_state(context, model, [each.rate for each in values])
     known = state.failed_clips

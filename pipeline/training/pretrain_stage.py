@@ -32,6 +32,7 @@ from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
 from pipeline.runtime.ranks import LINGER, Ranks, process_group
+from pipeline.training import clustering
 from pipeline.training.context import RunContext
 from pipeline.training.explained_errors import explained
 from pipeline.training.finished import is_done
@@ -286,6 +287,7 @@ def _results(
         "code_changes": checkpoints.code_changes,
         "pictures_sha256": checkpoints.settings["data"]["pictures"],
         "inherited": checkpoints.settings.get("inherited", {}),
+        **clustering.record(context),
         "clips": len(context.entries),
         "clip": context.clip.model_dump(mode="json"),
         "provenance": context.provenance,

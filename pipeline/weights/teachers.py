@@ -9,7 +9,8 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets import EncoderTarget, Target
+from pipeline.method.targets import ClustersTarget, EncoderTarget, Target
+from pipeline.method.targets.clusters import ClusterTargets
 from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures, tensors_digest
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
@@ -28,6 +29,8 @@ def hand_over(
     weights are not there, not those that are named, or of another geometry.
     """
     for settings, network in zip(targets, model.targets, strict=True):
+        if isinstance(settings, ClustersTarget) and isinstance(network, ClusterTargets):
+            settings, network = settings.features, network.features
         if isinstance(settings, EncoderTarget) and isinstance(network, VideoFeatures):
             path = weights_of_run(settings.run) if settings.run else Path(settings.weights or "")
             _use(network, settings, path, model.grid)

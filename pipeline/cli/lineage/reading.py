@@ -27,6 +27,7 @@ BESIDE = {
     "model": "model.safetensors",
     "metrics": "metrics.jsonl",
     "features": "features.npz",
+    "clusters": "clusters.safetensors",
     "predictions": "predictions.csv",
     "clips": "{stem}.parquet",
 }

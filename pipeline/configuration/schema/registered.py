@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -42,5 +42,14 @@ def adapter(settings: type[Any]) -> TypeAdapter[Any]:
     """Return pydantic's view of a dataclass, closed to unknown keys."""
     if not dataclasses.is_dataclass(settings):
         raise TypeError(f"{settings.__name__} has to be a dataclass")
-    settings.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    _close(settings)
     return TypeAdapter(settings)
+
+
+def _close(settings: type[Any]) -> None:
+    """Close a dataclass to unknown keys, and those that its fields hold."""
+    settings.__pydantic_config__ = ConfigDict(extra="forbid")
+    for annotation in get_type_hints(settings).values():
+        for each in (annotation, *get_args(annotation)):
+            if isinstance(each, type) and dataclasses.is_dataclass(each):
+                _close(each)

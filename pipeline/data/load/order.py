@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 # First part of every key: streams that serve different ends never meet.
-_ORDER, _SAMPLE, _AUGMENT, _STEP = 0, 1, 2, 3
+_ORDER, _SAMPLE, _AUGMENT, _STEP, _TUBES = 0, 1, 2, 3, 4
 
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
@@ -37,6 +37,11 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
 def step_rng(seed: int, step: int) -> np.random.Generator:
     """Return the source of what all clips of a step share."""
     return np.random.Generator(np.random.Philox(_key(seed, _STEP, step)))
+
+
+def tubes_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the source of which tubes of clip `index` in one epoch are clustered."""
+    return np.random.Generator(np.random.Philox(_key(seed, _TUBES, epoch, index)))
 
 
 def augmentation_seed(seed: int, epoch: int, index: int) -> int:

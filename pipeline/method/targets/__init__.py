@@ -169,10 +169,44 @@ class AveragedTarget:
         return AveragedEncoder(load=load)
 
 
+@dataclass(frozen=True)
+class ClustersTarget:
+    """Clusters of a frozen network's features, made once before training (ClusterFit)."""
+
+    features: FrozenTarget | EncoderTarget  # whose features are clustered: a target of their kind
+    clusters: Annotated[int, Ge(2)]  # K
+    tubes_per_cluster: Annotated[int, Gt(0)] = 256  # of training clips, which k-means sees
+    passes: Annotated[int, Gt(0)] = 10  # of k-means over these tubes
+    kind: Literal["clusters"] = "clusters"
+    is_trained = False
+
+    @property
+    def description(self) -> str:
+        """What the targets are, as a noun, for the report."""
+        return f"{self.clusters:,} clusters of the features of {self.features.description}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs of the experiment that are trained before one with this target."""
+        return self.features.needs if isinstance(self.features, EncoderTarget) else ()
+
+    @property
+    def weights(self) -> str | None:
+        """The file of the frozen network's weights."""
+        return self.features.weights
+
+    def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:
+        """Make the network without its centroids, which are handed to it (`use`)."""
+        from pipeline.method.targets.clusters import ClusterTargets
+
+        return ClusterTargets(self, grid, load=load)
+
+
 TARGETS: Registry = {
     "pixel": PixelTarget,
     "mlp": MlpTarget,
     "frozen": FrozenTarget,
     "encoder": EncoderTarget,
     "averaged": AveragedTarget,
+    "clusters": ClustersTarget,
 }
