@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.configuration.layout import RunLayout
-from pipeline.data.load.loader import LoaderOptions, PretrainingClips, pretraining_batches
+from pipeline.data.load.loader import PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.order import total_steps, tubes_rng
 from pipeline.errors import UserError
 from pipeline.method.pixels import normalise
