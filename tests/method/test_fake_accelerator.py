@@ -25,6 +25,7 @@ from pipeline.method.collectives import alone
 from pipeline.method.losses import (
     LOSSES,
     CosineLoss,
+    CrossEntropyLoss,
     L1Loss,
     Loss,
     MseLoss,
@@ -37,12 +38,14 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import (
     TARGETS,
     AveragedTarget,
+    ClustersTarget,
     EncoderTarget,
     FrozenTarget,
     MlpTarget,
     PixelTarget,
     Target,
 )
+from pipeline.method.targets.clusters import ClusterTargets
 from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures
 from pipeline.method.tubes import TubeSplit, split_mask, split_masks
 
@@ -58,6 +61,10 @@ CASES = {
     "pixels": (PixelTarget(), MseLoss()),
     "frozen": (FrozenTarget(model="test_vit.r160_in1k"), SINKHORN[0.05]),
     "encoder": (EncoderTarget(width=24, run="teacher"), SINKHORN[0.05]),
+    "clusters": (
+        ClustersTarget(features=EncoderTarget(width=24, run="teacher"), clusters=5),
+        CrossEntropyLoss(),
+    ),
     "averaged": (AveragedTarget(), L1Loss()),
     "averaged, smooth": (AveragedTarget(), SmoothL1Loss()),
     "averaged, directions": (AveragedTarget(), CosineLoss()),
@@ -132,6 +139,10 @@ def scores(model: SigmaModel, videos: Tensor, _: Loss) -> object:
 def with_teachers(built: SigmaModel, objective: Objective, model: Model, clip: Clip) -> SigmaModel:
     """Give targets that are of a video encoder one with random weights."""
     for target, network in zip(objective.all_targets, built.targets, strict=True):
+        if isinstance(network, ClusterTargets):
+            assert isinstance(target, ClustersTarget)
+            network.use(torch.randn(network.width, network.features.width))
+            target, network = target.features, network.features
         if isinstance(target, EncoderTarget) and isinstance(network, VideoFeatures):
             network.use(ClipFeatures(encoder(model, clip), target))
     return built

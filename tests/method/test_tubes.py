@@ -80,8 +80,9 @@ def test_masks_become_ascending_indices(batch: int, count: int, data: st.DataObj
     """Targets and predictions are paired by position: both orders must ascend, nothing lost."""
     masked = data.draw(st.integers(1, count - 1))
     mask = torch.rand(batch, count).argsort(1) < masked
-    visible_indices, masked_indices, counted = split_mask(mask)
-    assert counted is None
+    split = split_mask(mask)
+    visible_indices, masked_indices = split.visible, split.predicted
+    assert split.counted is None
     assert masked_indices.shape == (batch, masked)
     for row in range(batch):
         assert torch.equal(masked_indices[row], mask[row].nonzero().flatten())
