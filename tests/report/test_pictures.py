@@ -208,15 +208,8 @@ def test_strips_show_the_runs_that_share_a_mask(experiment: Experiment, found: R
     assert transparent == pytest.approx(0.75 * 8 * 96 / seen.shape[1], abs=1e-3)
 
 
-MASKS_OF = {
-    name: composition.parse(
-        composition.compose(("experiment=one", f"objective={name}")), place="test"
-    )
-    .runs["encoder"]
-    .objective.mask
-    for name in composition.choices()["objective"]
-    if name.endswith("_demo")
-}
+METHODS = composition.parse(composition.compose(("experiment=methods",)), place="test")
+MASKS_OF = {name: run.objective.mask for name, run in METHODS.runs.items()}
 
 
 @pytest.mark.parametrize("mask", MASKS_OF.values(), ids=MASKS_OF)

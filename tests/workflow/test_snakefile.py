@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
+from pipeline.configuration import composition
 from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
 from pipeline.planning import snapshot
@@ -35,10 +35,12 @@ def test_the_snakefile_is_a_table_of_contents(project: Path) -> None:
 
 def test_everything_is_planned(fresh: Workspace) -> None:
     """Catches a rule that nothing asks for: a job per chunk or run, one of the others."""
-    params = yaml.safe_load((fresh.folder / "params.yaml").read_text(encoding="utf-8"))
-    jobs = {"chunk": params["data"]["chunks"], "run": len(params["runs"])}
+    params = composition.load(fresh.folder / "params.yaml")
+    jobs = {"chunk": params.data.chunks, "run": len(params.runs)}
     assert fresh.planned() == {
-        name: jobs[stage.per[0]] if stage.per else 1 for name, stage in STAGES.items()
+        name: jobs[stage.per[0]] if stage.per else 1
+        for name, stage in STAGES.items()
+        if stage.benchmark is None or stage.benchmark.runs(params)
     }
 
 
