@@ -66,7 +66,7 @@ def _frames(video: bytes, record: ClipRecord) -> list[NDArray[Any] | None]:
         ) from None
     tables: list[NDArray[Any] | None] = []
     try:
-        with av.open(io.BytesIO(video)) as container:
+        with av.open(io.BytesIO(video), "r") as container:
             stream = container.streams.video[0]
             stream.codec_context.options = {"flags2": "+export_mvs"}
             for frame in container.decode(stream):
