@@ -11,10 +11,14 @@ from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import ClustersTarget, EncoderTarget, Target
 from pipeline.method.targets.clusters import ClusterTargets
-from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures, tensors_digest
+from pipeline.method.targets.frozen import (
+    ClipFeatures,
+    VideoFeatures,
+    check_digest,
+    tensors_digest,
+)
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
-from pipeline.runtime.files import sha256_file
 from pipeline.weights import hub
 
 PLACE = "objective.target"
@@ -39,12 +43,7 @@ def hand_over(
 def _use(network: VideoFeatures, settings: EncoderTarget, path: Path, grid: TubeGrid) -> None:
     if not path.exists():
         raise UserError(f"no such file: {path}", place=f"{PLACE}.weights")
-    if settings.sha256 is not None and (digest := sha256_file(path)) != settings.sha256.lower():
-        raise UserError(
-            f"{path} is not the expected file: its SHA-256 is {digest}",
-            place=f"{PLACE}.sha256",
-            remedy="fetch the file again, or correct the digest",
-        )
+    check_digest(path, settings.sha256)
     with torch.random.fork_rng():  # so that the model's own weights do not depend on this
         encoder = hub.load(str(path)).encoder
     _check(encoder, settings, path, grid)

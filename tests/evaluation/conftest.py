@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +18,16 @@ from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.configuration.stages import restrict
 from pipeline.data.decode import decode_stage
 from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.data.shards import index_stage, shard_stage
+from pipeline.evaluation import stage
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime import ffmpeg
-from pipeline.runtime.files import sha256_file, write_json
+from pipeline.runtime.files import read_json, sha256_file, write_json
 from pipeline.weights import hub
 
 RUN = "random"
@@ -107,6 +112,27 @@ def workplace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(built, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def score(workplace: Path, params: Params) -> Callable[..., dict[str, Any]]:
+    """A function that scores the run by a benchmark with the given settings."""
+
+    def scored(name: str, **settings: Any) -> dict[str, Any]:
+        benchmark = BENCHMARKS[name]
+        wanted = benchmark.settings.model_validate(settings)
+        changed = params.model_copy(update={"benchmarks": {name: wanted}})
+        stage.run(benchmark, restrict(changed, benchmark.stage, RUN), RUN)
+        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result(name))
+        return body
+
+    return scored
+
+
+@pytest.fixture
+def recognised(workplace: Path, params: Params) -> None:
+    """Recognition has scored the run, and written its features."""
+    stage.run(BENCHMARKS["evaluation"], restrict(params, "evaluate", RUN), RUN)
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,18 @@ from pipeline.weights.adamae import renamed
 
 from .golden import (
     FEATURES,
-    GRADIENT,
     Case,
     check_loss,
     checks,
     clip_settings,
+    compare_gradients,
+    gradients,
     model_settings,
 )
 from .golden_videomae_v2 import pixels
 
 # A softmax does not see a shift of all logits: these gradients are rounding.
 SHIFTS = ("mask_network.logit.bias", "mask_network.block.mlp.fc2.bias")
-ROUNDING = 1e-8
 
 
 @checks("adamae_step")
@@ -48,14 +48,7 @@ def adamae_step(case: Case) -> None:
 
     loss, _ = masked_video_loss(model, inputs["videos"], inputs["exponentials"], objective.loss)
     check_loss(case, loss)
-    expected = renamed(case.tensors("gradients"))
-    for name, parameter in model.named_parameters():
-        gradient = expected.pop(name)
-        assert parameter.grad is not None, name
-        distance = (parameter.grad - gradient).norm()
-        bound = ROUNDING if name in SHIFTS else GRADIENT * gradient.norm()
-        assert distance <= bound, f"{name}: {distance:.2e} apart, length {gradient.norm():.2e}"
-    assert not expected
+    compare_gradients(gradients(model), renamed(case.tensors("gradients")), rounding=SHIFTS)
 
     with torch.no_grad():
         prediction = model(inputs["videos"], split)

@@ -108,14 +108,14 @@ class Objective(Section):
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not made use of: what was trained without it stays the same."""
         values: dict[str, Any] = handler(self)
-        unused: dict[str, Any] = {
-            "masks_per_clip": 1,
-            "paste": None,
-            "weight": 1.0,
-            "further": {},
-            "alignment": None,
+        later = ("masks_per_clip", "paste", "weight", "further", "alignment")
+        fields = type(self).model_fields
+        unused = {
+            key
+            for key in later
+            if getattr(self, key) == fields[key].get_default(call_default_factory=True)
         }
-        return {k: v for k, v in values.items() if k not in unused or v != unused[k]}
+        return {key: value for key, value in values.items() if key not in unused}
 
     @model_validator(mode="before")
     @classmethod

@@ -44,29 +44,27 @@ def score(job: Job) -> Outcome:
     params, settings = job.params, job.params.benchmarks["corruptions"]
     known = extracted.read(job)
     scores: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+    tasks, skipped = known.tasks(params.data.labels)
     threads = params.runs[job.layout.run].trainer.threads
     torch.set_num_threads(threads)
     keep_freed_memory()
     with threadpool_limits(threads):
         variants = _features(job, known, settings)
-        for label, asked in known.tasks(params.data.labels):
-            if isinstance(asked, str):
-                skipped.append({"label": label, "reason": asked})
-                continue
+        for label, asked in tasks.items():
             chosen = some([*map(str, known.features[known.split].ids)], settings.clips)
             fewer = asked.test.take(np.isin(asked.test.ids, sorted(chosen)))
             if not len(fewer.ids):
                 reason = f"none of the {len(chosen):,} chosen clips has this label"
-                skipped.append({"label": label, "reason": reason})
+                skipped.append(extracted.skipped(label, reason))
                 continue
             about = {"label": label, "split": asked.split, "chance": 1 / len(asked.classes)}
             census = {**known.census(asked), "scored": len(fewer.ids)}
             found = rows(replace(asked, test=fewer), variants, settings)
             scores += [{**about, **row, **census} for row in found]
     fields = {"scores": scores, "skipped": skipped}
+    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
     outputs = {"corruptions": job.layout.folder / "corruptions.npz"}
-    return Outcome(fields, known.inputs, outputs, tuple(_summary(scores, skipped)))
+    return Outcome(fields, known.inputs, outputs, lines)
 
 
 def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, SplitFeatures]:
@@ -118,9 +116,7 @@ def rows(
         yield {"kind": kind, "top1": mean, "drop": drop, "by_strength": shares.tolist()}
 
 
-def _summary(
-    scores: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
+def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in scores:
         drop = "" if row["drop"] is None else f", {100 * row['drop']:.1f} % of it lost"
         yield (
@@ -128,5 +124,3 @@ def _summary(
             f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
             f"(chance {100 * row['chance']:.1f})"
         )
-    for note in skipped:
-        yield f"{note['label']}: skipped: {note['reason']}"

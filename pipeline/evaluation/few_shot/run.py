@@ -37,21 +37,19 @@ def score(job: Job) -> Outcome:
     params = job.params
     known, settings = extracted.read(job), params.benchmarks["few_shot"]
     scores: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+    tasks, skipped = known.tasks(params.data.labels)
     with threadpool_limits(params.runs[job.layout.run].trainer.threads):
-        for label, asked in known.tasks(params.data.labels):
-            if isinstance(asked, str):
-                skipped.append({"label": label, "reason": asked})
-                continue
+        for label, asked in tasks.items():
             census = known.census(asked)
             for k in settings.k:
                 if reason := too_few(asked.train, k):
-                    skipped.append({"label": f"{label}, {k} labels a class", "reason": reason})
+                    skipped.append(extracted.skipped(f"{label}, {k} labels a class", reason))
                     continue
                 about = {"label": label, "split": asked.split, "k": k}
                 scores.append({**about, **row(asked, k, settings), **census})
     fields = {"scores": scores, "skipped": skipped}
-    return Outcome(fields, known.inputs, summary=tuple(_summary(scores, skipped)))
+    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
+    return Outcome(fields, known.inputs, summary=lines)
 
 
 def too_few(train: Labelled, k: int) -> str:
@@ -80,9 +78,7 @@ def row(asked: Task, k: int, settings: FewShot) -> dict[str, Any]:
 
 def centred(asked: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return features of train and test (n, D): averaged over views, centred, of length 1."""
-    train, test = (
-        part.features.astype(np.float64).mean(axis=1) for part in (asked.train, asked.test)
-    )
+    train, test = asked.train.pooled, asked.test.pooled
     mean = train.mean(axis=0)
     return similarity.unit(train - mean), similarity.unit(test - mean)
 
@@ -134,9 +130,7 @@ def interval(shares: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _summary(
-    scores: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
+def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for each in scores:
         low, high = (100 * bound for bound in each["interval"])
         yield (
@@ -144,5 +138,3 @@ def _summary(
             f"({low:.1f} to {high:.1f}, {len(each['draws'])} draws) on {each['scored']:,} of "
             f"{each['of']:,} {each['split']} clips (chance {100 * each['chance']:.1f})"
         )
-    for note in skipped:
-        yield f"{note['label']}: skipped: {note['reason']}"

@@ -52,30 +52,28 @@ def score(job: Job) -> Outcome:
     params, settings = job.params, job.params.benchmarks["order"]
     known = extracted.read(job)
     scores: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+    tasks, skipped = known.tasks(params.data.labels)
     threads = params.runs[job.layout.run].trainer.threads
     torch.set_num_threads(threads)
     keep_freed_memory()
     with threadpool_limits(threads):
         altered = _features(job, known, settings)
-        for label, asked in known.tasks(params.data.labels):
-            if isinstance(asked, str):
-                skipped.append({"label": label, "reason": asked})
-                continue
+        for label, asked in tasks.items():
             about = {"label": label, "split": asked.split, "chance": 1 / len(asked.classes)}
             shares = top1_of(asked, {order: altered[order] for order in ORDERS}, settings.linear)
             scores += [
                 {**about, "frames": order, "top1": share, **known.census(asked)}
                 for order, share in zip((IN_ORDER, *ORDERS), shares, strict=True)
             ]
-        asked = direction(known, altered)
-        if isinstance(asked, str):
-            skipped.append({"label": DIRECTION, "reason": asked})
+        both_ways = direction(known, altered)
+        if isinstance(both_ways, str):
+            skipped.append(extracted.skipped(DIRECTION, both_ways))
         else:
-            scores.append(_direction_row(known, asked, settings.linear))
+            scores.append(_direction_row(known, both_ways, settings.linear))
     fields = {"scores": scores, "skipped": skipped}
+    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
     outputs = {"order": job.layout.folder / "order.npz"}
-    return Outcome(fields, known.inputs, outputs, tuple(_summary(scores, skipped)))
+    return Outcome(fields, known.inputs, outputs, lines)
 
 
 def _features(job: Job, known: Extracted, settings: Order) -> dict[str, SplitFeatures]:
@@ -156,14 +154,10 @@ def _direction_row(known: Extracted, asked: Task, settings: LinearProbe) -> dict
     }
 
 
-def _summary(
-    scores: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
+def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in scores:
         yield (
             f"{row['label']}, {row['frames'].replace('_', ' ')}: top-1 {100 * row['top1']:.1f} on "
             f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
             f"(chance {100 * row['chance']:.1f})"
         )
-    for note in skipped:
-        yield f"{note['label']}: skipped: {note['reason']}"

@@ -6,7 +6,7 @@ They decode no clip a second time. They begin when recognition is done (`Benchma
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,18 @@ from pipeline.evaluation.recognition import task
 from pipeline.evaluation.recognition.task import Task
 from pipeline.runtime.files import read_json, sha256_file
 
+Skipped = dict[str, str]  # what was not scored: its `label`, and the `reason`
+
+
+def skipped(label: str, reason: str) -> Skipped:
+    return {"label": label, "reason": reason}
+
+
+def skipped_lines(notes: Iterable[Skipped]) -> Iterator[str]:
+    """Yield what is printed of them."""
+    for note in notes:
+        yield f"{note['label']}: skipped: {note['reason']}"
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -34,12 +46,17 @@ class Extracted:
     inputs: Mapping[str, str]  # SHA-256 of the index and of the features
     key: str  # what the features depend on, as JSON
 
-    def tasks(self, columns: tuple[str, ...]) -> Iterator[tuple[str, Task | str]]:
-        """Yield for each label its task, or the reason why there is none."""
+    def tasks(self, columns: tuple[str, ...]) -> tuple[dict[str, Task], list[Skipped]]:
+        """Return the task of each label, and the labels that have none."""
         if not columns:
-            yield "all", "the data set has no labels (data.labels)"
-        for label in columns:
-            yield label, task.build(label, self.labels, self.features, self.split)
+            return {}, [skipped("all", "the data set has no labels (data.labels)")]
+        built = {
+            label: task.build(label, self.labels, self.features, self.split) for label in columns
+        }
+        tasks = {label: each for label, each in built.items() if not isinstance(each, str)}
+        return tasks, [
+            skipped(label, each) for label, each in built.items() if isinstance(each, str)
+        ]
 
     def census(self, asked: Task) -> dict[str, Any]:
         """Count the clips of the scored split: those that are asked, lost, and without the label.

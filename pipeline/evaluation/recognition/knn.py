@@ -57,9 +57,9 @@ def votes(train: Labelled, asked: Labelled, ks: list[int], temperature: float) -
     from sklearn.neighbors import KNeighborsClassifier  # takes seconds, which other probes need not
 
     voters = KNeighborsClassifier(max(ks), algorithm="brute", metric="cosine")
-    voters.fit(_mean(train), train.truth)
+    voters.fit(train.pooled, train.truth)
     most = min(max(ks), len(train.ids))
-    distances, places = voters.kneighbors(_mean(asked), most)  # (n, k), the nearest first
+    distances, places = voters.kneighbors(asked.pooled, most)  # (n, k), the nearest first
     columns = np.searchsorted(voters.classes_, train.truth)[places]
     weights = np.exp(-(distances - distances[:, :1]) / temperature)  # the nearest has 1
     scores = []
@@ -70,7 +70,3 @@ def votes(train: Labelled, asked: Labelled, ks: list[int], temperature: float) -
         with np.errstate(divide="ignore"):
             scores.append(np.log(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
     return scores
-
-
-def _mean(clips: Labelled) -> NDArray[np.float64]:
-    return np.asarray(clips.features.astype(np.float64).mean(axis=1))

@@ -26,6 +26,11 @@ class Labelled:
     features: NDArray[np.float32]
     truth: Names
 
+    @property
+    def pooled(self) -> NDArray[np.float64]:
+        """Features averaged over views (n, D)."""
+        return np.asarray(self.features.astype(np.float64).mean(axis=1))
+
     def take(self, rows: NDArray[np.bool_]) -> Labelled:
         """Return the rows for which `rows` (n,) is true."""
         return Labelled(self.ids[rows], self.features[rows], self.truth[rows])

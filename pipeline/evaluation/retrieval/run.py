@@ -33,17 +33,15 @@ def score(job: Job) -> Outcome:
     params = job.params
     known, ks = extracted.read(job), params.benchmarks["retrieval"].k
     scores: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+    tasks, skipped = known.tasks(params.data.labels)
     with threadpool_limits(params.runs[job.layout.run].trainer.threads):
-        for label, asked in known.tasks(params.data.labels):
-            if isinstance(asked, str):
-                skipped.append({"label": label, "reason": asked})
-                continue
+        for label, asked in tasks.items():
             about = {"label": label, "split": asked.split}
             census = known.census(asked)
             scores += [{**about, **row, **census} for row in rows(asked, ks)]
     fields = {"scores": scores, "skipped": skipped}
-    return Outcome(fields, known.inputs, summary=tuple(_summary(scores, skipped)))
+    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
+    return Outcome(fields, known.inputs, summary=lines)
 
 
 def rows(asked: Task, ks: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -60,7 +58,8 @@ def first_hits(queries: Labelled, gallery: Labelled, depth: int) -> NDArray[np.i
     Views are averaged. Train clips that are equally near come in the order of their ids.
     """
     order = np.argsort(gallery.ids, kind="stable")
-    near, _ = similarity.nearest(_unit(queries), _unit(gallery)[order], depth, DIGITS)
+    asked, known = (similarity.unit(clips.pooled) for clips in (queries, gallery))
+    near, _ = similarity.nearest(asked, known[order], depth, DIGITS)
     hits = gallery.truth[order][near] == queries.truth[:, None]
     return np.where(hits.any(axis=1), hits.argmax(axis=1), depth)
 
@@ -75,18 +74,9 @@ def chance(queries: NDArray[np.str_], gallery: NDArray[np.str_], k: int) -> floa
     return float(np.mean([of_class.get(name, 0.0) for name in queries.tolist()]))
 
 
-def _unit(clips: Labelled) -> NDArray[np.float64]:
-    """Average views (n, V, D) and bring to length 1: (n, D)."""
-    return similarity.unit(clips.features.astype(np.float64).mean(axis=1))
-
-
-def _summary(
-    scores: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
+def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in scores:
         yield (
             f"{row['label']}: R@{row['k']} {100 * row['recall']:.1f} on {row['scored']:,} of "
             f"{row['of']:,} {row['split']} clips (chance {100 * row['chance']:.1f})"
         )
-    for note in skipped:
-        yield f"{note['label']}: skipped: {note['reason']}"

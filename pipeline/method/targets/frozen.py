@@ -348,20 +348,15 @@ def _pretrained(settings: FrozenTarget) -> nn.Module:
             ) from error
         return hub
     path = Path(settings.weights)
-    place = "objective.target.weights"
     if not path.is_file():
-        raise UserError(f"no such file: {path}", place=place)
-    if settings.sha256 is not None and (digest := _sha256(path)) != settings.sha256.lower():
-        raise UserError(
-            f"{path} is not the expected file: its SHA-256 is {digest}",
-            place="objective.target.sha256",
-            remedy="fetch the file again, or correct the digest",
-        )
+        raise UserError(f"no such file: {path}", place="objective.target.weights")
+    check_digest(path, settings.sha256)
     network: nn.Module = _create(settings, pretrained=False)
     try:
         network.load_state_dict(under_timms_names(load_file(path), network))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not fit {settings.model}: {error}", place=place) from error
+        problem = f"{path} does not fit {settings.model}: {error}"
+        raise UserError(problem, place="objective.target.weights") from error
     return network
 
 
@@ -380,6 +375,15 @@ def under_timms_names(state: dict[str, Tensor], network: Any) -> dict[str, Tenso
     return {name: tensor.contiguous() for name, tensor in renamed.items()}
 
 
-def _sha256(path: Path) -> str:
+def check_digest(path: Path, sha256: str | None) -> None:
+    """Raise UserError where a file of a target's weights has not the SHA-256 that it is to have."""
+    if sha256 is None:
+        return
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256.lower():
+        raise UserError(
+            f"{path} is not the expected file: its SHA-256 is {digest}",
+            place="objective.target.sha256",
+            remedy="fetch the file again, or correct the digest",
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,12 @@ from PIL import Image
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import LinearProbe, Params
-from pipeline.configuration.stages import restrict
-from pipeline.evaluation import features, rows, stage
+from pipeline.evaluation import features, rows
 from pipeline.evaluation.corruptions import run
 from pipeline.evaluation.corruptions.kinds import AMOUNTS, Corrupted
 from pipeline.evaluation.corruptions.settings import KINDS, STRENGTHS, Corruptions, Kind
 from pipeline.evaluation.corruptions.table import table
 from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.files import read_json
 
 from ..conftest import RUN, SIZES
@@ -141,18 +138,11 @@ def test_means_and_drops_are_those_of_the_strengths() -> None:
 
 
 @pytest.fixture
-def corrupt(workplace: Path, params: Params) -> Callable[..., dict[str, Any]]:
-    stage.run(BENCHMARKS["evaluation"], restrict(params, "evaluate", RUN), RUN)
-
-    def scored(**changes: Any) -> dict[str, Any]:
-        plain = {"kinds": ["brightness", "noise"], "linear": params.evaluation.linear}
-        wanted = Corruptions.model_validate({**plain, "clips": None, "seed": 0, **changes})
-        changed = params.model_copy(update={"benchmarks": {"corruptions": wanted}})
-        stage.run(BENCHMARKS["corruptions"], restrict(changed, "corrupt", RUN), RUN)
-        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("corruptions"))
-        return body
-
-    return scored
+def corrupt(
+    params: Params, recognised: None, score: Callable[..., dict[str, Any]]
+) -> Callable[..., dict[str, Any]]:
+    plain = {"kinds": ["brightness", "noise"], "linear": params.evaluation.linear}
+    return lambda **changes: score("corruptions", **{**plain, "clips": None, "seed": 0, **changes})
 
 
 def test_a_stage_scores_all_kinds_and_reuses_its_features(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from pipeline.configuration.layout import RunLayout
-from pipeline.configuration.schema import Params
-from pipeline.configuration.stages import restrict
-from pipeline.evaluation import features, stage
+from pipeline.evaluation import features
 from pipeline.evaluation.few_shot import run
 from pipeline.evaluation.few_shot.settings import FewShot
 from pipeline.evaluation.few_shot.table import table
 from pipeline.evaluation.recognition.task import Task
 from pipeline.evaluation.registry import BENCHMARKS
-from pipeline.runtime.files import read_json
 
 from ..conftest import RUN, SIZES
 from ..recognition.problems import problem, shuffled
@@ -128,18 +123,10 @@ def test_test_clips_know_of_no_other() -> None:
 
 
 @pytest.fixture
-def learn(workplace: Path, params: Params) -> Callable[..., dict[str, Any]]:
-    """Score the run by features that recognition writes."""
-    stage.run(BENCHMARKS["evaluation"], restrict(params, "evaluate", RUN), RUN)
-
-    def learned(**settings: Any) -> dict[str, Any]:
-        wanted = FewShot.model_validate({"k": [1, 8], "draws": 5, "seed": 0, **settings})
-        changed = params.model_copy(update={"benchmarks": {"few_shot": wanted}})
-        stage.run(BENCHMARKS["few_shot"], restrict(changed, "few_shot", RUN), RUN)
-        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("few_shot"))
-        return body
-
-    return learned
+def learn(recognised: None, score: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Score the run by features that recognition has written."""
+    plain = {"k": [1, 8], "draws": 5, "seed": 0}
+    return lambda **settings: score("few_shot", **{**plain, **settings})
 
 
 def test_features_are_those_of_recognition(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,15 @@ import pytest
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import LinearProbe, Params
-from pipeline.configuration.stages import restrict
-from pipeline.evaluation import features, rows, stage
+from pipeline.evaluation import features, rows
 from pipeline.evaluation.altered import ORDERS
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.order import run
-from pipeline.evaluation.order.settings import Order
 from pipeline.evaluation.order.table import table
 from pipeline.evaluation.recognition import linear, task
 from pipeline.evaluation.recognition.extracted import Extracted
 from pipeline.evaluation.recognition.task import Task
 from pipeline.evaluation.recognition.variants import some, top1_of
-from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime.files import read_json
 
 from ..conftest import RUN, SIZES
@@ -98,20 +94,11 @@ def test_direction_learns_of_the_same_clips_always() -> None:
 
 
 @pytest.fixture
-def ordered(workplace: Path, params: Params) -> Callable[..., dict[str, Any]]:
-    stage.run(BENCHMARKS["evaluation"], restrict(params, "evaluate", RUN), RUN)
-
-    def scored(**changes: Any) -> dict[str, Any]:
-        probe = params.evaluation.linear
-        wanted = Order.model_validate(
-            {"linear": probe, "direction_clips": 16, "seed": 0, **changes}
-        )
-        changed = params.model_copy(update={"benchmarks": {"order": wanted}})
-        stage.run(BENCHMARKS["order"], restrict(changed, "order", RUN), RUN)
-        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("order"))
-        return body
-
-    return scored
+def ordered(
+    params: Params, recognised: None, score: Callable[..., dict[str, Any]]
+) -> Callable[..., dict[str, Any]]:
+    plain = {"linear": params.evaluation.linear, "direction_clips": 16, "seed": 0}
+    return lambda **changes: score("order", **{**plain, **changes})
 
 
 def test_a_stage_scores_all_orders_and_reuses_its_features(

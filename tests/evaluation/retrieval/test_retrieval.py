@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.retrieval import run
 from pipeline.evaluation.retrieval.table import table
 from pipeline.runtime import similarity
-from pipeline.runtime.files import read_json
 
 from ..conftest import RUN, SIZES
 from ..recognition.problems import problem, shuffled
@@ -121,17 +119,9 @@ def test_a_query_knows_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def retrieve(workplace: Path, params: Params) -> Callable[[], dict[str, Any]]:
+def retrieve(score: Callable[..., dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     """Score the run's features, as far as recognition has written them."""
-    wanted = BENCHMARKS["retrieval"].settings.model_validate({"k": [5, 1, 5]})
-    changed = params.model_copy(update={"benchmarks": {"retrieval": wanted}})
-
-    def retrieved() -> dict[str, Any]:
-        stage.run(BENCHMARKS["retrieval"], restrict(changed, "retrieve", RUN), RUN)
-        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("retrieval"))
-        return body
-
-    return retrieved
+    return lambda: score("retrieval", k=[5, 1, 5])
 
 
 def test_features_are_those_of_recognition(
