@@ -11,6 +11,7 @@ by turns. It has to end with the same weights and the same log, bit for bit.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -45,6 +46,28 @@ BEFORE_TRAINING = (
     *((stage, "--chunk", "0") for stage in ("download", "decode", "shard")),
     ("index",),
 )
+# `python -c` of this is `python -m pipeline`, but that it kills itself while it writes its
+# `number`th checkpoint: at most so many seconds after the file is there, before it has its name.
+# A watcher from outside may come too late for a file of some milliseconds.
+DYING_WHILE_WRITING = """
+import os, runpy, signal, sys, threading
+
+number, seconds = int(sys.argv.pop(1)), float(sys.argv.pop(1))
+files = set()
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def watch(event, arguments):
+    path = str(arguments[0]) if event in ("open", "os.rename") else ""
+    if "/checkpoints/." in path and path.endswith(".tmp.pt"):
+        files.add(path)
+        if len(files) == number:
+            die() if event == "os.rename" else threading.Timer(seconds, die).start()
+
+sys.addaudithook(watch)
+runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass
@@ -62,12 +85,13 @@ class Killer:
     def layout(self) -> RunLayout:
         return RunLayout("tiny", self.run)
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "pipeline", *arguments]
-
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *, dies_while_writing: bool = False) -> subprocess.Popen[str]:
+        interpreted = ["-m", "pipeline"]
+        if dies_while_writing:
+            moment = (self.chosen.randint(1, 3), self.chosen.uniform(0, 0.02))
+            interpreted = ["-c", DYING_WHILE_WRITING, *map(str, moment)]
         return subprocess.Popen(
-            self.command("pretrain", "--run", self.run),
+            [sys.executable, *interpreted, "pretrain", "--run", self.run],
             cwd=self.folder,
             env=environment(),
             stdout=subprocess.DEVNULL,
@@ -87,36 +111,43 @@ class Killer:
         return outcome(self.folder, self.layout)
 
     def kill_once(self) -> bool:
-        """Start training and kill it; False where it came to its end before."""
-        before = self.half_written()
-        process = self.start()
-        try:
-            self.wait(process)
-        finally:
-            is_running = process.poll() is None
-            if is_running:
-                os.killpg(process.pid, signal.SIGKILL)
-            said = process.communicate()[1]
-        if "Traceback" in said:
-            raise SystemExit(f"error: training failed before the kill\n{said}")
-        self.kills += is_running
-        self.while_writing += bool(self.half_written() - before)
-        return is_running
+        """Start training and kill it; False where it came to its end before.
 
-    def wait(self, process: subprocess.Popen[str]) -> None:
-        """Wait for the moment: by turns any; a few lines later in the log; and then half a file."""
+        By turns: while a checkpoint is being written, after a few lines of the log, at any moment.
+        """
         kind = self.kills % 3
-        moment = time.monotonic() + self.chosen.uniform(0, self.longest)
+        process = self.start(dies_while_writing=kind == 0)
+        try:
+            if kind == 1:
+                self.wait_for_lines(process)
+            elif kind == 2:
+                self.wait_for_a_moment(process)
+            else:
+                process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            messages = process.communicate()[1]
+        if "Traceback" in messages:
+            raise SystemExit(f"error: training failed before the kill\n{messages}")
+        killed = process.returncode == -signal.SIGKILL
+        self.kills += killed
+        self.while_writing += killed and kind == 0
+        return killed
+
+    def wait_for_a_moment(self, process: subprocess.Popen[str]) -> None:
+        """Wait for as long as training may take, or less."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(self.chosen.uniform(0, self.longest))
+
+    def wait_for_lines(self, process: subprocess.Popen[str]) -> None:
+        """Wait until this process's log has a few lines more than it began with."""
         began = self.log_began()
-        while process.poll() is None and (
-            time.monotonic() < moment if kind == 0 else self.log_began() == began
-        ):
+        while process.poll() is None and self.log_began() == began:
             time.sleep(0.001)
-        wanted = self.lines() + self.chosen.randint(0, 8)
-        while process.poll() is None and kind > 0 and self.lines() < wanted:
+        awaited = self.lines() + self.chosen.randint(0, 8)
+        while process.poll() is None and self.lines() < awaited:
             time.sleep(0.001)
-        while process.poll() is None and kind == 2 and not self.half_written():
-            time.sleep(0.0002)
 
     def log_began(self) -> int:
         """Tells one process's log from another's: each writes it anew, and then appends."""
@@ -127,10 +158,6 @@ class Killer:
         """How many steps are in the run's log."""
         path = self.folder / self.layout.metrics
         return path.read_bytes().count(b"\n") if path.exists() else 0
-
-    def half_written(self) -> set[Path]:
-        """The checkpoint files that still have their temporary names."""
-        return set((self.folder / self.layout.checkpoints).glob(".*.tmp.*"))
 
 
 def environment() -> dict[str, str]:
@@ -145,7 +172,8 @@ def outcome(folder: Path, layout: RunLayout) -> dict[str, str]:
 
 
 def prepare(folder: Path, overrides: Sequence[str]) -> None:
-    """Make the data of the tiny experiment in `folder`."""
+    """Make the data of the tiny experiment in `folder`, which has a link to the code."""
+    (folder / "pipeline").symlink_to(PROJECT / "pipeline")
     for arguments in (("compose", *overrides), *BEFORE_TRAINING):
         command = [sys.executable, "-m", "pipeline", *arguments]
         subprocess.run(command, cwd=folder, env=environment(), capture_output=True, check=True)

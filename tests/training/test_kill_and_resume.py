@@ -39,7 +39,7 @@ def test_killed_at_any_moment_and_started_again(
 ) -> None:
     """Catches any state that a SIGKILL can lose: of weights, optimiser, data, log or drop path.
 
-    One of the kills is while a checkpoint is being written.
+    The first of the kills is while a checkpoint is being written.
     """
     params = compose(*LONG, "++model.drop_path=0.2")
     layout = RunLayout(params.name, "sigma_mlp")
@@ -55,5 +55,5 @@ def test_killed_at_any_moment_and_started_again(
         pass
     found = killer.finish()
     assert found == expected, f"seed {seed}"
-    assert killer.kills == 3, f"seed {seed}"
-    assert killer.while_writing >= 1, f"seed {seed}"
+    assert killer.kills >= 2, f"seed {seed}"  # the third moment may lie behind the end
+    assert killer.while_writing == 1, f"seed {seed}"
