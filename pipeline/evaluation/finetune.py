@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.configuration.schema import Clip, Finetune
+from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.training_clips import TrainingBatch, batches, seeded
-from pipeline.method.pixels import normalise
+from pipeline.method.pixels import normalise, to_device
 from pipeline.runtime.checkpoints import Checkpoints, Resumption
 from pipeline.runtime.devices import choose_device, fast_fp32
 from pipeline.runtime.files import sha256_file
@@ -150,8 +151,7 @@ def fit(
         train.clip,
         settings,
         range(learner.done, steps),
-        workers=options.workers,
-        cache_mib=options.cache_mib,
+        LoaderOptions(options.workers, options.cache_mib, device=learner.device),
     )
     with (
         fast_fp32(learner.device, learner.network.encoder.grid.count),
@@ -248,8 +248,8 @@ def _step(
         for videos, indices in zip(
             batch.videos.chunk(parts), batch.indices.chunk(parts), strict=True
         ):
-            pixels = normalise(videos.to(device, non_blocking=True))
-            target = values[indices].to(device)
+            pixels = normalise(videos)
+            target = to_device(values[indices], device)
             pixels, target = mixed(pixels, target, targets, settings)
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 loss = loss_of(network(pixels), target, targets.kind, settings)

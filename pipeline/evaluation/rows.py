@@ -22,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.data.load import prefetch
 from pipeline.errors import UserError
 from pipeline.evaluation.clips import Clips, VideoClips
-from pipeline.method.pixels import normalise
+from pipeline.method.pixels import normalise, to_device
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.progress import Progress
@@ -157,7 +158,8 @@ class Job:
     ) -> Iterator[tuple[int, Array | None]]:
         """Yield each place with its row, (V, ...); with None where the clip cannot be read."""
         ids, waiting, size = self.clips.ids, iter(places), self.options.batch_size
-        for batch in self.clips.batches(places, size, self.options.workers):
+        batches = self.clips.batches(places, size, self.options.workers)
+        for batch in prefetch.on_device(batches, device, ahead=self.options.workers > 0):
             if not batch.ids:  # none could be read
                 continue
             rows = answers(network, batch.videos, size, device).cpu().numpy()
@@ -180,7 +182,7 @@ def inference(device: torch.device, tokens: int) -> Iterator[None]:
 def answers(network: nn.Module, videos: Tensor, most: int, device: torch.device) -> Tensor:
     """Return (B, V, ...) for uint8 videos (B, V, T, H, W, 3), at most `most` views at a time."""
     views = videos.flatten(0, 1).split(most)  # type: ignore[no-untyped-call]
-    outputs = torch.cat([network(normalise(part.to(device))).float() for part in views])
+    outputs = torch.cat([network(normalise(to_device(part, device))).float() for part in views])
     return outputs.reshape(*videos.shape[:2], *outputs.shape[1:])
 
 

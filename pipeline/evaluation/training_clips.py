@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugment
-from pipeline.data.load import crops, decoders, order, sampling
+from pipeline.data.load import crops, decoders, order, prefetch, sampling
 from pipeline.data.load.frame_source import FrameSource
+from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.pixels import MEAN
@@ -85,14 +86,12 @@ def batches(
     clip: Clip,
     settings: Finetune,
     steps: range,
-    *,
-    workers: int = 0,
-    cache_mib: int = 0,
+    options: LoaderOptions = IN_THIS_PROCESS,
 ) -> Iterator[TrainingBatch]:
-    """Yield the batches of these steps, in order."""
-    return load_in_order(
-        TrainingSteps(entries, clip, settings, FrameSource(cache_mib)), steps, workers
-    )
+    """Yield the batches of these steps, in order, their videos on `options.device`."""
+    dataset = TrainingSteps(entries, clip, settings, FrameSource(options.cache_mib))
+    loaded = load_in_order(dataset, steps, options.workers)
+    return prefetch.on_device(loaded, options.device, ahead=options.workers > 0)
 
 
 def augmented(video: decoders.Frames, settings: RandAugment, seed: int) -> decoders.Frames:

@@ -20,6 +20,16 @@ def normalise(videos: Tensor) -> Tensor:
     return rows.div_(255).sub_(mean).div_(deviation).view(videos.shape).permute(0, 4, 1, 2, 3)
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on another device, whose queue of work is not waited for.
+
+    CUDA waits for it before it copies from memory that is not pinned.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def denormalise(videos: Tensor) -> Tensor:
     """Return the pixels in [0, 1] that `normalise` was given: float (B,3,T,H,W), R G B."""
     return videos * _column(STD, videos) + _column(MEAN, videos)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from pipeline.method.branch import Branch
 from pipeline.method.masks.base import Mask
+from pipeline.method.pixels import to_device
 from pipeline.method.targets import Target
 from pipeline.method.targets.frozen import Attended, FrozenFeatures
 from pipeline.method.targets.network import TargetNetwork
@@ -217,7 +218,7 @@ class SigmaModel(Branch):
             return mask.to(tubes.device)
         if self.mask is None:
             raise ValueError("this model has no mask that decides by random numbers")
-        noise = mask.to(tubes.device, non_blocking=True)
+        noise = to_device(mask, tubes.device)
         if self.mask.by_attention:
             if attended is None:
                 raise ValueError("a mask by attention needs that of the target's network")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.method.masks.base import PREDICTED, VISIBLE
+from pipeline.method.pixels import to_device
 
 CHANNELS = 3
 
@@ -123,10 +124,8 @@ class TubeSplit(NamedTuple):
 
     def to(self, device: torch.device) -> TubeSplit:
         """The same on another device, which is not waited for."""
-        visible, predicted = (part.to(device, non_blocking=True) for part in self[:2])
-        counted = self.counted
-        if counted is not None:
-            counted = counted.to(device, non_blocking=True)
+        visible, predicted = (to_device(part, device) for part in self[:2])
+        counted = None if self.counted is None else to_device(self.counted, device)
         return TubeSplit(visible, predicted, counted)
 
     def select(self, predicted: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def _features(
         for batch in batches:
             drawn = [tubes_rng(seed, *sample).random(grid.count) for sample in batch.samples]
             chosen = np.sort(np.argsort(np.stack(drawn), axis=1)[:, :each], axis=1)
-            tubes = grid.split(normalise(batch.videos.to(context.device)))
+            tubes = grid.split(normalise(batch.videos))
             features = network.features(tubes, torch.from_numpy(chosen).to(context.device))
             rows = features.flatten(0, 1).float().cpu().numpy()
             yield np.concatenate(ranks.all_gather(rows))

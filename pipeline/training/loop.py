@@ -28,7 +28,7 @@ from pipeline.errors import UserError
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.masked_video import assign_parts, masked_video_loss
 from pipeline.method.masks import Mask
-from pipeline.method.pixels import normalise
+from pipeline.method.pixels import normalise, to_device
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import Assignments
 from pipeline.method.tubes import cut, least_counts, loss_weight
@@ -247,8 +247,8 @@ def _parts(batch: Batch, run: Run, engine: Engine) -> Iterator[tuple[Tensor, Ten
             videos, masks = batch.videos[:1], batch.masks[:1]
         part = engine.ranks.rank * parts + number
         torch.manual_seed(step_seed(run.trainer.seed, batch.step, part))
-        pixels = normalise(videos.to(device, non_blocking=True))
-        yield pixels, masks, count  # masks are counted on the CPU, and sent on from there
+        # Masks are counted on the CPU, and sent on from there.
+        yield normalise(to_device(videos, device)), masks, count
 
 
 def _batches(context: RunContext, state: TrainingState) -> Iterator[Batch]:

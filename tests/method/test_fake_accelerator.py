@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 import pytest
 import timm
@@ -111,7 +112,7 @@ def on_accelerator(model: SigmaModel) -> Iterator[FakeTensorMode]:
     """Swap all tensors of a model for ones without numbers, on an accelerator."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with FakeTensorMode() as mode:
+        with FakeTensorMode() as mode, patch.object(Tensor, "pin_memory", lambda own: own):
             model._apply(lambda real: torch.empty(real.shape, dtype=real.dtype, device="cuda"))
             yield mode
     finally:

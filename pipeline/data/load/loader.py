@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Paste
-from pipeline.data.load import crops, decoders, order, sampling, vector_speeds
+from pipeline.data.load import crops, decoders, order, prefetch, sampling, vector_speeds
 from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions, check_workers, present
@@ -159,8 +159,8 @@ def pretraining_batches(
     """Yield the batches of these steps, in order: this process's `1 / world` of each.
 
     Without a mask there are no masks (B,0). Clips that cannot be read are missing from their batch,
-    which names them, and are said on standard error. `clip.augmentation` is done by this process,
-    on `options.device`, where the clips then are.
+    which names them, and are said on standard error. Their videos are on `options.device`, copied
+    there a step ahead (`prefetch`), where this process does `clip.augmentation`, too.
 
     Raises UserError at once where there is no clip, there are more workers than shards, or the
     decoder is not there; later where more than `max_failed_share` of the clips cannot be read, or
@@ -174,8 +174,9 @@ def pretraining_batches(
     dataset = PretrainingSteps(clips, source, rank, world)
     batches = load_in_order(dataset, steps, options.workers)
     batches = _watched(batches, FailedClips(len(entries), options.max_failed_share))
+    batches = prefetch.on_device(batches, options.device, ahead=options.workers > 0)
     if clips.clip.augmentation is not None:
-        batches = _augmented(batches, clips.clip.augmentation, clips.seed, options.device)
+        batches = _augmented(batches, clips.clip.augmentation, clips.seed)
     return batches
 
 
@@ -189,12 +190,10 @@ def _watched(batches: Iterator[Batch], failures: FailedClips) -> Iterator[Batch]
         yield batch
 
 
-def _augmented(
-    batches: Iterator[Batch], settings: ClipAugmentation, seed: int, device: torch.device | None
-) -> Iterator[Batch]:
-    """Pass batches on with their clips on `device` and changed there."""
+def _augmented(batches: Iterator[Batch], settings: ClipAugmentation, seed: int) -> Iterator[Batch]:
+    """Pass batches on with their clips changed, on the device that they are on."""
     from pipeline.data.load.augment import augment  # torchvision takes a second, which few need
 
     for batch in batches:
-        videos = augment(batch.videos.to(device), batch.samples, settings, seed=seed)
+        videos = augment(batch.videos, batch.samples, settings, seed=seed)
         yield replace(batch, videos=videos)

@@ -20,7 +20,7 @@ class LoaderOptions:
     cache_mib: int = 0  # of decoded clips, in each worker
     decoder: decoders.Decoder = "decord"
     max_failed_share: float = 0.0  # of the clips, in pretraining
-    device: torch.device | None = None  # where clips are augmented, in pretraining
+    device: torch.device | None = None  # where clips go; None: the CPU
 
 
 IN_THIS_PROCESS = LoaderOptions()

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.data.load import prefetch
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.recognition.heads import Arrays, Inputs
@@ -101,7 +102,8 @@ class Computed:
         places = [self.places[clip][1] for clip in ids]
         clips, device = self.splits[split], choose_device()
         waiting: list[Tensor] = []
-        for batch in clips.batches(places, self.options.batch_size, self.options.workers):
+        batches = clips.batches(places, self.options.batch_size, self.options.workers)
+        for batch in prefetch.on_device(batches, device, ahead=self.options.workers > 0):
             with torch.no_grad(), fast_fp32(device, self.encoder.grid.count):
                 tokens = rows.answers(self.encoder, batch.videos, self.options.batch_size, device)
             waiting.extend(tokens.cpu().to(torch.float16).unbind(0))
