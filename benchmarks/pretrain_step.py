@@ -5,9 +5,9 @@
     python -m benchmarks.pretrain_step --objective sigma_mlp --against sigma_dual sigma_redundancy
 
 The step is the training loop's own (`pipeline.training.loop.train_step`), on random pixels that
-lie in memory as bytes: all but loading, logging and saving. Others take turns with it, step by
-step, so that whatever else the machine does hits all alike; the best and the middle of each are
-given, by the clock and in seconds of all processors.
+lie in the device's memory as bytes: all but loading, logging and saving. Others take turns with it,
+step by step, so that whatever else the machine does hits all alike; the best and the middle of each
+are given, by the clock and in seconds of all processors.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     run, clip = settings(options, options.objective)
     for name in options.against:
         check_comparison(name, run)
-    batch = random_batch(run, clip)
+    batch = random_batch(run, clip, device)
     memory = PeakMemory(device)
     memory.begin()
     model, teacher = build(run, clip, options.teacher_weights)
@@ -126,9 +126,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for name in options.against:
         if name not in OTHERS:
             others.append(contender := another_objective(name, options, device))
-            contenders.append((contender, random_batch(contender.run, clip)))
+            contenders.append((contender, random_batch(contender.run, clip, device)))
 
     timings = take_turns(contenders, options.steps, device)
+    of_steps = {each.name: step_memory(each, data, device) for each, data in contenders}
     parts = time_parts(ours, batch, options.steps)
     with ours.kernels():
         peak = flops.matmul_peak(device, ours.engine.precision.name)
@@ -153,6 +154,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "reference_recorded_s": REFERENCE_S if is_recorded(options) else None,
         "parts_s": {name: round(parts.get(name, 0.0), 4) for name in PARTS},
         "peak_memory_mib": None if others else round(memory.highest() / MIB),
+        "step_memory_mib": of_steps,
         "operations_per_step": operations,
         "matmul_peak_per_s": round(peak),
         "mfu": round(operations / best / peak, 4),
@@ -229,8 +231,8 @@ def other(name: str, model: SigmaModel, run: Run, clip: Clip, device: torch.devi
     return Other(name, HuggingFaceLoss(model, run, clip), run, device)
 
 
-def random_batch(run: Run, clip: Clip) -> Batch:
-    """Random pixels, and masks as the objective draws them; the same ones in every call."""
+def random_batch(run: Run, clip: Clip, device: torch.device) -> Batch:
+    """Random pixels, on the device, and masks as the objective draws them; always the same ones."""
     rng = np.random.default_rng(0)
     size = run.trainer.batch_size
     grid = tube_grid(clip, run.model.tube)
@@ -239,7 +241,7 @@ def random_batch(run: Run, clip: Clip) -> Batch:
     return Batch(
         step=0,
         epoch=0,
-        videos=torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)),
+        videos=torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)).to(device),
         masks=torch.from_numpy(masks),
         ids=[str(number) for number in range(size)],
     )
@@ -267,6 +269,15 @@ def timed(step: Callable[[], float], device: torch.device) -> Timing:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return Timing(time.perf_counter() - wall, time.process_time() - cpu, loss)
+
+
+def step_memory(contender: Contender, batch: Batch, device: torch.device) -> int:
+    """MiB at a step's highest point, above weights, moments and what else lies there before it."""
+    memory = PeakMemory(device)
+    with contender.kernels():
+        memory.begin()
+        contender.step(batch)
+    return round(memory.highest() / MIB)
 
 
 def time_parts(ours: Ours, batch: Batch, steps: int) -> dict[str, float]:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pipeline.method import accelerated
+
 BLOCK = 1 << 20  # entries of scores in work at a time
 BLOCK_ON_ACCELERATOR = 1 << 26
 
@@ -56,12 +58,16 @@ class _MeanLogPartition(torch.autograd.Function):
         for start in range(0, len(features), size):
             part = slice(start, start + size)
             cosines = product(rows[part], columns.T, None if scores is None else scores[part])
-            logits = cosines.mul_(1 / temperature) if scores is None else cosines / temperature
-            largest = logits.amax(1)
-            shares = torch.softmax(logits, 1, out=logits)
-            # The largest share is exp(0) over the sum of exponentials.
-            total += (largest - shares.amax(1).log()).sum()
-            shares = shares.to(dtype)
+            if accelerated.can_use(cosines):
+                shares, partitions = accelerated.softmax_rows(cosines, temperature, dtype)
+            else:
+                logits = cosines.mul_(1 / temperature) if scores is None else cosines / temperature
+                largest = logits.amax(1)
+                shares = torch.softmax(logits, 1, out=logits)
+                # The largest share is exp(0) over the sum of exponentials.
+                partitions = largest - shares.amax(1).log()
+                shares = shares.to(dtype)
+            total += partitions.sum()
             if by_features is not None:
                 product(shares, columns, by_features[part])
             if by_prototypes is not None:

@@ -35,6 +35,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pipeline.method import accelerated
 from pipeline.method.collectives import AllReduce, alone
 
 # Of |scores| / epsilon, from which on E is not kept. E, and u of largest value 1, lie between
@@ -67,6 +68,8 @@ def assign(
     if _widest(scores, bound, all_reduce) / epsilon > WIDEST:
         log_u = column_scaling(scores, epsilon, iterations, all_reduce)
         return torch.cat([z.argmax(1) for z in _exponents(scores, epsilon, log_u)])
+    if accelerated.can_use(scores):
+        return _assign_on_accelerator(scores, epsilon, iterations, all_reduce)
     kernel, u = _scaled_kernel(scores, epsilon, iterations, all_reduce, overwrite=overwrite)
     return torch.cat([(part * u).argmax(1) for part in _blocks(kernel)])
 
@@ -123,6 +126,21 @@ def _scaled_kernel(
             sums += part.T.mv(part.mv(u).reciprocal_())
         u = _reciprocal(all_reduce(sums, "sum"))
     return kernel, u
+
+
+def _assign_on_accelerator(
+    scores: Tensor, epsilon: float, iterations: int, all_reduce: AllReduce
+) -> Tensor:
+    """Prototype of each tube, where one pass over the scores makes E again quicker than it is read.
+
+    Each pass makes an iteration: the products with u and with v, and the sums of columns.
+    """
+    u: Tensor | None = None
+    for _ in range(iterations):
+        sums = accelerated.column_sums(scores, u, epsilon)
+        u = _reciprocal(all_reduce(sums, "sum"))
+    labels: Tensor = accelerated.assignments(scores, u, epsilon)
+    return labels
 
 
 def _reciprocal(sums: Tensor) -> Tensor:

@@ -191,6 +191,10 @@ class FrozenFeatures(HoldingTarget):
         self.own_stream = False  # on an accelerator, see `begin`
         self._stream: torch.cuda.Stream | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: all but the stream, which cannot be copied."""
+        return {**self.__dict__, "_stream": None}
+
     def use(self, network: Callable[[Tensor], Tensor]) -> Self:
         """Take `network`: frames F,3,H,W to features F,n,O, with n tubes in a frame."""
         if isinstance(network, nn.Module):

@@ -1,0 +1,45 @@
+"""Clips a second that frozen encoders turn into features, as the evaluate stage does it.
+
+Clips lie in the host's memory as bytes: what is measured is to copy, normalise and encode them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+
+import torch
+import yaml
+
+from benchmarks.accelerator.measurement import Measurement
+from pipeline.configuration.build import encoder
+from pipeline.configuration.composition import compose
+from pipeline.configuration.schema import Params
+from pipeline.evaluation.features import Pooled
+from pipeline.evaluation.rows import answers, inference
+
+MODELS = ("vit_base", "vit_large")
+BATCH = 32
+SECONDS = 3.0
+
+
+def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
+    """Yield a row for each model."""
+    device = torch.device(options.device)
+    for name in MODELS[:1] if options.small else MODELS:
+        text = compose(["experiment=k400_vit_small_mlp", f"model={name}"])
+        params = Params.model_validate(yaml.safe_load(text))
+        clip, batch = params.data.clip, 1 if options.small else BATCH
+        network = Pooled(encoder(next(iter(params.runs.values())).model, clip)).to(device).eval()
+        shape = (batch, 1, clip.frames, clip.size, clip.size, 3)
+        videos = torch.randint(0, 256, shape, dtype=torch.uint8)
+        with inference(device, network.encoder.grid.count):
+            answers(network, videos, batch, device).cpu()
+            done, began = 0, time.perf_counter()
+            while time.perf_counter() - began < SECONDS:
+                answers(network, videos, batch, device).cpu()
+                done += batch
+        rate = done / (time.perf_counter() - began)
+        record = {"model": name, "batch": batch, "clips_per_s": rate}
+        yield Measurement(record, f"{name}, batches of {batch}: {rate:,.1f} clips/s")

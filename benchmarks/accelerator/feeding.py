@@ -1,0 +1,88 @@
+"""The loader and real steps together: how much of the time a step waits for its clips.
+
+Generated videos, packed by the real stages, are loaded by as many workers as there are cores but
+one, and trained on as the training loop does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import material, pretrain_step
+from benchmarks.accelerator.measurement import Measurement
+from benchmarks.contenders import Ours
+from pipeline.configuration.schema import Clip
+from pipeline.data.load.loader import PretrainingClips, pretraining_batches
+from pipeline.data.load.options import LoaderOptions
+from pipeline.data.shards.format import ClipEntry
+
+CODECS = ("h264", "jpeg", "raw")
+STEPS, WARM = 24, 6
+COPIES = 8  # of each video, in as many shards: a worker needs one of its own
+
+
+def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
+    """Yield a row for each codec: steps that wait for clips, beside those that need none."""
+    cores = pretrain_step.cores()
+    workers = 1 if options.small else cores - 1
+    arguments = ["--device", options.device, "--precision", "bf16", "--objective", "sigma_dino"]
+    arguments += ["--teacher-bf16", "--threads", "1"]
+    arguments += ["--model", "vit_small", "--batch-size", "1"] if options.small else []
+    arguments += [] if options.small else ["--model", "vit_base", "--batch-size", "64", "--compile"]
+    chosen = pretrain_step.parser().parse_args(arguments)
+    device = torch.device(options.device)
+    run, clip = pretrain_step.settings(chosen, chosen.objective)
+    model, _ = pretrain_step.build(run, clip, None)
+    ours = Ours("ours", model.to(device), run, device)
+    batch = pretrain_step.random_batch(run, clip, device)
+    alone = min(pretrain_step.timed(lambda: ours.step(batch), device).wall for _ in range(5))
+    yield f"{workers} workers; a step that has its clips takes {1000 * alone:.1f} ms"
+    with tempfile.TemporaryDirectory(prefix="feeding-") as name:
+        folder = Path(name)
+        files = material.videos(None, folder / "videos", material.SIZES[:2])
+        records = material.decoded(files, folder / "clips", material.settings())
+        for codec in CODECS:
+            shards = material.settings(f"data.shards.codec={codec}").data.shards
+            entries: list[ClipEntry] = []
+            for copy in range(workers if options.small else COPIES):
+                entries += material.packed(records, folder / codec / str(copy), shards)
+            yield fed(
+                codec, ours, entries * 64, clip, min(workers, len({e.shard for e in entries}))
+            )
+
+
+def fed(
+    codec: str, ours: Ours, entries: Sequence[ClipEntry], clip: Clip, workers: int
+) -> Measurement:
+    """Train on what the loader hands over; tell how long was waited for it."""
+    clips = PretrainingClips(
+        entries,
+        clip,
+        ours.run.objective.mask,
+        ours.run.model.tube,
+        seed=0,
+        batch_size=ours.run.trainer.batch_size,
+    )
+    options = LoaderOptions(workers=workers, decoder="decord", device=ours.device)
+    batches = pretraining_batches(clips, range(WARM + STEPS), options)
+    waited, began = 0.0, 0.0
+    for step in range(WARM + STEPS):
+        asked = time.perf_counter()
+        batch = next(batches)
+        if step == WARM:
+            waited, began = 0.0, asked
+        waited += time.perf_counter() - asked
+        ours.step(batch)
+    whole = time.perf_counter() - began
+    rate = STEPS * len(batch.ids) / whole
+    record = {"codec": codec, "workers": workers, "clips_per_s": rate, "waiting": waited / whole}
+    return Measurement(
+        record,
+        f"{codec:5s} {workers:3d} workers  {rate:8,.1f} clips/s, {waited / whole:.1%} waiting",
+    )
