@@ -1,9 +1,9 @@
 """The clips of a data set as a table: `clips.arrow` beside the index, or built from the lists.
 
 The table is an Arrow IPC file: a row per clip, in the order of ids, in record batches of `ROWS`
-rows. Nothing of it stays in memory: a clip is one positioned read of its batch, which costs some 50
-microseconds and leaves no page in the process, as mapped memory would; a column is read batch after
-batch. So ten million clips cost a process no more than ten do, and as much again after a fork.
+rows. Nothing of it stays in memory: a clip is one positioned read of its batch, which costs some
+100 microseconds and leaves no page in the process, as mapped memory would; a column is read batch
+after batch. What a process keeps is at most four bytes a clip: which rows are of its splits.
 
 A table belongs to the shards whose hashes it names. Where it is absent (the data set was indexed
 before there were tables) or of other shards, the lists of the shards are read instead, and their
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,9 +36,10 @@ ROWS = 256  # of a record batch: 40 KB, which are one read
 AGAIN = "run the shard and index stages again"
 _OWN = ("shard", "labels", "sha256")  # columns that are not as a `ClipEntry` has them
 _BLOCK = 1 << 16  # places in work at a time
+_TOGETHER = 256  # pieces of record batches that are one piece of a column
 _PIECE = 1 << 20  # rows that are sorted at a time
 
-Places = range | NDArray[np.int64]
+Places = range | NDArray[np.integer[Any]]
 
 
 class ClipTable(Sequence[ClipEntry]):
@@ -66,19 +68,25 @@ class ClipTable(Sequence[ClipEntry]):
         if not chosen.any():
             return self.at([])
         masks = [chosen[piece.to_numpy()] for piece in self.column("shard")]
-        return self.at(np.flatnonzero(np.concatenate(masks)))
+        places = np.flatnonzero(np.concatenate(masks))
+        return self.at(places.astype(np.min_scalar_type(len(self._source))))
 
-    def at(self, indices: Sequence[int] | NDArray[np.integer]) -> ClipTable:
+    def at(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ClipTable:
         """Return the clips at these indices, in this order."""
-        chosen, known = np.asarray(indices, np.int64), self._places
-        if isinstance(known, range):
-            return ClipTable(self._source, known.start + chosen * known.step)
-        return ClipTable(self._source, known[chosen])
+        chosen, known = np.asarray(indices), self._places
+        if not len(chosen):
+            return ClipTable(self._source, range(0))
+        if isinstance(known, range) and known == range(len(self._source)):
+            return ClipTable(self._source, chosen)
+        return ClipTable(self._source, np.asarray(known)[chosen])
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """Yield the values of one column, in the order of the clips, in pieces."""
-        for piece in self._pieces(name):
-            yield piece.column(0)
+        import pyarrow as pa
+
+        pieces = self._pieces(name)
+        while some := [piece.column(0) for piece in itertools.islice(pieces, _TOGETHER)]:
+            yield pa.concat_arrays(some)
 
     def _pieces(self, *columns: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows in their order, those together that follow in one record batch."""
@@ -168,14 +176,15 @@ def _opened(folder: Path, shards: tuple[ShardSummary, ...], places: Places) -> C
 
 
 def counts(clips: Sequence[ClipEntry], field: str) -> Counter[Any]:
-    """Count how many clips have each value of a field (of `shard`: each path)."""
+    """Count how many clips have each value of a field; shards may be named by their numbers."""
     if not isinstance(clips, ClipTable):
         return Counter(getattr(entry, field) for entry in clips)
-    import pyarrow as pa
-
-    column = pa.chunked_array(list(clips.column(field)), _schema().field(field).type)
-    values, numbers = column.value_counts().flatten()
-    return Counter(dict(zip(values.to_pylist(), numbers.to_pylist(), strict=True)))
+    counted: Counter[Any] = Counter()
+    for piece in clips.column(field):
+        values, numbers = piece.value_counts().flatten()
+        for value, number in zip(values.to_pylist(), numbers.to_pylist(), strict=True):
+            counted[value] += number
+    return counted
 
 
 def ids_of(clips: Sequence[ClipEntry]) -> Iterator[str]:
