@@ -125,7 +125,7 @@ class _Source:
 
     def __init__(self, folder: Path, shards: tuple[ShardSummary, ...]) -> None:
         self.folder, self.shards = folder, shards
-        self._built = None if _fits(folder / FILE, shards) else _in_memory(folder, shards)
+        self._file = _of_these(folder / FILE, shards) or _in_memory(folder, shards)
         self._reader = self.open()
         self._last: tuple[int, tuple[pa.Array, ...]] = (-1, ())  # clips that follow share it
 
@@ -138,8 +138,7 @@ class _Source:
 
         numbers = [_schema().get_field_index(name) for name in columns]
         options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=numbers or None)
-        file = pa.OSFile(str(self.folder / FILE)) if self._built is None else self._built
-        return pa.ipc.open_file(file, options=options)
+        return pa.ipc.open_file(self._file, options=options)
 
     def read(self, reader: pa.RecordBatchFileReader, number: int) -> pa.RecordBatch:
         """Return one record batch."""
@@ -254,11 +253,11 @@ def agrees_with_lists(folder: Path, shards: tuple[ShardSummary, ...]) -> bool:
     """Whether the table, where it is of these shards, says what the lists beside them say."""
     import pyarrow as pa
 
-    if not _fits(folder / FILE, shards):
+    file = _of_these(folder / FILE, shards)
+    if file is None:
         return True
-    with pa.OSFile(str(folder / FILE)) as file:
-        table = pa.ipc.open_file(file).read_all()
-    return bool(table.equals(pa.ipc.open_file(_in_memory(folder, shards)).read_all()))
+    table, rebuilt = pa.ipc.open_file(file), pa.ipc.open_file(_in_memory(folder, shards))
+    return bool(table.read_all().equals(rebuilt.read_all()))
 
 
 def _in_memory(folder: Path, shards: tuple[ShardSummary, ...]) -> pa.BufferReader:
@@ -298,17 +297,17 @@ def _rows(folder: Path, shard: ShardSummary, number: int) -> pa.RecordBatch:
     return pa.record_batch(columns, _schema())
 
 
-def _fits(path: Path, shards: tuple[ShardSummary, ...]) -> bool:
-    """Whether there is a table of these shards."""
+def _of_these(path: Path, shards: tuple[ShardSummary, ...]) -> pa.NativeFile | None:
+    """Open the table of these shards; None where there is none, or it is of others."""
     import pyarrow as pa
 
     try:
-        with pa.OSFile(str(path)) as file:
-            schema = pa.ipc.open_file(file).schema
+        file = pa.OSFile(str(path))
+        schema = pa.ipc.open_file(file).schema
     except (OSError, ValueError):
-        return False
+        return None
     of = (schema.metadata or {}).get(b"shards", b"").decode()
-    return bool(schema.equals(_schema()) and of == _digest(shards))
+    return file if schema.equals(_schema()) and of == _digest(shards) else None
 
 
 def _digest(shards: tuple[ShardSummary, ...]) -> str:
