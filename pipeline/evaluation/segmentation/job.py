@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from pipeline.configuration.schema import Clip, Segmentation
 from pipeline.evaluation.segmentation import pictures, scores
 from pipeline.evaluation.segmentation.scores import ClipScore
-from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, clips
+from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, read_in_order
 from pipeline.method.pixels import normalise
 from pipeline.method.vit import Encoder
 from pipeline.runtime.devices import choose_device, fast_fp32
@@ -114,7 +114,10 @@ class SegmentationJob:
         device, grid = choose_device(), self.encoder.grid
         encoder = self.encoder.to(device).eval()
         resolution = self.settings.resolution or self.clip.size
-        for clip in clips(self.source, places, self.frames, self.clip, resolution, self.workers):
+        read = partial(
+            self.source.clip, frames=self.frames, size=self.clip.size, resolution=resolution
+        )
+        for clip in read_in_order(read, places, self.workers):
             if isinstance(clip, Lost):
                 yield clip
                 continue

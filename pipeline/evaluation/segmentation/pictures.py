@@ -44,14 +44,22 @@ def strip(clip: MaskedClip, clustering: Labels, over_clustering: Labels) -> Pict
     counts = clip.masks != VOID
     truth = np.where(counts, clip.masks, metric.BACKGROUND).astype(np.int64)
     matched = metric.named(truth, clustering, matching="hungarian")
-    frames = np.linspace(0, len(clip.frames) - 1, min(COLUMNS, len(clip.frames))).astype(int)
-    factor = -(-SIDE // clip.masks.shape[1])
-    shown = []
-    whole = crops.Window(0, 0, *clip.frames.shape[1:3])
-    pictures = crops.cut(clip.frames, whole, clip.masks.shape[1])
     classes = np.unique(truth)
-    for labels in (None, np.searchsorted(classes, truth), np.searchsorted(classes, matched),
-                   over_clustering):  # fmt: skip
+    named = [np.searchsorted(classes, labels) for labels in (truth, matched)]
+    return layered(clip.frames, [*named, over_clustering])
+
+
+def layered(pictures: Picture, layers: Sequence[Labels]) -> Picture:
+    """Return a row of up to `COLUMNS` frames (T,S,S,3), and below it one with each of the `layers`.
+
+    A layer numbers the pixels (T,R,R) of all frames.
+    """
+    frames = np.linspace(0, len(pictures) - 1, min(COLUMNS, len(pictures))).astype(int)
+    side = layers[0].shape[1]
+    factor = -(-SIDE // side)
+    shown = []
+    pictures = crops.cut(pictures, crops.Window(0, 0, *pictures.shape[1:3]), side)
+    for labels in (None, *layers):
         row = [pictures[k] if labels is None else overlaid(pictures[k], labels[k]) for k in frames]
         shown.append(_joined([_enlarged(picture, factor) for picture in row], axis=1))
     return _joined(shown, axis=0)
