@@ -5,7 +5,8 @@ Shapes: T frames, R pixels of a side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +74,22 @@ def overlaid(picture: Picture, labels: Labels) -> Picture:
     return mixed
 
 
-def write(path: Path, picture: Picture) -> None:
-    """Write a PNG."""
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
+def chosen(ids: Sequence[str], count: int) -> list[str]:
+    """Return the clips that are drawn: `count` of them, spread evenly."""
+    places = np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)
+    return [ids[place] for place in places]
+
+
+def write(folder: Path, strips: Iterable[tuple[str, Picture]]) -> list[tuple[str, Path]]:
+    """Write clips' strips as PNG, in place of what the folder holds; return each id and file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    written: list[tuple[str, Path]] = []
+    for clip, picture in strips:
+        path = folder / f"{len(written):02d}.png"
+        with atomic_path(path) as temporary:
+            Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
+        written.append((clip, path))
+    return written
 
 
 def _enlarged(picture: Picture, factor: int) -> Picture:

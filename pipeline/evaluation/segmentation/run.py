@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from pipeline.configuration.schema import Params
 from pipeline.evaluation import benchmark
 from pipeline.evaluation.benchmark import Job
 from pipeline.evaluation.encoder import check_clip, for_frames
-from pipeline.evaluation.segmentation import scores
+from pipeline.evaluation.segmentation import scores, sources
 from pipeline.evaluation.segmentation.job import Outcome, SegmentationJob, key_of
 from pipeline.evaluation.segmentation.scores import ClipScore, Score
 from pipeline.evaluation.segmentation.sources import Lost, Source, open_source
@@ -69,7 +68,7 @@ def score(job: Job) -> benchmark.Outcome:
             missing = [each for each in outcomes if isinstance(each, Lost)]
             rows += scores.rows(data.name, data.kind, frames, scored, missing, settings)
             clips += [_line(data.name, frames, each) for each in outcomes]
-            census[f"{data.name}, {frames} frames"] = _census(outcomes)
+            census[f"{data.name}, {frames} frames"] = sources.census(outcomes)
             if frames == settings.frames[0]:
                 folder = layout.work("segmentation") / data.name
                 for clip, path in part.draw([each.id for each in scored], folder):
@@ -112,12 +111,6 @@ def _part(
         threads=trainer.threads,
         workers=trainer.workers,
     )
-
-
-def _census(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Count outcomes, `ok` first."""
-    counts = Counter("ok" if isinstance(each, ClipScore) else each.outcome for each in outcomes)
-    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", item[0])))
 
 
 def _line(data: str, frames: int, outcome: Outcome) -> dict[str, Any]:

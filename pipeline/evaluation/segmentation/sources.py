@@ -6,6 +6,7 @@ segments, in pixels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -175,6 +176,12 @@ def open_source(params: Params, data: MaskedData) -> tuple[Source, list[Lost], s
     )
     gone = [Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in ids if clip in lost]
     return source, gone, sha256_file(files.index)
+
+
+def census(outcomes: Sequence[object]) -> dict[str, int]:
+    """Count what became of clips, `ok` first: each is lost, or what it scores."""
+    counts = Counter(each.outcome if isinstance(each, Lost) else "ok" for each in outcomes)
+    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", item[0])))
 
 
 def _no_objects(masks: Pixels) -> str:
