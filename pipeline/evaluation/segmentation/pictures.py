@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.data.load import crops
 from pipeline.evaluation.segmentation import metric
-from pipeline.evaluation.segmentation.clusters import Labels
+from pipeline.evaluation.segmentation.metric import Labels
 from pipeline.evaluation.segmentation.sources import VOID, MaskedClip
 from pipeline.runtime.files import atomic_path
 
