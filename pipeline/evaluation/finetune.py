@@ -258,12 +258,13 @@ def _step(
             total += loss.detach() / parts
     if settings.clip_grad is not None:
         nn.utils.clip_grad_norm_(network.parameters(), settings.clip_grad)
-    if not torch.isfinite(total):
-        return float(total)  # before it could spoil the weights
+    value = float(total)  # one wait for the device
+    if not math.isfinite(value):
+        return value  # before it could spoil the weights
     learner.optimiser.step()
     if learner.average is not None:
         learner.average.update(network, step=batch.step + 1)
-    return float(total)
+    return value
 
 
 def mixed(

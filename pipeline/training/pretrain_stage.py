@@ -71,7 +71,10 @@ def run(params: Params, run: str) -> None:
             return
         device = choose_device(process.local_rank, process.local_world)
         with process_group(
-            processes.resolve_master(process), device, timeout_s=trainer.timeout_s
+            processes.resolve_master(process),
+            device,
+            timeout_s=trainer.timeout_s,
+            needed=trainer.engine != "single",
         ) as ranks:
             processes.check_world(process, trainer)
             stopped = None
