@@ -122,7 +122,7 @@ def encoder(params: Params, seed: int) -> Encoder:
     return sigma_model(run.model, run.objective, params.data.clip).encoder
 
 
-def embedded(params: Params) -> list[ClipEntry]:
+def embedded(params: Params) -> Sequence[ClipEntry]:
     """Clips of the embedded data, made by the real stages in this folder."""
     with contextlib.redirect_stdout(sys.stderr):
         manifest_stage.run(params)
@@ -132,7 +132,7 @@ def embedded(params: Params) -> list[ClipEntry]:
     return DatasetIndex.load(DataLayout(params.data.name).shards).clips(["train"])
 
 
-def real(folder: Path, params: Params) -> list[ClipEntry]:
+def real(folder: Path, params: Params) -> Sequence[ClipEntry]:
     """The clips of a folder of videos, at the size of the public data sets."""
     full = material.settings()
     files = material.long_enough(material.videos(folder, Path("videos")), 16, 64)

@@ -90,13 +90,13 @@ def decoded(files: Sequence[Path], into: Path, params: Params) -> list[ClipRecor
     return records
 
 
-def packed(records: Sequence[ClipRecord], into: Path, shards: Shards) -> list[ClipEntry]:
+def packed(records: Sequence[ClipRecord], into: Path, shards: Shards) -> Sequence[ClipEntry]:
     """Write shards of one codec as the shard stage does; return what the loader reads."""
     shard_stage.pack(list(records), into, 0, shards, into / "decoded.json")
     return entries(into, shards.codec)
 
 
-def entries(folder: Path, codec: str) -> list[ClipEntry]:
+def entries(folder: Path, codec: str) -> Sequence[ClipEntry]:
     """Return the clips in a folder of shards."""
     summaries = [read_json(format.summary_file(path)) for path in sorted(folder.glob("*.tar"))]
     listed = tuple(ShardSummary(**summary) for summary in summaries)

@@ -1,10 +1,11 @@
 """How planning grows: a list of millions of clips, Snakemake's dry run, and a list that grows.
 
-    python -m benchmarks.scale                    # all three, at full size: about ten minutes
+    python -m benchmarks.scale                    # all four, at full size: about half an hour
     python -m benchmarks.scale --only plan --clips 1000000
 
 plan: the manifest stage on a list of --clips clips in chunks of 1,000.
 dry: `snakemake -n` for a list of --dry-clips clips, with nothing done, and with everything done.
+index: the index of --index-clips drawn clips: written, at the start of a training, in a worker.
 grow: a list of --grow-clips real clips is made into shards by the real stages; then 1 % is added at
 its end, and what that costs is compared with what the whole cost.
 """
@@ -22,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import material
+from benchmarks import material, scale_index
 from benchmarks.measuring import answered, machine, machine_lines, table
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
@@ -157,6 +158,11 @@ def _pretend(layout: DataLayout, folder: Path, chunks: int) -> None:
     index.write_text("{}\n", encoding="utf-8")
 
 
+def index(folder: Path, clips: int) -> dict[str, Any]:
+    """Measure the index of drawn clips."""
+    return scale_index.measure(folder, clips, cost)
+
+
 def grow(folder: Path, clips: int) -> dict[str, Any]:
     """Measure all data stages on a list, and again with 1 % more at its end."""
     files = material.videos(None, folder / "videos", sizes=("320x240",) * 4)
@@ -208,6 +214,8 @@ def shown(report: dict[str, Any]) -> str:
                 what = f"{name}: {report[name]['clips']:,} clips, {state}"
                 rows.append((what, used["seconds"], used["cpu_seconds"], used["mib"]))
     lines = [table(["", "s", "core s", "MiB"], rows)] if rows else []
+    if found := report.get("index"):
+        lines.append(_shown_index(found))
     if grown := report.get("grow"):
         whole = grown["whole"]
         rows = []
@@ -224,13 +232,28 @@ def shown(report: dict[str, Any]) -> str:
     return "\n".join([*lines, machine_lines(report["machine"])])
 
 
+def _shown_index(found: dict[str, Any]) -> str:
+    rows = [("table written", found["table written"]["seconds"], found["table written"]["mib"], "")]
+    reads = f"{scale_index.READS:,} clips"
+    for purpose, what in (("train", "training"), ("val", "evaluation")):
+        begun = found[purpose]
+        worker = begun["worker"]
+        rows.append((f"{what} begins: {begun['clips']:,} clips", begun["seconds"], begun["mib"],
+                     begun["rss_mib"]))  # fmt: skip
+        rows.append((f"  its worker: {reads}, {worker['us_a_clip']} us each", "", worker["mib"],
+                     worker["rss_mib"]))  # fmt: skip
+    header = [f"index: {found['clips']:,} clips", "s", "MiB more", "with files"]
+    return table(header, rows) + f"\ntable: {found['table_mib']:,} MiB"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table or, with `--json`, one JSON object."""
     described = (__doc__ or "").split("\n\n", maxsplit=1)[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=described)
-    parser.add_argument("--only", choices=("plan", "dry", "grow"))
+    parser.add_argument("--only", choices=("plan", "dry", "index", "grow"))
     parser.add_argument("--clips", type=int, default=10_000_000, help="default: %(default)s")
     parser.add_argument("--dry-clips", type=int, default=240_000, help="default: %(default)s")
+    parser.add_argument("--index-clips", type=int, default=10_000_000, help="default: %(default)s")
     parser.add_argument("--grow-clips", type=int, default=1250, help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, help="where the files go meanwhile")
     parser.add_argument("--json", action="store_true")
@@ -242,6 +265,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     parts: dict[str, tuple[Callable[[Path, int], dict[str, Any]], int]] = {
         "plan": (plan, options.clips),
         "dry": (dry, options.dry_clips),
+        "index": (index, options.index_clips),
         "grow": (grow, options.grow_clips),
     }
     report: dict[str, Any] = {}

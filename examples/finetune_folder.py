@@ -60,8 +60,8 @@ from pipeline.weights.classifier import Classifier
 class Problem:
     """Clips to learn from and to score, and the classes of the former, sorted."""
 
-    train: list[ClipEntry]
-    test: list[ClipEntry]
+    train: Sequence[ClipEntry]
+    test: Sequence[ClipEntry]
     classes: list[str]
 
     def targets(self, entries: Sequence[ClipEntry]) -> NDArray[np.int64]:

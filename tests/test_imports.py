@@ -33,6 +33,7 @@ LOADED = {
     "few_shot": {"torch", "scipy"},
     "order": {"torch", "scipy"},
     "corrupt": {"torch", "scipy", "PIL"},
+    "propagate": {"torch", "scipy", "pyarrow", "PIL"},
     "report": {"torch", "plotly", "PIL"},
     "models.hub": {"torch"},
     "embed": {"torch", "pyarrow"},

@@ -72,8 +72,13 @@ class DataLayout:
 
     @property
     def index(self) -> Path:
-        """All shards of the data set: hashes, counts, census, one entry per clip."""
+        """All shards of the data set: hashes, counts, census."""
         return self.shards / "index.json"
+
+    @property
+    def clip_table(self) -> Path:
+        """Where each clip of the data set is, as an Arrow file (`data.shards.clip_table`)."""
+        return self.shards / "clips.arrow"
 
     @property
     def views(self) -> Path:

@@ -7,7 +7,7 @@ manifest and nothing else to learn which clips there are (DESIGN decisions 1 to 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -91,5 +91,9 @@ class ChunkManifest(BaseModel):
 
 def census(clips: Iterable[ClipRecord]) -> dict[str, int]:
     """Count outcomes, those that occur, in the order of `Outcome`."""
-    counts = Counter(clip.outcome for clip in clips)
-    return {outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]}
+    return in_order(Counter(clip.outcome for clip in clips))
+
+
+def in_order(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    """Return the outcomes that occur, in the order of `Outcome`."""
+    return {outcome.value: counts[outcome] for outcome in Outcome if counts.get(outcome)}

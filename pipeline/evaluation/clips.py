@@ -14,6 +14,7 @@ from pipeline.data.load.decoders import Decoder
 from pipeline.data.load.evaluation_clips import EvaluationBatch, OnFailure, evaluation_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.clip_table import at, ids_of
 from pipeline.data.shards.format import ClipEntry
 
 GIB = 2**30
@@ -52,7 +53,7 @@ class VideoClips:
 
     @property
     def ids(self) -> Sequence[str]:
-        return [entry.id for entry in self.entries]
+        return list(ids_of(self.entries))
 
     @property
     def views(self) -> int:
@@ -61,7 +62,7 @@ class VideoClips:
     def batches(
         self, places: Sequence[int], batch_size: int, workers: int
     ) -> Iterator[EvaluationBatch]:
-        chosen = [self.entries[place] for place in places]
+        chosen = at(self.entries, places)
         clips = max(1, batch_size // self.views)
         return evaluation_batches(
             chosen,

@@ -29,6 +29,7 @@ from torch.nn import functional
 from pipeline.configuration.schema import Clip, Finetune
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.order import total_steps
+from pipeline.data.shards.clip_table import ids_of
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.evaluation.rows import ExecutionOptions
@@ -78,7 +79,7 @@ class TrainingSet:
     @property
     def sha256(self) -> str:
         """Changes with the clips' ids and targets."""
-        digest = hashlib.sha256("\n".join(entry.id for entry in self.entries).encode())
+        digest = hashlib.sha256("\n".join(ids_of(self.entries)).encode())
         digest.update(np.ascontiguousarray(self.targets.values).tobytes())
         return digest.hexdigest()
 
@@ -257,12 +258,13 @@ def _step(
             total += loss.detach() / parts
     if settings.clip_grad is not None:
         nn.utils.clip_grad_norm_(network.parameters(), settings.clip_grad)
-    if not torch.isfinite(total):
-        return float(total)  # before it could spoil the weights
+    value = float(total)  # one wait for the device
+    if not math.isfinite(value):
+        return value  # before it could spoil the weights
     learner.optimiser.step()
     if learner.average is not None:
         learner.average.update(network, step=batch.step + 1)
-    return float(total)
+    return value
 
 
 def mixed(

@@ -32,7 +32,7 @@ from pipeline.report.formats import TEMPLATES, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
 from pipeline.report.results import Results
-from pipeline.report.segments import Overlay
+from pipeline.report.segments import OverlayGroup
 from pipeline.report.strips import StripGroup
 from pipeline.report.terminal import census_line
 
@@ -75,7 +75,7 @@ class Pictures:
 
     galleries: Sequence[Gallery] = ()
     strips: Sequence[StripGroup] = ()
-    overlays: Sequence[Overlay] = ()
+    overlays: Sequence[OverlayGroup] = ()
     neighbours: Sequence[NeighbourGroup] = ()
     failures: Mapping[str, str] = field(default_factory=dict)  # what -> why
 

@@ -65,7 +65,7 @@ def _pictures(experiment: Results) -> page.Pictures:
     failures: dict[str, str] = {}
     split, clips = choose_clips(experiment)
     strips = _tried("masks", partial(strip_groups, shown, split, clips), failures)
-    overlays = segments.overlays(shown)
+    overlays = segments.overlay_groups(shown)
     near = _tried("nearest neighbours", partial(neighbour_groups, shown), failures)
     near = within(near, neighbours.QUERIES, NEIGHBOURS)
     galleries: list[Gallery] = []
@@ -74,7 +74,7 @@ def _pictures(experiment: Results) -> page.Pictures:
             draw = partial(_gallery, run, experiment.params.data.clip, split, clips)
             galleries += _tried(f"prototypes of {run.name}", draw, failures)
     room = PICTURES - sum(each.size for each in strips) - sum(each.size for each in near)
-    room -= sum(len(overlay.picture) for overlay in overlays)
+    room -= sum(each.size for each in overlays)
     return page.Pictures(within(galleries, PROTOTYPES, room), strips, overlays, near, failures)
 
 

@@ -108,22 +108,29 @@ class Ranks:
 
 @contextlib.contextmanager
 def process_group(
-    process: ProcessInfo, device: torch.device, *, timeout_s: float
+    process: ProcessInfo, device: torch.device, *, timeout_s: float, needed: bool = False
 ) -> Iterator[Ranks]:
     """Join the process group of a run, and leave it at the end of the block.
+
+    A process that nobody started as one of several has none, unless it is `needed`: engines other
+    than `single` are built on one, whatever the number of processes.
 
     A collective that waits longer than `timeout_s` seconds fails. So does one whose other side
     has died; here that becomes a UserError. Where several processes end with a UserError, one of
     them raises it, and the others exit with its status.
     """
-    if process.master is None:
+    if process.master is None and not needed:
         yield Ranks(process)
         return
     timeout = datetime.timedelta(seconds=timeout_s)
-    os.environ.update(MASTER_ADDR=process.master[0], MASTER_PORT=str(process.master[1]))
-    # (torch does not tell mypy of these two, but its documentation does.)
-    distributed: Any = dist
-    store, *_ = next(distributed.rendezvous("env://", process.rank, process.world, timeout=timeout))
+    distributed: Any = dist  # (torch does not tell mypy of all that its documentation has)
+    if process.master is None:
+        store = distributed.HashStore()
+    else:
+        os.environ.update(MASTER_ADDR=process.master[0], MASTER_PORT=str(process.master[1]))
+        store, *_ = next(
+            distributed.rendezvous("env://", process.rank, process.world, timeout=timeout)
+        )
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         store=distributed.PrefixStore("training", store),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Model, Optimiser, Params, Section, Trainer
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.data.load.order import total_steps
+from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
 from pipeline.method.losses import LOSSES
@@ -68,7 +71,10 @@ def run(params: Params, run: str) -> None:
             return
         device = choose_device(process.local_rank, process.local_world)
         with process_group(
-            processes.resolve_master(process), device, timeout_s=trainer.timeout_s
+            processes.resolve_master(process),
+            device,
+            timeout_s=trainer.timeout_s,
+            needed=trainer.engine != "single",
         ) as ranks:
             processes.check_world(process, trainer)
             stopped = None
@@ -145,7 +151,7 @@ def _pretrain(params: Params, run: str, label: str, ranks: Ranks, device: torch.
         model = state.trained_model(chosen, params.data.clip)  # all processes give their parts
         if not ranks.is_first:
             return
-        fps = common_rate(entry.fps for entry in context.entries)
+        fps = common_rate(counts(context.entries, "fps"))
         origin = None
         if chosen.weights:
             origin = encoders.fill(model.encoder, chosen, params.data.clip, fps)
@@ -217,12 +223,16 @@ def checkpoints_of(layout: RunLayout) -> Checkpoints:
     return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=layout.learned)
 
 
-def common_rate(rates: Iterable[float]) -> float | None:
-    """Return the frames a second that all clips have; None where they differ by a thousandth."""
-    ordered = sorted(rates)
-    if not ordered or ordered[-1] > ordered[0] * 1.001:
+def common_rate(clips: Mapping[float, int]) -> float | None:
+    """Return the frames a second that all clips have; None where they differ by a thousandth.
+
+    `clips` says how many clips have each rate.
+    """
+    rates = sorted(clips)
+    if not rates or rates[-1] > rates[0] * 1.001:
         return None
-    return round(ordered[len(ordered) // 2], 6)
+    up_to = list(itertools.accumulate(clips[rate] for rate in rates))
+    return round(rates[bisect.bisect_right(up_to, up_to[-1] // 2)], 6)  # that of the middle clip
 
 
 def with_defaults(section: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _use(network: VideoFeatures, settings: EncoderTarget, path: Path, grid: Tube
     if not path.exists():
         raise UserError(f"no such file: {path}", place=f"{PLACE}.weights")
     check_digest(path, settings.sha256)
-    with torch.random.fork_rng():  # so that the model's own weights do not depend on this
+    with torch.random.fork_rng(devices=[]):  # the model's own weights do not depend on this
         encoder = hub.load(str(path)).encoder
     _check(encoder, settings, path, grid)
     encoder.use_grid(grid)

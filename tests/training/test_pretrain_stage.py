@@ -70,6 +70,19 @@ def test_what_the_stage_writes(compose: Compose) -> None:
     assert manifest["parameters"] == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_engines_for_several_processes_train_in_one(compose: Compose, engine: str) -> None:
+    """Catches an engine that needs a launcher even where there is one process: one GPU."""
+    params = compose()
+    pretrain_stage.run(params, "sigma_mlp")
+    layout = RunLayout(params.name, "sigma_mlp")
+    alone = load_file(layout.weights)
+    move(layout, "alone")
+    pretrain_stage.run(compose(f"trainer.engine={engine}"), "sigma_mlp")
+    for name, weights in load_file(layout.weights).items():
+        torch.testing.assert_close(weights, alone[name])
+
+
 def test_no_epochs_write_the_model_as_it_began(compose: Compose) -> None:
     """Catches a `random` baseline that was trained, or that is not where the others start."""
     params = compose()

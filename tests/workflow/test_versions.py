@@ -35,7 +35,8 @@ ONE = (
 DATA = DataLayout("synthetic_tiny")
 RESULTS = ExperimentLayout("one")
 RUN = RESULTS.run("encoder")
-IDLE = {"segment", "severe", "retrieve", "few_shot", "order", "corrupt"}  # have nothing to do here
+# Have nothing to do here.
+IDLE = {"segment", "severe", "retrieve", "few_shot", "order", "corrupt", "propagate"}
 BY_RUN = {"pretrain", "evaluate", "segment", "severe"}
 
 

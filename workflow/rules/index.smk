@@ -1,3 +1,5 @@
+# Not declared: shards/clips.arrow. A data set that was indexed before there was one is read without,
+# and need not be indexed again for it.
 rule index:
     input:
         sharded=[DATA.sharded(chunk) for chunk in CHUNKS],

@@ -46,19 +46,21 @@ def _verify(folder: Path) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from pipeline.data.load.contact_sheet import draw
+    from pipeline.data.shards.clip_table import ids_of
     from pipeline.data.shards.format import id_of, key_of
     from pipeline.data.shards.index import DatasetIndex
     from pipeline.errors import UserError
     from pipeline.runtime.files import atomic_path
 
     dataset = DatasetIndex.load(options.folder)
-    entries = {entry.id: entry for entry in dataset.clips(sorted(dataset.splits))}
-    entry = entries.get(options.key) or entries.get(id_of(options.key))
+    entries = dataset.clips(sorted(dataset.splits))
+    ids = {options.key, id_of(options.key)}
+    entry = next((entries[k] for k, name in enumerate(ids_of(entries)) if name in ids), None)
     if entry is None:
         raise UserError(
             f"there is no clip {options.key!r} in data set {dataset.name!r}",
             place=str(options.folder),
-            remedy=f"one of {', '.join(list(entries)[:3])}, ... ({len(entries):,} clips); lost "
+            remedy=f"one of {', '.join(ids_of(entries[:3]))}, ... ({len(entries):,} clips); lost "
             "clips are in lost.csv",
         )
     output = options.output or Path(f"{key_of(entry.id)}.png")

@@ -100,7 +100,7 @@ def read(path: Path) -> Reading | None:
 
 def _manifest_of(path: Path) -> Path | None:
     """Return the file that tells of one which notes nothing itself."""
-    if path.parent.name == "shards" and path.suffix in (".tar", ".jsonl"):
+    if path.parent.name == "shards" and path.suffix in (".tar", ".jsonl", ".arrow"):
         return path.with_name("index.json")
     if path.name in WRITTEN_WITH:
         return path.parent / WRITTEN_WITH[path.name]

@@ -25,6 +25,7 @@ from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions, check_workers, present
 from pipeline.data.load.workers import load_in_order
+from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.masks import Mask, MaskArray
@@ -169,7 +170,8 @@ def pretraining_batches(
     entries = clips.entries
     if not entries:
         raise UserError("there is no clip to pretrain on", remedy="see data.pretrain_splits")
-    check_workers(options.workers, len({entry.shard for entry in entries}))
+    if options.workers:
+        check_workers(options.workers, len(counts(entries, "shard")))
     source = FrameSource(options.cache_mib, present(options.decoder, entries))
     dataset = PretrainingSteps(clips, source, rank, world)
     batches = load_in_order(dataset, steps, options.workers)

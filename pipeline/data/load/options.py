@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.data.load import decoders
+from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 
@@ -28,7 +29,7 @@ IN_THIS_PROCESS = LoaderOptions()
 
 def present(decoder: decoders.Decoder, entries: Sequence[ClipEntry]) -> decoders.Decoder:
     """Return the decoder that will be used; UserError where one is needed that is not there."""
-    if any(entry.codec == "h264" for entry in entries):
+    if "h264" in counts(entries, "codec"):
         return decoders.chosen(decoder)
     return decoder
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tarfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -124,15 +123,19 @@ class ClipEntry:
     @classmethod
     def parse(cls, line: str, shard: Path) -> Self:
         """Read what `line` wrote. Raises ValueError where the line is something else."""
+        return cls.parse_with_sha256(line, shard)[0]
+
+    @classmethod
+    def parse_with_sha256(cls, line: str, shard: Path) -> tuple[Self, str]:
+        """Read what `line` wrote, and the `sha256` that it was given."""
         body = json.loads(line)
         if not isinstance(body, dict) or set(body) | OPTIONAL != _LINE_KEYS:
             raise ValueError(f"expected an object with {', '.join(sorted(_LINE_KEYS - OPTIONAL))}")
-        body.pop("sha256", None)  # `sha256_of_line`; millions of entries would keep it for nothing
+        sha256 = body.pop("sha256", "")
         body["xxh3"] = int(body["xxh3"], 16) if "xxh3" in body else None
         if body["codec"] not in EXTENSIONS:
             raise ValueError(f"no codec is called {body['codec']!r}")
-        body["codec"] = sys.intern(body["codec"])  # millions of entries share it
-        return cls(shard=shard, **body)
+        return cls(shard=shard, **body), sha256
 
 
 OPTIONAL = {"table", "checks", "motion", "xxh3", "sha256"}

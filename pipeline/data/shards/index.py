@@ -1,7 +1,8 @@
 """Read a folder of shards: which clips it holds, and the bytes of each.
 
-`index.json` says which shards belong to the data set; the `.clips.jsonl` beside each shard says
-where its clips are. A file of the folder that the index does not name is never read.
+`index.json` says which shards belong to the data set; `clips.arrow`, or the `.clips.jsonl` beside
+each shard, says where its clips are (`shards.clip_table`). A shard that the index does not name is
+never read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.data.shards.format import ClipEntry, ShardSummary, clips_file
+from pipeline.data.shards.clip_table import AGAIN, ClipTable, listed
+from pipeline.data.shards.format import ClipEntry, ShardSummary
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_json
 
 OPEN_SHARDS = 64  # file handles kept by one process
-_AGAIN = "run the shard and index stages again"
 
 
 class Pictures(NamedTuple):
@@ -61,19 +61,21 @@ class DatasetIndex:
                 lost=tuple(body["lost"]),
             )
         except FileNotFoundError:
-            raise UserError("the data set has no index", place=str(path), remedy=_AGAIN) from None
+            raise UserError("the data set has no index", place=str(path), remedy=AGAIN) from None
         except (KeyError, TypeError, ValueError) as error:
             problem = f"this is not the index of a data set: {error!r}"
-            raise UserError(problem, place=str(path), remedy=_AGAIN) from None
+            raise UserError(problem, place=str(path), remedy=AGAIN) from None
 
-    def clips(self, splits: Sequence[str]) -> list[ClipEntry]:
+    @functools.cached_property
+    def _table(self) -> ClipTable:
+        return ClipTable.open(self.folder, self.shards)
+
+    def clips(self, splits: Sequence[str]) -> ClipTable:
         """Return the clips of these splits, in the order of their ids.
 
         The order depends on the ids alone, not on how they are spread over chunks and shards.
         """
-        chosen = [shard for shard in self.shards if shard.split in splits]
-        entries = [entry for shard in chosen for entry in self.clips_of(shard)]
-        return sorted(entries, key=lambda entry: entry.id)
+        return self._table.of_splits(splits)
 
     def pictures(self, splits: Sequence[str]) -> Pictures:
         """Return what a training on these splits learns from.
@@ -81,32 +83,16 @@ class DatasetIndex:
         The hash is of the pictures of each clip, in the order of ids: no label, no name, no place.
         Of shards that were made before hashes were noted, the pictures are read.
         """
-        chosen = [shard for shard in self.shards if shard.split in splits]
-        hashes = [pair for shard in chosen for pair in self._hashes(shard)]
-        lines = "".join(f"{sha256}\n" for _, sha256 in sorted(hashes))
-        return Pictures(len(hashes), hashlib.sha256(lines.encode()).hexdigest())
-
-    def _hashes(self, shard: ShardSummary) -> Iterator[tuple[str, str]]:
-        """Yield id and SHA-256 of the pictures of each clip in a shard."""
-        entries = self.clips_of(shard)
-        with clips_file(self.folder / shard.name).open(encoding="utf-8") as lines:
-            for entry, line in zip(entries, lines, strict=True):
-                noted = json.loads(line).get("sha256")
-                yield entry.id, noted or hashlib.sha256(read_bytes(entry)).hexdigest()
+        clips, digest = self.clips(splits), hashlib.sha256()
+        noted = (sha256 for piece in clips.column("sha256") for sha256 in piece.to_pylist())
+        for place, known in enumerate(noted):
+            sha256 = known or hashlib.sha256(read_bytes(clips[place])).digest()
+            digest.update(f"{sha256.hex()}\n".encode())
+        return Pictures(len(clips), digest.hexdigest())
 
     def clips_of(self, shard: ShardSummary) -> list[ClipEntry]:
-        """Return the clips of one shard, in its order."""
-        path = clips_file(self.folder / shard.name)
-        try:
-            with path.open(encoding="utf-8") as lines:
-                entries = [ClipEntry.parse(line, self.folder / shard.name) for line in lines]
-        except (OSError, ValueError) as error:
-            problem = f"the list of the clips in {shard.name} cannot be read: {error}"
-            raise UserError(problem, place=str(path), remedy=_AGAIN) from None
-        if len(entries) != shard.clips:
-            problem = f"{shard.name} holds {shard.clips} clips, but {len(entries)} are listed"
-            raise UserError(problem, place=str(path), remedy=_AGAIN)
-        return entries
+        """Return the clips of one shard, in its order, as the list beside it has them."""
+        return [entry for entry, _ in listed(self.folder, shard)]
 
 
 def read_bytes(entry: ClipEntry) -> bytes:
@@ -152,12 +138,12 @@ def mapped(entry: ClipEntry) -> Iterator[memoryview]:
 
 def _unreadable(entry: ClipEntry, error: OSError) -> UserError:
     problem = f"clip {entry.id!r} cannot be read: {error.strerror}"
-    return UserError(problem, place=str(entry.shard), remedy=_AGAIN)
+    return UserError(problem, place=str(entry.shard), remedy=AGAIN)
 
 
 def _cut_short(entry: ClipEntry) -> UserError:
     problem = f"the shard ends before the end of clip {entry.id!r}"
-    return UserError(problem, place=str(entry.shard), remedy=_AGAIN)
+    return UserError(problem, place=str(entry.shard), remedy=AGAIN)
 
 
 class _Handle:

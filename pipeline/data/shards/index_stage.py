@@ -7,13 +7,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
-from pipeline.data.records import ChunkManifest, ClipRecord, Outcome, census
-from pipeline.data.shards import format
+from pipeline.data.records import ChunkManifest, ClipRecord, Outcome, in_order
+from pipeline.data.shards import clip_table, format
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.data.shards.shard_stage import remove_shards
 from pipeline.errors import UserError
@@ -24,6 +24,8 @@ from pipeline.runtime.spreadsheets import cell
 def run(params: Params) -> None:
     """Merge the sharded manifests of all chunks into `index.json`; print the census.
 
+    Where each clip is goes to `clips.arrow` (`shards.clip_table`).
+
     What pretraining depends on, a hash of the pictures to learn from, goes to `pictures.json`.
 
     Raises UserError where more than `data.max_lost_share` of the clips is lost, or none is left
@@ -31,26 +33,23 @@ def run(params: Params) -> None:
     """
     data = params.data
     layout = DataLayout(data.name)
-    remove_leftovers(layout.index, layout.pictures, layout.lost)
+    remove_leftovers(layout.index, layout.clip_table, layout.pictures, layout.lost)
     layout.index.unlink(missing_ok=True)  # a refused data set keeps no index of better days
-    clips: list[ClipRecord] = []
-    shards: list[format.ShardSummary] = []
+    census, shards = Census(), []
     for chunk in range(data.chunks):
         manifest = ChunkManifest.read(layout.sharded(chunk))
-        clips += manifest.clips
+        census.add(manifest.clips)
         shards += _summaries(layout.shards, manifest)
-    lost = sorted((c for c in clips if c.outcome is not Outcome.OK), key=lambda clip: clip.id)
-    _write_lost(layout.lost, lost)
-    _refuse_unfit(data, clips, lost, layout.lost)
+    census.lost.sort(key=lambda clip: clip.id)
+    _write_lost(layout.lost, census.lost)
+    _refuse_unfit(data, census, layout.lost)
 
     _remove_unlisted(layout.shards, {shard.name for shard in shards})
-    present = [clip for clip in clips if clip.outcome is Outcome.OK]
-    splits = dict(sorted(Counter(clip.split for clip in present).items()))
     shards.sort(key=lambda each: each.name)
-    counts = census(clips)
-    losses = tuple(_loss(clip) for clip in lost)
+    clip_table.write(layout.shards, tuple(shards))
+    splits, losses = dict(sorted(census.splits.items())), tuple(map(_loss, census.lost))
     index = DatasetIndex(
-        layout.shards, data.name, data.shards.codec, tuple(shards), counts, splits, losses
+        layout.shards, data.name, data.shards.codec, tuple(shards), census.counts, splits, losses
     )
     pictures = index.pictures(data.pretrain_splits)
     _write_pictures(layout.pictures, pictures._asdict() | {"splits": list(data.pretrain_splits)})
@@ -60,12 +59,34 @@ def run(params: Params) -> None:
             "name": data.name,
             "codec": data.shards.codec,
             "shards": [_entry(shard) for shard in shards],
-            "census": counts,
+            "census": census.counts,
             "splits": splits,
             "lost": losses,
         },
     )
-    print(_summary_line(data.name, clips, splits, len(shards)))
+    print(_summary_line(data.name, census, splits, len(shards)))
+
+
+@dataclass
+class Census:
+    """How the clips of a data set ended. Only the lost ones are kept: there may be millions."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)  # of the clips that are there
+    lost: list[ClipRecord] = field(default_factory=list)
+
+    def add(self, clips: Sequence[ClipRecord]) -> None:
+        """Count these clips, too."""
+        for clip in clips:
+            self.outcomes[clip.outcome] += 1
+            if clip.outcome is Outcome.OK:
+                self.splits[clip.split] += 1
+            else:
+                self.lost.append(clip)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return in_order(self.outcomes)
 
 
 def _entry(shard: format.ShardSummary) -> dict[str, object]:
@@ -94,24 +115,26 @@ def _summaries(folder: Path, manifest: ChunkManifest) -> list[format.ShardSummar
     return summaries
 
 
-def _refuse_unfit(data: Data, clips: list[ClipRecord], lost: list[ClipRecord], place: Path) -> None:
+def _refuse_unfit(data: Data, census: Census, place: Path) -> None:
+    clips, lost = census.outcomes.total(), len(census.lost)
     if not clips:
         raise UserError(
             f"data set {data.name!r} has no clips", remedy="give data.manifest a list with rows"
         )
-    counts = ", ".join(f"{count} {name}" for name, count in census(lost).items())
-    if len(lost) > data.max_lost_share * len(clips):
-        share = len(lost) / len(clips)
+    reasons = census.counts.items()
+    counts = ", ".join(f"{n} {name}" for name, n in reasons if name != Outcome.OK)
+    if lost > data.max_lost_share * clips:
+        share = lost / clips
         raise UserError(
-            f"{len(lost)} of {len(clips)} clips of data set {data.name!r} are lost ({counts}): "
+            f"{lost} of {clips} clips of data set {data.name!r} are lost ({counts}): "
             f"{share:.1%}, more than data.max_lost_share = {data.max_lost_share:.1%}",
             place=f"{place.as_posix()} lists them, with reasons",
             remedy="repair or remove these clips, or accept the loss with "
             f"data.max_lost_share={_share_that_admits(share)}",
         )
-    if not any(c.outcome is Outcome.OK and c.split in data.pretrain_splits for c in clips):
-        there = Counter(clip.split for clip in clips if clip.outcome is Outcome.OK)
-        splits = ", ".join(f"{name} {count}" for name, count in sorted(there.items())) or "none"
+    if not any(census.splits[split] for split in data.pretrain_splits):
+        there = census.splits.items()
+        splits = ", ".join(f"{name} {count}" for name, count in sorted(there)) or "none"
         lost_of = f"; lost: {counts}, see {place.as_posix()}" if lost else ""
         raise UserError(
             f"no clip of data set {data.name!r} is left to pretrain on: data.pretrain_splits is "
@@ -166,7 +189,7 @@ def _write_pictures(path: Path, body: dict[str, object]) -> None:
     write_json(path, body)
 
 
-def _summary_line(name: str, clips: list[ClipRecord], splits: dict[str, int], shards: int) -> str:
-    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in census(clips).items())
+def _summary_line(name: str, census: Census, splits: dict[str, int], shards: int) -> str:
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in census.counts.items())
     where = ", ".join(f"{split} {count:,}" for split, count in splits.items())
-    return f"{name}: {len(clips):,} clips: {outcomes}; {where}; {shards} shards"
+    return f"{name}: {census.outcomes.total():,} clips: {outcomes}; {where}; {shards} shards"

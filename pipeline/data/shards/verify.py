@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.data.records import Outcome
-from pipeline.data.shards import format
+from pipeline.data.shards import clip_table, format
 from pipeline.data.shards.format import ClipEntry, ShardSummary
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
@@ -18,14 +19,15 @@ def problems(dataset: DatasetIndex) -> Iterator[str]:
     """Yield one line per thing that is not as the index says, shard by shard.
 
     Of a shard: that it is there, its size and hash, that the clips listed beside it are the ones in
-    it and lie where the list says. Of the index: that its counts add up, and that the folder holds
-    no further shard.
+    it and lie where the list says. Of the index: that its table says the same, its counts add up,
+    and the folder holds no further shard.
     """
     splits: Counter[str] = Counter()
     for shard in dataset.shards:
         problem = _of_bytes(dataset, shard)
         yield from [problem] if problem else _of_clips(dataset, shard)
         splits[shard.split] += shard.clips
+    yield from _of_table(dataset)
     if dict(splits) != dataset.splits:
         yield f"index.json: its splits are {dataset.splits}, those of its shards {dict(splits)}"
     counted = {Outcome.OK.value: sum(splits.values())} if splits else {}
@@ -47,6 +49,12 @@ def _of_bytes(dataset: DatasetIndex, shard: ShardSummary) -> str | None:
     if sha256_file(path) != shard.sha256:
         return f"{shard.name}: other bytes than when it was written"
     return None
+
+
+def _of_table(dataset: DatasetIndex) -> Iterator[str]:
+    with contextlib.suppress(UserError):  # a list that cannot be read has its line
+        if not clip_table.agrees_with_lists(dataset.folder, dataset.shards):
+            yield f"{clip_table.FILE}: other clips than the lists beside the shards"
 
 
 def _of_clips(dataset: DatasetIndex, shard: ShardSummary) -> Iterator[str]:

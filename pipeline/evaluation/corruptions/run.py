@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout
+from pipeline.data.shards.clip_table import with_ids
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.altered import AlteredClips
@@ -75,7 +76,7 @@ def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, Sp
     if clean is None:
         return {}
     chosen = some([*map(str, known.features[known.split].ids)], settings.clips)
-    clean = replace(clean, entries=[entry for entry in clean.entries if entry.id in chosen])
+    clean = replace(clean, entries=with_ids(clean.entries, sorted(chosen)))
     key = {
         "clean": json.loads(known.key),
         "settings": settings.model_dump(mode="json", include={"kinds", "clips", "seed"}),

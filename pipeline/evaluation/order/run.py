@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import LinearProbe
+from pipeline.data.shards.clip_table import with_ids
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.altered import ORDERS, AlteredClips, Reordered
@@ -89,8 +90,7 @@ def _features(job: Job, known: Extracted, settings: Order) -> dict[str, SplitFea
     if "train" in videos:
         train = videos["train"]
         chosen = some(train.ids, settings.direction_clips)
-        entries = [entry for entry in train.entries if entry.id in chosen]
-        some_train = replace(train, entries=entries)
+        some_train = replace(train, entries=with_ids(train.entries, sorted(chosen)))
         asked[BACKWARD] = AlteredClips(some_train, Reordered("reversed", settings.seed))
     key = {
         "in_order": json.loads(known.key),

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Evaluation
+from pipeline.data.shards.clip_table import labels_of
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import features
@@ -105,7 +106,7 @@ def read(job: Job) -> Extracted:
         raise UserError(problem, place=place, remedy=remedy)
     return Extracted(
         values,
-        {entry.id: entry.labels for entry in index.clips(sorted(values))},
+        labels_of(index.clips(sorted(values))),
         lost_clips(data, index),
         scored_split(job.params.evaluation),
         inputs,

@@ -25,6 +25,7 @@ from pipeline.data.load.order import batch as clips_of_step
 from pipeline.data.load.order import total_steps
 from pipeline.evaluation.metrics import Names, average, rank, top_k
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, predicted
+from pipeline.method.pixels import to_device
 from pipeline.runtime.checkpoints import Checkpoints, Resumption
 from pipeline.runtime.devices import choose_device
 from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule, solver
@@ -118,8 +119,8 @@ class HeadTrainer:
             for step, rows in zip(drawn, self.inputs.batches(ids, size), strict=True):
                 epochs, places = zip(*step, strict=True)
                 view = torch.tensor(epochs) % rows.shape[1]  # each epoch another one
-                seen = rows[torch.arange(size), view].to(device)
-                target = truth[list(places)].to(device)
+                seen = to_device(rows[torch.arange(size), view], device)
+                target = to_device(truth[list(places)], device)
                 for head, optimiser, rate in zip(heads, optimisers, rates, strict=True):
                     for group in optimiser.param_groups:
                         group["lr"] = scaled_rate(rate, size) * float(curve[done])
@@ -139,7 +140,7 @@ class HeadTrainer:
         device = next(head.parameters()).device
         parts = []
         for rows in self.inputs.batches([*map(str, clips.ids)], self.settings.batch_size):
-            logits = head(rows.to(device).flatten(0, 1)).unflatten(0, rows.shape[:2])
+            logits = head(to_device(rows, device).flatten(0, 1)).unflatten(0, rows.shape[:2])
             parts.append(average(logits.cpu().numpy()))
         return np.concatenate(parts)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from pipeline.configuration.schema import (
     Views,
 )
 from pipeline.data.load.view_cache import ViewCache
+from pipeline.data.shards.clip_table import with_ids
 from pipeline.data.shards.format import ClipEntry
 from pipeline.evaluation import finetune, views
 from pipeline.evaluation.clips import Clips, VideoClips
@@ -83,7 +84,7 @@ class Subject:
     encoder: Encoder
     clip: Clip
     splits: Mapping[str, Clips]
-    entries: Mapping[str, ClipEntry]  # by id; empty for images
+    entries: Sequence[ClipEntry]  # empty for images
     features: Mapping[str, SplitFeatures]
     key: Mapping[str, Any]  # what the features depend on
     folder: Path  # for tokens, answers and checkpoints
@@ -200,14 +201,14 @@ def _finetuned(
 ) -> Prediction:
     classes = asked.classes
     targets = Targets("single", np.searchsorted(classes, asked.train.truth), len(classes))
-    entries = [subject.entries[clip] for clip in asked.train.ids]
+    entries = with_ids(subject.entries, asked.train.ids)
     train = TrainingSet(entries, subject.clip, targets)
     options = replace(subject.options, label=resumption.label, processes=1)
     classifier = finetune.fit(subject.weights, train, settings, resumption, options)
 
     def scores(clips: Labelled) -> NDArray[np.float32]:
         name = "answers" if clips is asked.test else "answers-beside"
-        entries = [subject.entries[clip] for clip in clips.ids]
+        entries = with_ids(subject.entries, clips.ids)
         cache = subject.caches.get(settings.views)
         videos = VideoClips(entries, subject.clip, settings.views, cache=cache)
         store = Store(resumption.folder / name, resumption.settings)

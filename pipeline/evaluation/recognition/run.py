@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import ImageSet, Params
+from pipeline.data.shards.clip_table import ids_sha256, labels_of
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.benchmark import Job, Outcome
@@ -68,10 +68,9 @@ def score(job: Job) -> Outcome:
 
 def _shown(index: DatasetIndex) -> dict[str, list[str]]:
     """Return hashes of what encoders are shown, by split: pictures and ids; no label, no name."""
-    ids = {split: "\n".join(entry.id for entry in index.clips([split])) for split in index.splits}
     return {
-        split: [index.pictures([split]).sha256, hashlib.sha256(text.encode()).hexdigest()]
-        for split, text in sorted(ids.items())
+        split: [index.pictures([split]).sha256, ids_sha256(index.clips([split]))]
+        for split in sorted(index.splits)
     }
 
 
@@ -83,12 +82,11 @@ def _recognition(
     encoder = hub.load(layout.weights).encoder
     shown = shown_videos(params, layout.run, index, "evaluate")
     subject = _subject(params, layout, encoder, shown.splits, layout.features, inputs)
-    entries = {entry.id: entry for entry in shown.entries}
-    subject = replace(subject, entries=entries, caches=shown.caches)
+    subject = replace(subject, entries=shown.entries, caches=shown.caches)
     only = {"finetune": settings.finetune.labels} if settings.finetune else {}
     results = probe_all(
         params.data.labels,
-        {name: entry.labels for name, entry in entries.items()},
+        labels_of(shown.entries),
         subject.features,
         lost_clips(data, index),
         probes(settings, subject),
@@ -149,7 +147,7 @@ def _subject(
         encoder=encoder,
         clip=params.data.clip,
         splits=splits,
-        entries={},
+        entries=(),
         features=features.extract(encoder, splits, path=path, key=key, options=options),
         key=key,
         folder=layout.probing / path.stem,

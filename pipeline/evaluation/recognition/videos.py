@@ -29,14 +29,15 @@ def shown_videos(params: Params, run: str, index: DatasetIndex, stage: str) -> S
     settings = params.evaluation
     left_alone = () if settings.test else ("test",)
     entries = index.clips(sorted(set(index.splits) - set(left_alone)))
-    counts = Counter(entry.split for entry in entries)
+    clips = {split: index.clips([split]) for split in index.splits if split not in left_alone}
+    counts = {split: len(of_split) for split, of_split in clips.items()}
     views = {
         split: settings.train_views if split == "train" else settings.views for split in counts
     }
     kept = _caches(params, views, counts, f"{stage} {run}")
     splits = {
         split: VideoClips(
-            [entry for entry in entries if entry.split == split],
+            clips[split],
             params.data.clip,
             views[split],
             settings.on_failure,

@@ -26,6 +26,12 @@ class Segmentation(Benchmark):
     table = "pipeline.evaluation.segmentation.table"
     reads = ("data.synthetic", "evaluation.test")
     outputs = ("segmentation", "segmentation.parquet")
+    pictured = (
+        "Segments found without labels",
+        "From top to bottom: frames; their true masks; clusters of the encoder’s tokens, in the "
+        "colour of the object that each was matched with; over-clustering, in colours of their "
+        "own.",
+    )
     card = ("data", "protocol", "frames", "miou", "one_segment", "scored", "of")
 
     def of(self, params: Params) -> Settings:

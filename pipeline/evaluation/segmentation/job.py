@@ -6,7 +6,6 @@ Shapes: t, h, w tubes of a clip along time and space, D width of a token.
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from pipeline.configuration.schema import Clip, Segmentation
 from pipeline.evaluation.segmentation import pictures, scores
 from pipeline.evaluation.segmentation.scores import ClipScore
-from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, clips
+from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, read_in_order
 from pipeline.method.pixels import normalise
 from pipeline.method.vit import Encoder
 from pipeline.runtime.devices import choose_device, fast_fp32
@@ -87,22 +86,17 @@ class SegmentationJob:
 
     def draw(self, scored: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
         """Write strips of some of the scored clips; return each one's id and file."""
-        shutil.rmtree(folder, ignore_errors=True)
-        number = min(self.settings.pictures, len(scored))
-        chosen = [scored[k] for k in np.linspace(0, len(scored) - 1, number).astype(int)]
-        written: list[tuple[str, Path]] = []
+        chosen = pictures.chosen(scored, self.settings.pictures)
         with threadpool_limits(self.threads):
-            for each in self._encoded([self.source.ids.index(clip) for clip in chosen]):
-                if isinstance(each, Lost):
-                    continue
-                segments = scores.answers(each.clip, each.tokens, self.settings)
-                if isinstance(segments, Lost):
-                    continue
-                path = folder / f"{len(written):02d}.png"
-                strip = pictures.strip(each.clip, *segments.values())
-                pictures.write(path, strip)
-                written.append((each.clip.id, path))
-        return written
+            return pictures.write(folder, self._strips(chosen))
+
+    def _strips(self, ids: Sequence[str]) -> Iterator[tuple[str, pictures.Picture]]:
+        for each in self._encoded([self.source.ids.index(clip) for clip in ids]):
+            if isinstance(each, Lost):
+                continue
+            segments = scores.answers(each.clip, each.tokens, self.settings)
+            if not isinstance(segments, Lost):
+                yield each.clip.id, pictures.strip(each.clip, *segments.values())
 
     def _encoded(self, places: Sequence[int]) -> Iterator[Encoded | Lost]:
         """Yield the clips at these places with their tokens.
@@ -114,7 +108,10 @@ class SegmentationJob:
         device, grid = choose_device(), self.encoder.grid
         encoder = self.encoder.to(device).eval()
         resolution = self.settings.resolution or self.clip.size
-        for clip in clips(self.source, places, self.frames, self.clip, resolution, self.workers):
+        read = partial(
+            self.source.clip, frames=self.frames, size=self.clip.size, resolution=resolution
+        )
+        for clip in read_in_order(read, places, self.workers):
             if isinstance(clip, Lost):
                 yield clip
                 continue

@@ -5,7 +5,8 @@ Shapes: T frames, R pixels of a side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from pipeline.data.load import crops
 from pipeline.evaluation.segmentation import metric
-from pipeline.evaluation.segmentation.clusters import Labels
+from pipeline.evaluation.segmentation.metric import Labels
 from pipeline.evaluation.segmentation.sources import VOID, MaskedClip
 from pipeline.runtime.files import atomic_path
 
@@ -44,14 +45,22 @@ def strip(clip: MaskedClip, clustering: Labels, over_clustering: Labels) -> Pict
     counts = clip.masks != VOID
     truth = np.where(counts, clip.masks, metric.BACKGROUND).astype(np.int64)
     matched = metric.named(truth, clustering, matching="hungarian")
-    frames = np.linspace(0, len(clip.frames) - 1, min(COLUMNS, len(clip.frames))).astype(int)
-    factor = -(-SIDE // clip.masks.shape[1])
-    shown = []
-    whole = crops.Window(0, 0, *clip.frames.shape[1:3])
-    pictures = crops.cut(clip.frames, whole, clip.masks.shape[1])
     classes = np.unique(truth)
-    for labels in (None, np.searchsorted(classes, truth), np.searchsorted(classes, matched),
-                   over_clustering):  # fmt: skip
+    named = [np.searchsorted(classes, labels) for labels in (truth, matched)]
+    return layered(clip.frames, [*named, over_clustering])
+
+
+def layered(pictures: Picture, layers: Sequence[Labels]) -> Picture:
+    """Return a row of up to `COLUMNS` frames (T,S,S,3), and below it one with each of the `layers`.
+
+    A layer numbers the pixels (T,R,R) of all frames.
+    """
+    frames = np.linspace(0, len(pictures) - 1, min(COLUMNS, len(pictures))).astype(int)
+    side = layers[0].shape[1]
+    factor = -(-SIDE // side)
+    shown = []
+    pictures = crops.cut(pictures, crops.Window(0, 0, *pictures.shape[1:3]), side)
+    for labels in (None, *layers):
         row = [pictures[k] if labels is None else overlaid(pictures[k], labels[k]) for k in frames]
         shown.append(_joined([_enlarged(picture, factor) for picture in row], axis=1))
     return _joined(shown, axis=0)
@@ -65,10 +74,22 @@ def overlaid(picture: Picture, labels: Labels) -> Picture:
     return mixed
 
 
-def write(path: Path, picture: Picture) -> None:
-    """Write a PNG."""
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
+def chosen(ids: Sequence[str], count: int) -> list[str]:
+    """Return the clips that are drawn: `count` of them, spread evenly."""
+    places = np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)
+    return [ids[place] for place in places]
+
+
+def write(folder: Path, strips: Iterable[tuple[str, Picture]]) -> list[tuple[str, Path]]:
+    """Write clips' strips as PNG, in place of what the folder holds; return each id and file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    written: list[tuple[str, Path]] = []
+    for clip, picture in strips:
+        path = folder / f"{len(written):02d}.png"
+        with atomic_path(path) as temporary:
+            Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
+        written.append((clip, path))
+    return written
 
 
 def _enlarged(picture: Picture, factor: int) -> Picture:

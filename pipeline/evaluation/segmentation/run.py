@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,18 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.configuration import stages
-from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import EmbeddedMasks, MaskedData, Params
-from pipeline.data.shards.index import DatasetIndex
-from pipeline.errors import UserError
+from pipeline.configuration.layout import RunLayout
+from pipeline.configuration.schema import Params
 from pipeline.evaluation import benchmark
 from pipeline.evaluation.benchmark import Job
 from pipeline.evaluation.encoder import check_clip, for_frames
-from pipeline.evaluation.segmentation import folders, scores
+from pipeline.evaluation.segmentation import scores, sources
 from pipeline.evaluation.segmentation.job import Outcome, SegmentationJob, key_of
 from pipeline.evaluation.segmentation.scores import ClipScore, Score
-from pipeline.evaluation.segmentation.sources import EmbeddedSource, FolderSource, Lost, Source
-from pipeline.runtime.files import atomic_path, sha256_file
+from pipeline.evaluation.segmentation.sources import Lost, Source, open_source
+from pipeline.runtime.files import atomic_path
 from pipeline.runtime.store import Store
 from pipeline.weights import hub
 
@@ -58,7 +55,7 @@ def score(job: Job) -> benchmark.Outcome:
     inputs: dict[str, str] = {}
     layout.work("segmentation").mkdir(exist_ok=True)  # DVC expects it, also where none was drawn
     for data in settings.data:
-        opened = _open(params, data)
+        opened = open_source(params, data)
         if isinstance(opened, str):
             skipped.append({"data": data.name, "reason": opened})
             continue
@@ -71,7 +68,7 @@ def score(job: Job) -> benchmark.Outcome:
             missing = [each for each in outcomes if isinstance(each, Lost)]
             rows += scores.rows(data.name, data.kind, frames, scored, missing, settings)
             clips += [_line(data.name, frames, each) for each in outcomes]
-            census[f"{data.name}, {frames} frames"] = _census(outcomes)
+            census[f"{data.name}, {frames} frames"] = sources.census(outcomes)
             if frames == settings.frames[0]:
                 folder = layout.work("segmentation") / data.name
                 for clip, path in part.draw([each.id for each in scored], folder):
@@ -88,30 +85,6 @@ def score(job: Job) -> benchmark.Outcome:
     }
     summary = tuple(_summary(rows, skipped))
     return benchmark.Outcome(fields, inputs, {"clips": table}, summary, (unfinished,))
-
-
-def _open(params: Params, data: MaskedData) -> tuple[Source, list[Lost], str] | str:
-    """Return a data set's clips, those that were lost before, and its hash; or why it cannot be."""
-    if not isinstance(data, EmbeddedMasks):
-        videos = folders.videos(data)
-        return FolderSource(data.name, videos), [], folders.digest(videos)
-    if params.data.synthetic is None:
-        return f"the masks of data set {params.data.name!r} are not known"
-    files = DataLayout(params.data.name)
-    index = DatasetIndex.load(files.shards)
-    lost = {clip["id"]: clip for clip in index.lost if clip.get("split") == "test"}
-    entries = {entry.id: entry for entry in index.clips(["test"])}
-    if not entries:
-        raise UserError("the test split has no clip", place=str(files.index))
-    ids = sorted(entries.keys() | lost.keys())[: data.clips]
-    source = EmbeddedSource(
-        data.name,
-        [entries[clip] for clip in ids if clip in entries],
-        params.data.synthetic,
-        params.data.clip.stride,
-    )
-    gone = [Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in ids if clip in lost]
-    return source, gone, sha256_file(files.index)
 
 
 def _part(
@@ -138,12 +111,6 @@ def _part(
         threads=trainer.threads,
         workers=trainer.workers,
     )
-
-
-def _census(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Count outcomes, `ok` first."""
-    counts = Counter("ok" if isinstance(each, ClipScore) else each.outcome for each in outcomes)
-    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", item[0])))
 
 
 def _line(data: str, frames: int, outcome: Outcome) -> dict[str, Any]:

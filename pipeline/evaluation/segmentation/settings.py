@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from pipeline.configuration.section import Name, Section
 from pipeline.evaluation.benchmark import BenchmarkSettings
@@ -36,11 +36,21 @@ Lengths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], AfterValidator(_onc
 MaskedData = Annotated[EmbeddedMasks | MaskFolder, Field(discriminator="kind")]
 
 
+def _names_differ(data: tuple[MaskedData, ...]) -> tuple[MaskedData, ...]:
+    names = [each.name for each in data]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two data sets of one name: {', '.join(names)}")
+    return data
+
+
+MaskedDataSets = Annotated[tuple[MaskedData, ...], AfterValidator(_names_differ)]
+
+
 class Segmentation(BenchmarkSettings):
     """Unsupervised video object segmentation: k-means on the tokens of one clip at a time."""
 
     name: Name  # shown in the report
-    data: tuple[MaskedData, ...]  # data sets with masks; may be empty
+    data: MaskedDataSets  # data sets with masks; may be empty
     frames: Lengths = Field(min_length=1)  # clip lengths, multiples of the tube's; a table each
     # pixels of a side at which is clustered and compared; null: `data.clip.size`
     resolution: int | None = Field(gt=0)
@@ -51,10 +61,3 @@ class Segmentation(BenchmarkSettings):
     seed: int = Field(ge=0)  # of k-means, for every clip the same
     processes: int = Field(gt=0)  # that cluster at once; changes no score
     pictures: int = Field(ge=0)  # clips of each data set that are drawn, spread over its list
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Segmentation:
-        names = [each.name for each in self.data]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two data sets of one name: {', '.join(names)}")
-        return self

@@ -1,28 +1,37 @@
 """Clips with masks, as the encoder and the metric take them; from folders or the embedded data.
 
-Shapes: T frames, S size of the model's clips, R resolution of masks and segments, in pixels.
+Shapes: T frames, H and W pixels of a video, S size of the model's clips, R resolution of masks and
+segments, in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pipeline.configuration.schema import Clip, Synthetic
+from pipeline.configuration.layout import DataLayout
+from pipeline.configuration.schema import EmbeddedMasks, MaskedData, Params, Synthetic
 from pipeline.data import synthetic
 from pipeline.data.load import clip_reader, crops, sampling
 from pipeline.data.load.decoders import DecodeError
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.index import DatasetIndex
+from pipeline.errors import UserError
+from pipeline.evaluation.segmentation import folders
 from pipeline.evaluation.segmentation.folders import UnreadableError, Video
 from pipeline.evaluation.segmentation.metric import BACKGROUND
+from pipeline.runtime.files import sha256_file
 
 Pixels = NDArray[np.uint8]
+Choice = Callable[[int], NDArray[np.int64]]  # which of so many frames are read
 MIN_FRAMES = 2  # with masks, for a video to be one
 VOID = 255  # in masks: pixels that count nowhere
 MOST_OBJECTS = 64  # of a video
@@ -30,7 +39,10 @@ MOST_OBJECTS = 64  # of a video
 
 @dataclass(frozen=True)
 class MaskedClip:
-    """A clip: `frames` uint8 (T,S,S,3), `masks` uint8 (T,R,R): 0 background, 255 void."""
+    """A clip: `frames` uint8 (T,S,S,3), `masks` uint8 (T,R,R): 0 background, 255 void.
+
+    Of a whole video masks are as large as they are there: (T,H,W).
+    """
 
     id: str
     frames: Pixels
@@ -60,6 +72,9 @@ class Source(Protocol):
     def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
         """Read one clip of `frames` frames."""
 
+    def video(self, place: int, size: int) -> MaskedClip | Lost:
+        """Read all frames of a video, which are scaled to `size`, and its masks as they are."""
+
 
 @dataclass(frozen=True)
 class FolderSource:
@@ -73,21 +88,26 @@ class FolderSource:
         return [video.id for video in self.videos]
 
     def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
+        choose = partial(sampling.per_segment_centred, length=frames, views=1)
+        return _scaled(self._read(place, size, lambda count: choose(count)[0]), resolution)
+
+    def video(self, place: int, size: int) -> MaskedClip | Lost:
+        return self._read(place, size, np.arange)
+
+    def _read(self, place: int, size: int, choose: Choice) -> MaskedClip | Lost:
         video = self.videos[place]
         if not len(video):
             return Lost(video.id, "unclear" if video.is_unclear else "missing", video.problem)
         if len(video) < MIN_FRAMES:
             return Lost(video.id, "too_short", "one frame has both a picture and a mask")
         try:
-            pictures, masks = video.read(sampling.per_segment_centred(len(video), frames, 1)[0])
+            pictures, masks = video.read(choose(len(video)))
         except UnreadableError as error:
             return Lost(video.id, "corrupt", str(error))
         if reason := _no_objects(masks):
             return Lost(video.id, "no_object", reason)
         whole = crops.Window(0, 0, *masks.shape[1:])
-        return MaskedClip(
-            video.id, crops.cut(pictures, whole, size), scaled_masks(masks, resolution)
-        )
+        return MaskedClip(video.id, crops.cut(pictures, whole, size), masks)
 
 
 @dataclass(frozen=True)
@@ -107,22 +127,61 @@ class EmbeddedSource:
         return [entry.id for entry in self.entries]
 
     def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
+        choose = partial(sampling.dense_centred, length=frames, stride=self.stride, segments=1)
+        return _scaled(self._read(place, size, lambda count: choose(count)[0]), resolution)
+
+    def video(self, place: int, size: int) -> MaskedClip | Lost:
+        return self._read(place, size, np.arange)
+
+    def _read(self, place: int, size: int, choose: Choice) -> MaskedClip | Lost:
         entry = self.entries[place]
         if entry.frames != self.settings.frames:
             reason = f"{entry.frames} frames where {self.settings.frames} were drawn"
             return Lost(entry.id, "resampled", reason)
-        chosen = sampling.dense_centred(entry.frames, frames, self.stride, 1)[0]
+        chosen = choose(entry.frames)
         try:
             pictures = clip_reader.read(entry, chosen)
         except DecodeError as error:
             return Lost(entry.id, "corrupt", str(error))
         drawn = synthetic.render(self.settings, *synthetic.parse_id(entry.id))
         window = crops.along_long_side(entry.height, entry.width, 1)[0]
-        return MaskedClip(
-            entry.id,
-            crops.cut(pictures, window, size),
-            scaled_masks(drawn.masks[chosen], resolution),
-        )
+        return MaskedClip(entry.id, crops.cut(pictures, window, size), drawn.masks[chosen])
+
+
+def open_source(params: Params, data: MaskedData) -> tuple[Source, list[Lost], str] | str:
+    """Return a data set's clips, those that were lost before, and its hash; or why it cannot be.
+
+    Raises:
+        UserError: where a folder is missing, or the embedded data has no test clip.
+    """
+    if not isinstance(data, EmbeddedMasks):
+        videos = folders.videos(data)
+        return FolderSource(data.name, videos), [], folders.digest(videos)
+    if params.data.synthetic is None:
+        return f"the masks of data set {params.data.name!r} are not known"
+    if not params.evaluation.test:
+        return "test clips are left alone (evaluation.test=false)"
+    files = DataLayout(params.data.name)
+    index = DatasetIndex.load(files.shards)
+    lost = {clip["id"]: clip for clip in index.lost if clip.get("split") == "test"}
+    entries = {entry.id: entry for entry in index.clips(["test"])}
+    if not entries:
+        raise UserError("the test split has no clip", place=str(files.index))
+    ids = sorted(entries.keys() | lost.keys())[: data.clips]
+    source = EmbeddedSource(
+        data.name,
+        [entries[clip] for clip in ids if clip in entries],
+        params.data.synthetic,
+        params.data.clip.stride,
+    )
+    gone = [Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in ids if clip in lost]
+    return source, gone, sha256_file(files.index)
+
+
+def census(outcomes: Sequence[object]) -> dict[str, int]:
+    """Count what became of clips, `ok` first: each is lost, or what it scores."""
+    counts = Counter(each.outcome if isinstance(each, Lost) else "ok" for each in outcomes)
+    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", item[0])))
 
 
 def _no_objects(masks: Pixels) -> str:
@@ -141,6 +200,12 @@ def _no_objects(masks: Pixels) -> str:
     return "the masks of the frames looked at are 0 throughout, the background"
 
 
+def _scaled(clip: MaskedClip | Lost, resolution: int) -> MaskedClip | Lost:
+    if isinstance(clip, Lost):
+        return clip
+    return replace(clip, masks=scaled_masks(clip.masks, resolution))
+
+
 def scaled_masks(masks: Pixels, resolution: int) -> Pixels:
     """Return masks (T,H,W) at (T,R,R): of each pixel the number at its middle."""
     middles = np.arange(resolution) + 0.5
@@ -149,26 +214,23 @@ def scaled_masks(masks: Pixels, resolution: int) -> Pixels:
     return np.ascontiguousarray(masks[:, rows[:, None], columns])
 
 
-def clips(
-    source: Source, places: Sequence[int], frames: int, clip: Clip, resolution: int, workers: int
+def read_in_order(
+    read: Callable[[int], MaskedClip | Lost], places: Sequence[int], workers: int
 ) -> Iterator[MaskedClip | Lost]:
-    """Yield the clips at these places, in their order, read by `workers` processes (0: this one).
+    """Yield the clips that `read` gives of these places, in order, by `workers` processes.
+
+    Without workers this process reads.
 
     Raises:
         UserError: where a shard of the embedded data set is damaged.
     """
-    reading = _Reading(source, places, frames, clip.size, resolution)
-    return load_in_order(reading, range(len(places)), workers)
+    return load_in_order(_Reading(read, places), range(len(places)), workers)
 
 
 @dataclass
 class _Reading(Dataset["MaskedClip | Lost"]):
-    source: Source
+    read: Callable[[int], MaskedClip | Lost]
     places: Sequence[int]
-    frames: int
-    size: int
-    resolution: int
 
     def __getitem__(self, number: int) -> MaskedClip | Lost:
-        place = self.places[number]
-        return self.source.clip(place, self.frames, self.size, self.resolution)
+        return self.read(self.places[number])

@@ -305,7 +305,7 @@ def frozen_features(settings: FrozenTarget, grid: TubeGrid, *, load: bool = True
         width = _head_width(shape, settings)
     target = FrozenFeatures(layers * width, grid, layers=layers, normalise=settings.normalise)
     if load:
-        with torch.random.fork_rng():  # so that the model's own weights do not depend on this
+        with torch.random.fork_rng(devices=[]):  # the model's own weights do not depend on this
             network = _pretrained(settings)
         target.digest = tensors_digest(network.state_dict())
         target.use(prepared(network, settings, grid))

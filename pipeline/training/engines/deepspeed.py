@@ -37,6 +37,8 @@ class DeepSpeedEngine(Engine):
                 place="trainer.precision, trainer.engine",
                 remedy="use engine ddp or fsdp, or precision bf16 or fp32",
             )
+        # It wants to be told, which srun and a process that is alone do not.
+        os.environ.setdefault("LOCAL_RANK", str(self.ranks.process.local_rank))
         engine, *_ = deepspeed.initialize(
             model=self.core,
             optimizer=adamw(self.core, self.trainer.optimiser),

@@ -24,6 +24,24 @@ def test_is_a_permutation(seed: int, epoch: int, n: int) -> None:
     assert np.array_equal(drawn, order.permutation(seed, epoch, n))
 
 
+@given(seeds, epochs, sizes, st.sampled_from([1, 2, 16, 64]))
+def test_parts_make_the_order_of_the_whole(seed: int, epoch: int, n: int, part: int) -> None:
+    """Catches an order that changes with the size of the parts that are sorted at a time."""
+    key = np.random.SeedSequence(seed % 2**64, spawn_key=(0, epoch))
+    whole = np.argsort(np.random.Philox(key).random_raw(n), kind="stable")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(order, "PART", part)
+        patched.setattr(order, "_DRAWN", 7)
+        order._part.cache_clear()
+        order._starts.cache_clear()
+        assert np.array_equal(order.permutation(seed, epoch, n), whole)
+        drawn = order.batch(seed, 0, n=n, batch_size=n)
+    order._part.cache_clear()
+    order._starts.cache_clear()
+    if not epoch:
+        assert [index for _, index in drawn] == whole.tolist()
+
+
 def test_epochs_and_seeds_differ() -> None:
     """Catches an epoch or a seed that is not used: 100! orders do not meet by chance."""
     orders = {tuple(order.permutation(s, e, 100)) for s in (-1, 0, 1, 2**32) for e in range(5)}

@@ -1,0 +1,54 @@
+"""Label propagation, as the rest of the pipeline knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.evaluation.benchmark import Benchmark, Body, Requirement
+from pipeline.evaluation.propagation.settings import Propagation as Settings
+from pipeline.evaluation.segmentation.settings import MaskFolder
+
+if TYPE_CHECKING:
+    from pipeline.configuration.schema import Params
+
+
+class Propagation(Benchmark):
+    """How well an object is followed through a video by the similarity of features alone."""
+
+    name = "propagation"
+    stage = "propagate"
+    done = "propagated"
+    title = "label propagation"
+    summary = "carry masks through videos by one run's features"
+    settings = Settings
+    module = "pipeline.evaluation.propagation.run"
+    table = "pipeline.evaluation.propagation.table"
+    reads = ("data.synthetic", "evaluation.test")
+    outputs = ("propagation", "propagation.parquet")
+    card = ("data", "view", "jf", "j", "f", "first_mask", "scored", "of")
+    pictured = (
+        "Masks carried by features",
+        "From top to bottom: frames; their true masks, of which the first is given; what features "
+        "of the clip around each frame, and of each frame alone, have carried of it.",
+    )
+
+    def has_work(self, params: Params) -> bool:
+        """Whether there is a data set whose masks are there."""
+        drawn = params.data.synthetic is not None and params.evaluation.test
+        return any(drawn or isinstance(data, MaskFolder) for data in self.of(params).data)
+
+    def requirements(self, params: Params) -> Iterator[Requirement]:
+        """Data sets with masks."""
+        for data in self.of(params).data:
+            if isinstance(data, MaskFolder):
+                remedy = "docs/segmentation.md says how to get it; or benchmarks/propagation=none"
+                yield Requirement(data.name, Path(data.root), remedy)
+
+    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
+        """Yield J&F, J and F by data set and view."""
+        for row in body["scores"]:
+            for score in ("jf", "j", "f"):
+                if row[score] is not None:
+                    yield "propagation", f"{row['data']}_{row['view']}_{score}", row[score]
