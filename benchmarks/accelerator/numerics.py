@@ -29,8 +29,9 @@ from pipeline.data.load.loader import Batch, PretrainingClips, PretrainingSteps
 from pipeline.data.load.sampling import Indices
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.motion_vectors import Vectors
+from pipeline.method.masks import RedundancyMask
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.sinkhorn import transport
+from pipeline.method.sinkhorn import assign, transport
 from pipeline.method.targets import ClustersTarget, EncoderTarget
 from pipeline.method.targets.clusters import ClusterTargets
 from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures
@@ -44,6 +45,7 @@ from pipeline.training.loop import initial_model, train_step, with_equal_counts
 STEPS = 3
 RATE = 1e-3
 SAME_LOSS, SAME_GRADIENT = 1e-5, 1e-4  # relative, of float32
+SAME_LABELS = 0.999  # of tubes: two shares may be equal but for rounding
 CLOSE_LOSS = 0.01  # relative, of the first step under bf16 and fp16
 EPSILONS = (0.05, 0.03, 0.02, 0.005)
 COMPILED = ("sigma_mlp",)  # a minute for each of the others would be too much
@@ -141,9 +143,12 @@ def compared(
     loss, last = (relative(found.losses[k], expected.losses[k]) for k in (0, -1))
     gradient = relative(found.gradient, expected.gradient)
     failures = []
-    if not loss <= variant.bound:
-        failures.append(f"{label}: the loss differs by {loss:.1e}, at most {variant.bound:.0e}")
-    if variant.name == "fp32" and not gradient <= SAME_GRADIENT:
+    # Which of equally important tubes a redundancy mask keeps depends on the device.
+    has_ties = isinstance(case.run.objective.mask, RedundancyMask)
+    bound = CLOSE_LOSS if has_ties else variant.bound
+    if not loss <= bound:
+        failures.append(f"{label}: the loss differs by {loss:.1e}, at most {bound:.0e}")
+    if variant.name == "fp32" and not has_ties and not gradient <= SAME_GRADIENT:
         failures.append(f"{label}: the gradient differs by {gradient:.1e}")
     seconds = time.perf_counter() - began
     record = {"case": label, "loss": loss, "gradient": gradient, "last_loss": last}
@@ -213,10 +218,13 @@ def sinkhorn(epsilon: float, device: torch.device) -> Measurement:
     scores = torch.rand(4096, 1500, generator=generator) * 2 - 1
     expected = transport(scores, epsilon, 10)
     found = transport(scores.to(device), epsilon, 10).cpu()
+    labels = assign(scores.to(device), epsilon, 10, bound=1.0).cpu()
     difference = float((found - expected).abs().max())
-    same = float((found.argmax(1) == expected.argmax(1)).double().mean())
+    same = float((labels == expected.argmax(1)).double().mean())
     label = f"Sinkhorn, epsilon {epsilon}"
     failures = [f"{label}: q differs by {difference:.1e}"] if difference > SAME_LOSS else []
+    if same < SAME_LABELS:
+        failures.append(f"{label}: {same:.2%} of tubes have the prototype of a CPU")
     record = {"case": label, "largest_difference": difference, "same_prototype": same}
     line = f"{label:32s}  q within {difference:.1e}, {same:.2%} of tubes to the same prototype"
     return Measurement(record, line, failures)

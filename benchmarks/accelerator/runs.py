@@ -87,7 +87,10 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
         folder.mkdir()
         (folder / "pipeline").symlink_to(PROJECT / "pipeline")
         for command in (("compose", *SETTINGS), *DATA):
-            call(folder, command)
+            try:
+                call(folder, command)
+            except subprocess.CalledProcessError as error:
+                raise RuntimeError(f"{' '.join(command)}: {error.stderr[-3000:]}") from error
         chosen = trainings()[:3] if options.small else trainings()
         with concurrent.futures.ThreadPoolExecutor(2 if options.small else 7) as pool:
             ended = [pool.submit(train, folder, each, options.device) for each in chosen]
