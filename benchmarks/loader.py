@@ -2,6 +2,7 @@
 
     python -m benchmarks.loader --videos ../shared/clips/good
     python -m benchmarks.loader --json
+    python -m benchmarks.loader --workers 0,1,2,4,8 --batch-size 16
 
 One process and one thread; all read the same videos and take turns of a second. A clip is 16
 frames, every fourth of the video from a random start, cropped at random at one of four scales and
@@ -9,6 +10,9 @@ resized to 224 x 224. The usual way is what VideoMAE's and SIGMA's loaders do: d
 as it was downloaded, PIL on every frame, then one normalised float tensor. Ours hands out bytes,
 which are normalised where the model is; `+ normalise` does that here, on the CPU, as well. With
 several masks for each clip (`objective.masks_per_clip`) it counts once for each of them.
+
+With `--workers` the whole loader is measured instead, by number of processes
+(`benchmarks.loader_workers`).
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks import material
+from benchmarks import loader_workers, material
 from benchmarks.measuring import Speed, answered, machine, machine_lines, table, take_turns
 from pipeline.configuration.schema import Clip, Params
 from pipeline.data.load import decoders as decoders
@@ -232,9 +236,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
     parser.add_argument("--scratch", type=Path, help="where the shards go meanwhile")
+    parser.add_argument(
+        "--workers", type=_numbers, help="such as 0,1,2,4: instead, the loader by workers"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="with --workers")
+    parser.add_argument("--data", default="k400", help="with --workers: how clips are kept")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if options.workers:
+        return answered(options, loader_workers.measure, loader_workers.shown)
     return answered(options, measure, shown)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
 
 
 if __name__ == "__main__":

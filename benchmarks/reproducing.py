@@ -23,6 +23,7 @@ import yaml
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.feeding import feeding
 from pipeline.cli.doctor import estimates
 from pipeline.cli.doctor.estimates import Footage
 from pipeline.configuration import composition
@@ -104,7 +105,8 @@ def page(text: str) -> str:
 
 def tables() -> str:
     """Return all sections with numbers."""
-    return "\n\n".join([disk(), preparation(), pretraining(), finetuning(), checkpoints()])
+    sections = [disk(), preparation(), pretraining(), feeding(), finetuning(), checkpoints()]
+    return "\n\n".join(sections)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.data.shards import clip_table, format
+from pipeline.data.shards import clip_table, format, table_file
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.runtime.files import write_json
 
@@ -63,7 +63,7 @@ def draw(folder: Path, clips: int) -> tuple[format.ShardSummary, ...]:
 
 def write(folder: Path) -> None:
     """Write the table of clips, as the index stage does."""
-    clip_table.write(folder, DatasetIndex.load(folder).shards)
+    table_file.write(folder, DatasetIndex.load(folder).shards)
 
 
 def start(folder: Path, purpose: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def measure(folder: Path, clips: int, cost: Callable[..., dict[str, float]]) -> 
     command = [sys.executable, "-m", __name__]
     report: dict[str, Any] = {"clips": clips}
     report["table written"] = cost([*command, "write", str(folder)], Path.cwd())
-    report["table_mib"] = round((folder / clip_table.FILE).stat().st_size / MIB, 1)
+    report["table_mib"] = round((folder / table_file.FILE).stat().st_size / MIB, 1)
     for purpose in ("train", "val"):
         place = folder / f"{purpose}.json"
         report[purpose] = cost([*command, purpose, str(folder), str(place)], Path.cwd())

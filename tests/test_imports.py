@@ -33,6 +33,7 @@ LOADED = {
     "few_shot": {"torch", "scipy"},
     "order": {"torch", "scipy"},
     "corrupt": {"torch", "scipy", "PIL"},
+    "read_out": {"torch", "scipy"},
     "propagate": {"torch", "scipy", "pyarrow", "PIL"},
     "report": {"torch", "plotly", "PIL"},
     "models.hub": {"torch"},

@@ -23,7 +23,7 @@ from pipeline.runtime.timing import recorded
 
 # Modules of pipeline.cli.commands, in the order of the help.
 COMMANDS = (
-    *("compose", "doctor", "shards", "embed", "neighbours", "export", "versions", "trace"),
+    *("split", "compose", "doctor", "shards", "embed", "neighbours", "export", "versions", "trace"),
     "checkpoints",
 )
 

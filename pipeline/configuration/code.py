@@ -27,6 +27,7 @@ WITHOUT_EFFECT = {
     "pipeline.evaluation.few_shot.settings": "settings, compared by value",
     "pipeline.evaluation.order.settings": "settings, compared by value",
     "pipeline.evaluation.propagation.settings": "settings, compared by value",
+    "pipeline.evaluation.readouts.settings": "settings, compared by value",
     "pipeline.evaluation.recognition.settings": "settings, compared by value",
     "pipeline.evaluation.registry": "declares; the module that scores decides",
     "pipeline.evaluation.retrieval.settings": "settings, compared by value",

@@ -77,7 +77,7 @@ class DataLayout:
 
     @property
     def clip_table(self) -> Path:
-        """Where each clip of the data set is, as an Arrow file (`data.shards.clip_table`)."""
+        """Where each clip of the data set is, as an Arrow file (`data.shards.table_file`)."""
         return self.shards / "clips.arrow"
 
     @property

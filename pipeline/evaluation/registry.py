@@ -7,6 +7,7 @@ from pipeline.evaluation.corruptions.benchmark import Corruptions
 from pipeline.evaluation.few_shot.benchmark import FewShot
 from pipeline.evaluation.order.benchmark import Order
 from pipeline.evaluation.propagation.benchmark import Propagation
+from pipeline.evaluation.readouts.benchmark import Readouts
 from pipeline.evaluation.recognition.benchmark import Recognition
 from pipeline.evaluation.retrieval.benchmark import Retrieval
 from pipeline.evaluation.segmentation.benchmark import Segmentation
@@ -23,5 +24,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         Order(),
         Corruptions(),
         Propagation(),
+        Readouts(),
     )
 }

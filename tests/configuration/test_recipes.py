@@ -100,3 +100,14 @@ def test_recipes_are_planned(name: str, project: Path, tmp_path: Path) -> None:
         jobs = params.data.chunks if settings.per == ("chunk",) else 1
         jobs = len(settings.benchmark.runs(params)) if settings.benchmark else jobs
         assert planned.get(stage, 0) == jobs, stage
+
+
+def test_lean_clips_are_the_same_in_time() -> None:
+    """Would catch a stored rate or a stride that shows the model another speed, and settings of
+    k400 that the lean one does not follow."""
+    usual, lean = (composed("k400_vit_base_dino", f"data={name}").data for name in
+                   ("k400", "k400_lean"))  # fmt: skip
+    assert lean.decode.fps is not None
+    assert lean.clip.stride / lean.decode.fps == usual.clip.stride / 30
+    assert lean.clip.model_copy(update={"stride": 4}) == usual.clip
+    assert lean.decode.model_copy(update={"fps": None}) == usual.decode

@@ -99,8 +99,8 @@ def test_heads_wait_for_their_answers_alone(
         seed=0,
     )
     probe = heads.HeadTrainer(settings, build, inputs, Resumption(tmp_path))
-    with accelerator(may_wait=[heads.HeadTrainer.scores]) as device:
+    with accelerator(may_wait=[heads.HeadTrainer.outputs]) as device:
         trained = probe.train(clips, np.array(["x", "y"]), [1e-3, 1e-2], "choice")
         assert not device.waits
         probe.scores(trained[0], clips)
-    assert set(device.waits) == {"heads.scores"}
+    assert set(device.waits) == {"heads.outputs"}

@@ -13,7 +13,7 @@ from pipeline.cli.main import _parser
 from pipeline.configuration import composition
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"python -m pipeline ([a-z][a-z-]*)")
+COMMAND = re.compile(r"python -m pipeline ([a-z][a-z_-]*)")
 MODULE = re.compile(r"python -m ((?:benchmarks|examples)\.[a-z_]+)")
 SCRIPT = re.compile(r"python (workflow/[a-z_]+\.py)")
 CHOICE = re.compile(

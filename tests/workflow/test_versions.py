@@ -36,7 +36,7 @@ DATA = DataLayout("synthetic_tiny")
 RESULTS = ExperimentLayout("one")
 RUN = RESULTS.run("encoder")
 # Have nothing to do here.
-IDLE = {"segment", "severe", "retrieve", "few_shot", "order", "corrupt", "propagate"}
+IDLE = {"segment", "severe", "retrieve", "few_shot", "order", "corrupt", "propagate", "read_out"}
 BY_RUN = {"pretrain", "evaluate", "segment", "severe"}
 
 

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pipeline.data.manifest.annotations import DataSet
     from pipeline.data.manifest.annotations.files import Clip
+    from pipeline.data.manifest.rows import Row
 
 PROBED = 1000  # clips whose files are looked for, to find out how the files are called
 
@@ -103,7 +104,6 @@ def run(options: argparse.Namespace) -> None:
 def _copy(listed: Path, output: Path, splits: dict[str, str], hold_out: float) -> None:
     """Write a list of the user's own anew: checked, its paths relative to `output`."""
     from pipeline.data.manifest import video_list
-    from pipeline.runtime.files import write_text
 
     try:
         rows = video_list.read(listed)
@@ -121,14 +121,25 @@ def _copy(listed: Path, output: Path, splits: dict[str, str], hold_out: float) -
         split = splits[row.split]
         if split == "train" and _share(row.source[1]) < hold_out:
             split = "val"
+        kept.append(row._replace(split=split))
+    if not kept:
+        raise UserError("no clip is left", remedy="see --splits", place=str(listed))
+    write_rows(output, kept)
+
+
+def write_rows(output: Path, rows: Sequence[Row]) -> None:
+    """Write a list of clips, their paths relative to it, and say what is in it."""
+    from pipeline.data.manifest import video_list
+    from pipeline.runtime.files import write_text
+
+    placed = []
+    for row in rows:
         path = row.path
         if path and not path.startswith("/"):
             path = Path(os.path.relpath(path, output.parent)).as_posix()
-        kept.append(row._replace(split=split, path=path))
-    if not kept:
-        raise UserError("no clip is left", remedy="see --splits", place=str(listed))
-    write_text(output, video_list.to_csv(kept, list(kept[0].extra)))
-    _say(output, [row.label for row in kept], Counter(row.split for row in kept))
+        placed.append(row._replace(path=path))
+    write_text(output, video_list.to_csv(placed, list(placed[0].extra)))
+    _say(output, [row.label for row in placed], Counter(row.split for row in placed))
 
 
 def _say(output: Path, labels: list[str], counts: Counter[str]) -> None:

@@ -2,8 +2,8 @@
 
 Two libraries decode behind one interface, chosen by `trainer.decoder`; `auto` is torchcodec where
 it is there, else decord. Their pixels are equal bit for bit (tests/data/load): the choice is one of
-speed alone: torchcodec is 1.2 to 1.8 times as fast, and reads the widths that decord cannot, but
-takes seconds to import (it loads torch's compiler), which short jobs do not win back.
+speed alone: torchcodec is 1.2 to 1.8 times as fast, but takes seconds to import (it loads torch's
+compiler), which short jobs do not win back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.decode.raw_frames import DecodeError as DecodeError
-from pipeline.data.decode.raw_frames import decode_frames
 from pipeline.errors import UserError, first_line
 
 Frames = npt.NDArray[np.uint8]
@@ -42,8 +41,7 @@ def read(
     if chosen(decoder) == "torchcodec":
         decoded = _by_torchcodec(video, distinct, shape)
     else:
-        by_decord = _by_decord(video, distinct, shape)
-        decoded = _by_ffmpeg(video, shape)[distinct] if by_decord is None else by_decord
+        decoded = _by_decord(video, distinct, shape)
     if decoded.shape[1:3] != shape[1:]:
         raise DecodeError(
             f"{_size(decoded.shape[1:3])} pixels where there should be {_size(shape[1:])}"
@@ -85,30 +83,33 @@ def _by_torchcodec(video: bytes, indices: Indices, shape: tuple[int, int, int]) 
     return frames
 
 
-def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames | None:
-    """Decode some frames; None where decord 0.6 fails for a width that it cannot handle.
-
-    It mistakes the padding of rows for pixels where the padded row happens to be a whole number
-    of pixels: at widths 16, 24, 48 and 72 on x86-64 (every even width up to 520 was tried), and
-    then refuses to copy the frame.
-    """
+def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames:
     import decord  # loads ffmpeg's libraries, which only those who decode should wait for
 
     try:
         reader = decord.VideoReader(io.BytesIO(video), num_threads=1)
         if len(reader) != shape[0]:
             raise DecodeError(f"{len(reader)} frames where there should be {shape[0]}")
-        frames: Frames = reader.get_batch(indices).asnumpy()
+        try:
+            frames: Frames = reader.get_batch(indices).asnumpy()
+        except decord.DECORDError as error:
+            if "DECORDArrayCopyFromTo" not in str(error):
+                raise
+            return np.stack([_without_padding(reader[index].asnumpy()) for index in indices])
     except (decord.DECORDError, RuntimeError) as error:  # the latter where no stream opens
-        if "DECORDArrayCopyFromTo" in str(error):
-            return None
         raise DecodeError(first_line(error)) from None
     return frames
 
 
-def _by_ffmpeg(video: bytes, shape: tuple[int, int, int]) -> Frames:
-    """Decode all frames with the ffmpeg program: tens of milliseconds, but any width."""
-    return np.stack(list(decode_frames(video, shape)))
+def _without_padding(frame: Frames) -> Frames:
+    """Return a frame (H,W,3) of one for which decord 0.6 says (H,W,C), C > 3.
+
+    Where each padded row happens to be a whole multiple of the width, decord takes the padding for
+    more channels, and cannot put such frames into a batch: at widths 16, 24, 48 and 72 on x86-64
+    (every even width up to 520 was tried). A row is its pixels, then the padding.
+    """
+    height, width, _ = frame.shape
+    return frame.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
 
 
 def _size(shape: tuple[int, ...]) -> str:

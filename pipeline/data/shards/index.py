@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.data.shards.clip_table import AGAIN, ClipTable, listed
+from pipeline.data.shards.clip_table import ClipTable
 from pipeline.data.shards.format import ClipEntry, ShardSummary
+from pipeline.data.shards.table_file import AGAIN, listed
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_json
 

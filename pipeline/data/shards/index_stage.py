@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome, in_order
-from pipeline.data.shards import clip_table, format
+from pipeline.data.shards import format, table_file
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.data.shards.shard_stage import remove_shards
 from pipeline.errors import UserError
@@ -24,7 +24,7 @@ from pipeline.runtime.spreadsheets import cell
 def run(params: Params) -> None:
     """Merge the sharded manifests of all chunks into `index.json`; print the census.
 
-    Where each clip is goes to `clips.arrow` (`shards.clip_table`).
+    Where each clip is goes to `clips.arrow` (`shards.table_file`).
 
     What pretraining depends on, a hash of the pictures to learn from, goes to `pictures.json`.
 
@@ -46,7 +46,7 @@ def run(params: Params) -> None:
 
     _remove_unlisted(layout.shards, {shard.name for shard in shards})
     shards.sort(key=lambda each: each.name)
-    clip_table.write(layout.shards, tuple(shards))
+    table_file.write(layout.shards, tuple(shards))
     splits, losses = dict(sorted(census.splits.items())), tuple(map(_loss, census.lost))
     index = DatasetIndex(
         layout.shards, data.name, data.shards.codec, tuple(shards), census.counts, splits, losses

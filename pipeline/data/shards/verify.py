@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.data.records import Outcome
-from pipeline.data.shards import clip_table, format
+from pipeline.data.shards import format, table_file
 from pipeline.data.shards.format import ClipEntry, ShardSummary
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
@@ -53,8 +53,8 @@ def _of_bytes(dataset: DatasetIndex, shard: ShardSummary) -> str | None:
 
 def _of_table(dataset: DatasetIndex) -> Iterator[str]:
     with contextlib.suppress(UserError):  # a list that cannot be read has its line
-        if not clip_table.agrees_with_lists(dataset.folder, dataset.shards):
-            yield f"{clip_table.FILE}: other clips than the lists beside the shards"
+        if not table_file.agrees_with_lists(dataset.folder, dataset.shards):
+            yield f"{table_file.FILE}: other clips than the lists beside the shards"
 
 
 def _of_clips(dataset: DatasetIndex, shard: ShardSummary) -> Iterator[str]:

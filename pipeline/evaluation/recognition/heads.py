@@ -97,14 +97,30 @@ class HeadTrainer:
     def train(
         self, clips: Labelled, classes: Names, rates: Sequence[float], purpose: str
     ) -> list[nn.Module]:
-        """Return a trained head per rate, in evaluation mode; goes on where it was interrupted."""
+        """Return a head per rate, trained to tell the classes of clips."""
+        truth = torch.from_numpy(np.searchsorted(classes, clips.truth))
+        ids = [*map(str, clips.ids)]
+        return self.fit(ids, truth, len(classes), rates, purpose, functional.cross_entropy)
+
+    def fit(
+        self,
+        ids: Sequence[str],
+        truth: Tensor,
+        outputs: int,
+        rates: Sequence[float],
+        purpose: str,
+        loss: Callable[[Tensor, Tensor], Tensor],
+    ) -> list[nn.Module]:
+        """Return a trained head per rate, in evaluation mode; goes on where it was interrupted.
+
+        `truth` (n, ...) is what the loss compares a head's `outputs` with.
+        """
         settings, resumption = self.settings, self.resumption
         device = choose_device()
-        n, size = len(clips.ids), min(settings.batch_size, len(clips.ids))
+        n, size = len(ids), min(settings.batch_size, len(ids))
         steps = total_steps(settings.epochs, n=n, batch_size=size)
         warmup = min(steps, total_steps(settings.warmup_epochs, n=n, batch_size=size))
-        truth = torch.from_numpy(np.searchsorted(classes, clips.truth))
-        heads = _fresh(self.build, len(classes), len(rates), settings.seed).to(device).train()
+        heads = _fresh(self.build, outputs, len(rates), settings.seed).to(device).train()
         optimisers = [
             solver(settings.solver, parameter_groups(head, settings.weight_decay)) for head in heads
         ]
@@ -112,11 +128,11 @@ class HeadTrainer:
         checkpoints = resumption.checkpoints(purpose, rates=list(rates))
         done = _resume(checkpoints, heads, optimisers)
         drawn = [clips_of_step(settings.seed, k, n=n, batch_size=size) for k in range(done, steps)]
-        ids = [str(clips.ids[place]) for step in drawn for _, place in step]
+        shown = [ids[place] for step in drawn for _, place in step]
         saved = time.monotonic()
         label = resumption.label
         with Progress(label, steps, "steps", done=done, interval=SHOWN_EVERY_S) as progress:
-            for step, rows in zip(drawn, self.inputs.batches(ids, size), strict=True):
+            for step, rows in zip(drawn, self.inputs.batches(shown, size), strict=True):
                 epochs, places = zip(*step, strict=True)
                 view = torch.tensor(epochs) % rows.shape[1]  # each epoch another one
                 seen = to_device(rows[torch.arange(size), view], device)
@@ -125,7 +141,7 @@ class HeadTrainer:
                     for group in optimiser.param_groups:
                         group["lr"] = scaled_rate(rate, size) * float(curve[done])
                     optimiser.zero_grad(set_to_none=True)
-                    functional.cross_entropy(head(seen), target).backward()  # type: ignore[no-untyped-call]
+                    loss(head(seen), target).backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
                 done += 1
                 if time.monotonic() - saved > SAVE_EVERY_S:
@@ -134,15 +150,20 @@ class HeadTrainer:
                 progress.advance()
         return [head.eval() for head in heads]
 
-    @torch.inference_mode()
     def scores(self, head: nn.Module, clips: Labelled) -> NDArray[np.float32]:
         """Return the logarithms (n, C) of the classes' probabilities, averaged over views."""
+        parts = self.outputs(head, [*map(str, clips.ids)])
+        return np.concatenate([average(logits) for logits in parts])
+
+    @torch.inference_mode()
+    def outputs(self, head: nn.Module, ids: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Return a head's outputs (b, V, C), batch by batch."""
         device = next(head.parameters()).device
         parts = []
-        for rows in self.inputs.batches([*map(str, clips.ids)], self.settings.batch_size):
-            logits = head(to_device(rows, device).flatten(0, 1)).unflatten(0, rows.shape[:2])
-            parts.append(average(logits.cpu().numpy()))
-        return np.concatenate(parts)
+        for rows in self.inputs.batches(ids, self.settings.batch_size):
+            outputs = head(to_device(rows, device).flatten(0, 1)).unflatten(0, rows.shape[:2])
+            parts.append(outputs.cpu().numpy())
+        return parts
 
 
 def _fresh(build: Callable[[int], nn.Module], classes: int, count: int, seed: int) -> nn.ModuleList:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.records import ClipRecord, Outcome
-from pipeline.data.shards import clip_table
+from pipeline.data.shards import clip_table, table_file
 from pipeline.data.shards.clip_table import ClipTable, at, counts, ids_of, labels_of, with_ids
 from pipeline.data.shards.encode import Member
 from pipeline.data.shards.format import ClipEntry, ShardSummary, summary_file
@@ -40,13 +40,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[ShardSum
                 )  # fmt: skip
                 shard.add(record, [Member.of("mp4", f"pictures of {n}".encode())])
         shards.append(ShardSummary(**read_json(summary_file(shard.path))))
-    clip_table.write(folder, tuple(shards))
+    table_file.write(folder, tuple(shards))
     return folder, tuple(shards)
 
 
 def listed(folder: Path, shards: tuple[ShardSummary, ...]) -> list[ClipEntry]:
     """What the lists say, parsed one by one."""
-    entries = [entry for shard in shards for entry, _ in clip_table.listed(folder, shard)]
+    entries = [entry for shard in shards for entry, _ in table_file.listed(folder, shard)]
     return sorted(entries, key=lambda entry: entry.id)
 
 
@@ -98,13 +98,13 @@ def test_without_a_table_of_these_shards(
     folder, shards = made
     for path in folder.glob("*.clips.jsonl"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    table, whole = tmp_path / clip_table.FILE, (folder / clip_table.FILE).read_bytes()
+    table, whole = tmp_path / table_file.FILE, (folder / table_file.FILE).read_bytes()
     if damage == "cut":
         table.write_bytes(whole[:-100])
     elif damage == "garbage":
         table.write_bytes(b"nothing of Arrow's")
     elif damage == "other shards":
-        clip_table.write(tmp_path, (*shards[:-1], replace(shards[-1], sha256="0" * 64)))
+        table_file.write(tmp_path, (*shards[:-1], replace(shards[-1], sha256="0" * 64)))
     elif damage == "other columns":
         batch = pa.record_batch({"id": ["a"]})
         with pa.ipc.new_file(str(table), batch.schema) as writer:
@@ -119,12 +119,12 @@ def test_without_a_table_of_these_shards(
 def test_damaged_within(made: tuple[Path, tuple[ShardSummary, ...]], tmp_path: Path) -> None:
     """Catches a traceback of Arrow's where the place and the remedy belong."""
     folder, shards = made
-    content = bytearray((folder / clip_table.FILE).read_bytes())
-    with pa.OSFile(str(folder / clip_table.FILE)) as file:
-        assert pa.ipc.open_file(file).num_record_batches == -(-CLIPS // clip_table.ROWS)
+    content = bytearray((folder / table_file.FILE).read_bytes())
+    with pa.OSFile(str(folder / table_file.FILE)) as file:
+        assert pa.ipc.open_file(file).num_record_batches == -(-CLIPS // table_file.ROWS)
     middle = len(content) // 2
     content[200:middle] = b"\xff" * (middle - 200)
-    (tmp_path / clip_table.FILE).write_bytes(content)
+    (tmp_path / table_file.FILE).write_bytes(content)
     try:
         table = ClipTable.open(tmp_path, shards)
     except UserError:
@@ -139,12 +139,12 @@ def test_equal_clips_are_equal_bytes(
 ) -> None:
     """Catches bytes that change from run to run, and rows that do with what is sorted at a time."""
     folder, shards = made
-    entries, before = listed(folder, shards), (folder / clip_table.FILE).read_bytes()
-    for piece in (clip_table.ROWS, clip_table._PIECE):
-        monkeypatch.setattr(clip_table, "_PIECE", piece)
-        clip_table.write(folder, shards)
+    entries, before = listed(folder, shards), (folder / table_file.FILE).read_bytes()
+    for piece in (table_file.ROWS, table_file._PIECE):
+        monkeypatch.setattr(table_file, "_PIECE", piece)
+        table_file.write(folder, shards)
         assert list(ClipTable.open(folder, shards)) == entries
-    assert (folder / clip_table.FILE).read_bytes() == before
+    assert (folder / table_file.FILE).read_bytes() == before
 
 
 def test_other_processes(made: tuple[Path, tuple[ShardSummary, ...]]) -> None:
@@ -163,10 +163,10 @@ def test_verify_compares_it_with_the_lists(
 ) -> None:
     """Catches a list that was changed after the table was made."""
     folder, shards = made
-    for path in (*folder.glob("*.clips.jsonl"), folder / clip_table.FILE):
+    for path in (*folder.glob("*.clips.jsonl"), folder / table_file.FILE):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert clip_table.agrees_with_lists(tmp_path, shards)
+    assert table_file.agrees_with_lists(tmp_path, shards)
     path = next(tmp_path.glob("*.clips.jsonl"))
     first, *others = path.read_text().splitlines(keepends=True)
     path.write_text(json.dumps(json.loads(first) | {"offset": 1}) + "\n" + "".join(others))
-    assert not clip_table.agrees_with_lists(tmp_path, shards)
+    assert not table_file.agrees_with_lists(tmp_path, shards)
