@@ -34,12 +34,19 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
         network = Pooled(encoder(next(iter(params.runs.values())).model, clip)).to(device).eval()
         shape = (batch, 1, clip.frames, clip.size, clip.size, 3)
         videos = torch.randint(0, 256, shape, dtype=torch.uint8)
-        with inference(device, network.encoder.grid.count):
-            answers(network, videos, batch, device).cpu()
-            done, began = 0, time.perf_counter()
-            while time.perf_counter() - began < SECONDS:
-                answers(network, videos, batch, device).cpu()
-                done += batch
-        rate = done / (time.perf_counter() - began)
-        record = {"model": name, "batch": batch, "clips_per_s": rate}
-        yield Measurement(record, f"{name}, batches of {batch}: {rate:,.1f} clips/s")
+        features: dict[str, torch.Tensor] = {}
+        rates: dict[str, float] = {}
+        for way, context in (("float32", torch.inference_mode()), ("as evaluated", None)):
+            with context or inference(device, network.encoder.grid.count):
+                features[way] = answers(network, videos, batch, device).cpu()
+                done, began = 0, time.perf_counter()
+                while time.perf_counter() - began < SECONDS:
+                    answers(network, videos, batch, device).cpu()
+                    done += batch
+            rates[way] = done / (time.perf_counter() - began)
+        exact, found = features.values()
+        difference = float((found - exact).norm() / exact.norm())
+        record = {"model": name, "batch": batch, "clips_per_s": rates, "difference": difference}
+        shown = ", ".join(f"{way} {rate:,.1f} clips/s" for way, rate in rates.items())
+        line = f"{name}, batches of {batch}: {shown}; features differ by {difference:.1e}"
+        yield Measurement(record, line)

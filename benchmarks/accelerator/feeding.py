@@ -22,9 +22,8 @@ from pipeline.data.load.loader import PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 
-CODECS = ("h264", "jpeg", "raw")
+CODECS = ("h264", "jpeg")
 STEPS, WARM = 24, 6
-COPIES = 8  # of each video, in as many shards: a worker needs one of its own
 
 
 def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
@@ -34,7 +33,11 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
     arguments = ["--device", options.device, "--precision", "bf16", "--objective", "sigma_dino"]
     arguments += ["--teacher-bf16", "--threads", "1"]
     arguments += ["--model", "vit_small", "--batch-size", "1"] if options.small else []
-    arguments += [] if options.small else ["--model", "vit_base", "--batch-size", "64", "--compile"]
+    arguments += (
+        []
+        if options.small
+        else ["--model", "vit_base", "--batch-size", "64", "--compile", "--teacher-compile"]
+    )
     chosen = pretrain_step.parser().parse_args(arguments)
     device = torch.device(options.device)
     run, clip = pretrain_step.settings(chosen, chosen.objective)
@@ -50,7 +53,7 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
         for codec in CODECS:
             shards = material.settings(f"data.shards.codec={codec}").data.shards
             entries: list[ClipEntry] = []
-            for copy in range(workers if options.small else COPIES):
+            for copy in range(workers):  # a worker needs a shard of its own
                 entries += material.packed(records, folder / codec / str(copy), shards)
             yield fed(
                 codec, ours, entries * 64, clip, min(workers, len({e.shard for e in entries}))

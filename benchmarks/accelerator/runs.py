@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import shutil
@@ -44,8 +45,10 @@ DATA = (
     *((stage, "--chunk", "0") for stage in ("download", "decode", "shard")),
     ("index",),
 )
-BENCHMARKS = ("evaluate", "segment", "severe", "retrieve", "few_shot", "order")
-SAME, CLOSE = 1e-3, 0.05  # of the last loss, relative
+BENCHMARKS = ("segment", "severe", "retrieve", "few_shot", "order")
+# Of the last loss, relative to that of `single`. On another device tubes near to two prototypes go
+# to the other one, and after some steps trainings differ by more than rounding.
+SAME, CLOSE = 1e-4, 0.05
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,15 @@ class Training:
 
 
 def trainings() -> list[Training]:
-    """Return all that are tried, the first being what the others are compared with."""
+    """Return all that are tried; the others are compared with `single`."""
     devices = f"trainer.devices={max(1, torch.cuda.device_count())}"
     return [
-        Training("on the CPU", on_cpu=True),
+        Training("on the CPU", bound=CLOSE, on_cpu=True),
         Training("single"),
         Training("interrupted, and gone on", interrupted=True),
-        Training("interrupted, gone on on the CPU", interrupted=True, goes_on_on_cpu=True),
+        Training(
+            "interrupted, gone on on the CPU", (), CLOSE, interrupted=True, goes_on_on_cpu=True
+        ),
         Training("ddp", ("trainer.engine=ddp", devices)),
         Training("fsdp", ("trainer.engine=fsdp", devices)),
         Training("deepspeed", ("trainer.engine=deepspeed", devices)),
@@ -94,13 +99,13 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
         chosen = trainings()[:3] if options.small else trainings()
         with concurrent.futures.ThreadPoolExecutor(2 if options.small else 7) as pool:
             ended = [pool.submit(train, folder, each, options.device) for each in chosen]
-            yield f"{'30 steps':34s}  last loss  relative to the CPU's  seconds"
-            first = ended[0].result()
+            yield f"{'30 steps':34s}  last loss  relative to single's  seconds"
+            first = ended[1].result()
             for training, outcome in zip(chosen, ended, strict=True):
                 yield compared(training, outcome.result(), first)
-            scored = [pool.submit(score, folder.with_name("single"), each) for each in BENCHMARKS]
-            for each in scored:
-                yield each.result()
+            scored = functools.partial(score, folder.with_name("single"))
+            yield scored("evaluate")
+            yield from pool.map(scored, BENCHMARKS)
 
 
 @dataclass(frozen=True)

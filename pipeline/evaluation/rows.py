@@ -27,7 +27,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.method.pixels import normalise, to_device
 from pipeline.runtime.allocation import keep_freed_memory
-from pipeline.runtime.devices import fast_fp32
+from pipeline.runtime.devices import fast_fp32, tf32
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.store import Store
 
@@ -174,8 +174,11 @@ class Job:
 
 @contextlib.contextmanager
 def inference(device: torch.device, tokens: int) -> Iterator[None]:
-    """No gradients, and the fastest exact kernels for clips of so many tokens, while open."""
-    with torch.inference_mode(), fast_fp32(device, tokens):
+    """No gradients, and the fastest kernels for clips of so many tokens, while open.
+
+    Exact ones on a CPU; an accelerator may use TF32 (docs/notes/accelerator.md).
+    """
+    with torch.inference_mode(), fast_fp32(device, tokens), tf32(device):
         yield
 
 

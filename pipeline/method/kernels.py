@@ -29,59 +29,59 @@ def column_sums(  # type: ignore[no-untyped-def]
     partial,
     n,
     k,
-    epsilon,
+    scale,
     first: tl.constexpr,
     rows: tl.constexpr,
     width: tl.constexpr,
 ):
-    """Sums over rows of E, where `first`, else of E / (E u), with E = exp(scores / epsilon).
+    """Sums over rows of E, where `first`, else of E / (E u), with E = 2^(scores scale).
 
     Of each program's rows, to `partial` P,K.
     """
     program, programs = tl.program_id(0), tl.num_programs(0)
     columns = tl.arange(0, width)
-    scale = tl.load(u + columns, mask=columns < k, other=0.0)[None, :]
+    factors = tl.load(u + columns, mask=columns < k, other=0.0)[None, :]
     sums = tl.zeros([width], tl.float32)
     for row in range(program * rows, n, programs * rows):
         part, _, inside = _tile(scores, row, n, k, rows, width)
-        e = tl.where(inside, tl.exp(part / epsilon), 0.0)
+        e = tl.where(inside, tl.exp2(part * scale), 0.0)
         if not first:
-            total = tl.sum(e * scale, axis=1)
-            e = e / tl.where(total > 0, total, 1.0)[:, None]
+            total = tl.sum(e * factors, axis=1)
+            e = e * (1.0 / tl.where(total > 0, total, 1.0))[:, None]
         sums += tl.sum(e, axis=0)
     tl.store(partial + program * k + columns, sums, mask=columns < k)
 
 
 @triton.jit
 def assignments(  # type: ignore[no-untyped-def]
-    scores, u, labels, n, k, epsilon, rows: tl.constexpr, width: tl.constexpr
+    scores, u, labels, n, k, scale, rows: tl.constexpr, width: tl.constexpr
 ):
     """The column of each row's largest E u, the first of equal ones, to `labels` N."""
     program, programs = tl.program_id(0), tl.num_programs(0)
     columns = tl.arange(0, width)
-    scale = tl.load(u + columns, mask=columns < k, other=0.0)[None, :]
+    factors = tl.load(u + columns, mask=columns < k, other=0.0)[None, :]
     for row in range(program * rows, n, programs * rows):
         part, _, inside = _tile(scores, row, n, k, rows, width)
-        share = tl.where(inside, tl.exp(part / epsilon) * scale, -1.0)
+        share = tl.where(inside, tl.exp2(part * scale) * factors, -1.0)
         lines = row + tl.arange(0, rows)
         tl.store(labels + lines, tl.argmax(share, axis=1).to(tl.int64), mask=lines < n)
 
 
 @triton.jit
 def softmax_rows(  # type: ignore[no-untyped-def]
-    scores, shares, partitions, n, k, temperature, rows: tl.constexpr, width: tl.constexpr
+    scores, shares, partitions, n, k, scale, rows: tl.constexpr, width: tl.constexpr
 ):
-    """softmax(scores / temperature) of each row, to `shares` N,K of any type, and the logarithm of
-    the sum of exponentials, to `partitions` N."""
+    """2^(scores scale) over its sum of each row, to `shares` N,K of any type, and the binary
+    logarithm of the sum, to `partitions` N."""
     program, programs = tl.program_id(0), tl.num_programs(0)
     for row in range(program * rows, n, programs * rows):
         part, places, inside = _tile(scores, row, n, k, rows, width)
-        logits = tl.where(inside, part / temperature, float("-inf"))
+        logits = tl.where(inside, part * scale, float("-inf"))
         largest = tl.max(tl.where(inside, logits, -1.0e30), axis=1)
-        e = tl.where(inside, tl.exp(logits - largest[:, None]), 0.0)
+        e = tl.where(inside, tl.exp2(logits - largest[:, None]), 0.0)
         total = tl.sum(e, axis=1)
         total = tl.where(total > 0, total, 1.0)
-        share = e / total[:, None]
+        share = e * (1.0 / total)[:, None]
         tl.store(shares + places, share.to(shares.dtype.element_ty), mask=inside)
         lines = row + tl.arange(0, rows)
-        tl.store(partitions + lines, largest + tl.log(total), mask=lines < n)
+        tl.store(partitions + lines, largest + tl.log2(total), mask=lines < n)

@@ -63,6 +63,22 @@ def fast_fp32(device: torch.device, tokens: int) -> Iterator[bool]:
         yield is_fast
 
 
+@contextlib.contextmanager
+def tf32(device: torch.device) -> Iterator[None]:
+    """Let an accelerator round the factors of float32 products to TF32 (10 bits), while open.
+
+    For features that are read, never for training, which has `trainer.precision`.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    if device.type == "cuda":
+        matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
 def products_are_exact() -> bool:
     """Whether a float32 product is as float32 should be, and not as bfloat16: to 1e-5."""
     left, right = (
