@@ -43,7 +43,8 @@ def column_sums(scores: Tensor, u: Tensor | None, epsilon: float) -> Tensor:
 
     `scores` are N,K, float32.
     """
-    return _column_sums(scores, scores.new_empty(0) if u is None else u, epsilon)
+    sums: Tensor = _column_sums(scores, scores.new_empty(0) if u is None else u, epsilon)
+    return sums
 
 
 @torch.library.custom_op("sigma_pipeline::column_sums", mutates_args=())

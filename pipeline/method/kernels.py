@@ -13,7 +13,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _tile(scores, row, n, k, rows: tl.constexpr, width: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tile(scores, row, n, k, rows: tl.constexpr, width: tl.constexpr):
     """Rows `row` to `row + rows` of N,K scores, where they are, and which of them there are."""
     lines = row + tl.arange(0, rows)[:, None]
     columns = tl.arange(0, width)[None, :]
@@ -23,7 +23,7 @@ def _tile(scores, row, n, k, rows: tl.constexpr, width: tl.constexpr):  # type: 
 
 
 @triton.jit
-def column_sums(  # type: ignore[no-untyped-def]
+def column_sums(
     scores,
     u,
     partial,
@@ -53,9 +53,7 @@ def column_sums(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def assignments(  # type: ignore[no-untyped-def]
-    scores, u, labels, n, k, scale, rows: tl.constexpr, width: tl.constexpr
-):
+def assignments(scores, u, labels, n, k, scale, rows: tl.constexpr, width: tl.constexpr):
     """The column of each row's largest E u, the first of equal ones, to `labels` N."""
     program, programs = tl.program_id(0), tl.num_programs(0)
     columns = tl.arange(0, width)
@@ -68,9 +66,7 @@ def assignments(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def softmax_rows(  # type: ignore[no-untyped-def]
-    scores, shares, partitions, n, k, scale, rows: tl.constexpr, width: tl.constexpr
-):
+def softmax_rows(scores, shares, partitions, n, k, scale, rows: tl.constexpr, width: tl.constexpr):
     """2^(scores scale) over its sum of each row, to `shares` N,K of any type, and the binary
     logarithm of the sum, to `partitions` N."""
     program, programs = tl.program_id(0), tl.num_programs(0)

@@ -83,6 +83,7 @@ def test_what_is_imported_is_declared(project: Path, folders: tuple[str, ...]) -
         for path in (project / folder).rglob("*.py")
         for name in _imported(path)
     } - own
+    found -= {"triton"}  # torch brings the one that it compiles with, where it can compile
     assert {"torch"} <= found
     undeclared = {
         name
