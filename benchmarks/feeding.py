@@ -27,10 +27,11 @@ STORED = (
 )
 HAND_OVER_MS = 0.5  # of the training process's time, for a clip that a worker made: 2.4 MB
 # Clips/s of a training step on one GPU, by recipe: (H100, H200); None where it is not measured.
+# python -m benchmarks.accelerator, compiled, 256 clips (vit_small: 128).
 STEPS: dict[str, tuple[float | None, float | None]] = {
-    "vit_small, mlp": (None, None),
-    "vit_base, mlp": (None, None),
-    "vit_base, dino": (None, None),
+    "vit_small, dino": (None, 720),
+    "vit_base, mlp": (None, 1_029),
+    "vit_base, dino": (None, 627),
 }
 ASSUMED = 1_000  # clips/s, until a step is measured
 

@@ -22,8 +22,9 @@ REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
     """Turn into a UserError what goes wrong around the training, within the block.
 
-    That is a full or read-only disk, a process that died or hangs, and too little memory of the
-    accelerator. Any process of a run may meet it; `ranks.process_group` ends the others too.
+    That is a full or read-only disk, a process that died or hangs, too little memory of the
+    accelerator, and no compiler for `torch.compile`. Any process of a run may meet it;
+    `ranks.process_group` ends the others too.
     """
     try:
         yield
@@ -34,6 +35,13 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
             remedy=f"raise the one or switch on the other, then run again; {_last(checkpoints)}",
         ) from error
     except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(
+                f"{ranks.name}: the model cannot be compiled: {first_line(error)}",
+                place="trainer.compile, objective.target.compile",
+                remedy="install a C compiler and Python's headers (gcc, python3-dev), or set both "
+                f"to false, which changes no result; {_last(checkpoints)}",
+            ) from error
         if not is_collective_error(error):
             raise
         raise lost_process(ranks, error, _last(checkpoints)) from error

@@ -304,6 +304,23 @@ def test_without_a_clip_there_is_a_clear_error(compose: Compose) -> None:
         pretrain_stage.run(params, "pixel")
 
 
+def test_without_a_compiler_there_is_a_clear_error(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a screen of PyTorch's own words where a recipe compiles and a machine cannot."""
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "/there/is/none"))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    try:
+        with pytest.raises(UserError, match="cannot be compiled") as caught:
+            pretrain_stage.run(compose("trainer.compile=true"), "pixel")
+    finally:
+        torch.compiler.reset()
+    assert "trainer.compile" in str(caught.value)
+    assert "python3-dev" in str(caught.value)
+
+
 def test_a_clip_that_is_left_out_is_on_record(compose: Compose) -> None:
     """Catches training on fewer clips than the manifest says, also after a resumption."""
     params = compose("trainer.max_failed_share=0.1", "trainer.checkpoint_every=1")
