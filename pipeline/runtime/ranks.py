@@ -24,6 +24,7 @@ from pipeline.runtime.processes import ProcessInfo
 T = TypeVar("T")
 
 LINGER = 1.0  # seconds
+PATIENCE = 5.0  # seconds
 
 
 class Ranks:
@@ -94,14 +95,21 @@ class Ranks:
         """Return true on exactly one of the failing ranks: that one reports the error.
 
         Rank 0 is preferred, so the others wait a moment: launchers end all processes as soon as one
-        has failed.
+        has failed. The store that tells them is in rank 0, which therefore stays until all have
+        asked, or `PATIENCE` seconds where others have not failed.
         """
         if self.store is None:
             return True
         if not self.is_first:
             time.sleep(LINGER)
         try:
-            return bool(self.store.add("error reports", 1) == 1)
+            is_first_to_ask = bool(self.store.add("error reports", 1) == 1)
+            deadline = time.monotonic() + PATIENCE
+            while self.is_first and self.store.add("error reports", 0) < self.world:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            return is_first_to_ask
         except RuntimeError:  # it died with rank 0
             return True
 
