@@ -74,7 +74,8 @@ def test_commands_and_choices_exist(project: Path) -> None:
             f"{page.name}: {name}" for name in COMMAND.findall(text) if name not in commands
         }
         for module in MODULE.findall(text):
-            if not (project / f"{module.replace('.', '/')}.py").is_file():
+            path = project / module.replace(".", "/")
+            if not path.with_suffix(".py").is_file() and not (path / "__main__.py").is_file():
                 missing.add(f"{page.name}: {module}")
         missing |= {
             f"{page.name}: {s}" for s in SCRIPT.findall(text) if not (project / s).is_file()
