@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import pretrain_step
-from benchmarks.accelerator.measurement import Measurement
+from benchmarks.accelerator.measurement import Measurement, step_arguments
 
 CASES = (
     ("vit_base", "pixel", 32, "hugging_face"),
@@ -23,11 +23,8 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
     yield "ours, as it is without compilation, beside another; peak memory of a step"
     for model, objective, clips, other in SMALL if options.small else CASES:
         gc.collect()
-        arguments = ["--model", model, "--objective", objective, "--batch-size", str(clips)]
-        arguments += ["--device", options.device, "--precision", "bf16", "--against", other]
-        if options.small:
-            arguments += ["--frames", "4", "--size", "64"]
-        report = pretrain_step.measure(pretrain_step.parser().parse_args(arguments))
+        chosen = step_arguments(options, model, objective, clips, "--against", other)
+        report = pretrain_step.measure(chosen)
         label = f"{model}, {objective}, {clips}, beside {other}"
         yield Measurement({"case": label, **report}, line(label, report))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import material, pretrain_step
-from benchmarks.accelerator.measurement import Measurement
+from benchmarks.accelerator.measurement import Measurement, step_arguments
 from benchmarks.contenders import Ours
 from pipeline.configuration.schema import Clip
 from pipeline.data.load.loader import PretrainingClips, pretraining_batches
@@ -28,17 +28,11 @@ STEPS, WARM = 24, 6
 
 def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
     """Yield a row for each codec: steps that wait for clips, beside those that need none."""
-    cores = pretrain_step.cores()
-    workers = 1 if options.small else cores - 1
-    arguments = ["--device", options.device, "--precision", "bf16", "--objective", "sigma_dino"]
-    arguments += ["--teacher-bf16", "--threads", "1"]
-    arguments += ["--model", "vit_small", "--batch-size", "1"] if options.small else []
-    arguments += (
-        []
-        if options.small
-        else ["--model", "vit_base", "--batch-size", "64", "--compile", "--teacher-compile"]
-    )
-    chosen = pretrain_step.parser().parse_args(arguments)
+    workers = 1 if options.small else pretrain_step.cores() - 1
+    model_name, clips = ("vit_small", 1) if options.small else ("vit_base", 64)
+    further = ["--teacher-bf16", "--threads", "1"]
+    further += [] if options.small else ["--compile", "--teacher-compile"]
+    chosen = step_arguments(options, model_name, "sigma_dino", clips, *further)
     device = torch.device(options.device)
     run, clip = pretrain_step.settings(chosen, chosen.objective)
     model, _ = pretrain_step.build(run, clip, None)
@@ -55,9 +49,7 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
             entries: list[ClipEntry] = []
             for copy in range(workers):  # a worker needs a shard of its own
                 entries += material.packed(records, folder / codec / str(copy), shards)
-            yield fed(
-                codec, ours, entries * 64, clip, min(workers, len({e.shard for e in entries}))
-            )
+            yield fed(codec, ours, entries * 64, clip, workers)
 
 
 def fed(

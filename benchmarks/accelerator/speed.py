@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks import pretrain_step
-from benchmarks.accelerator.measurement import Measurement
+from benchmarks.accelerator.measurement import Measurement, step_arguments
 
 STEPS = 6
 # Model, objective, clips, further arguments; the most wanted first.
@@ -49,21 +49,18 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
         f"{part:>9s}" for part in PARTS
     )
     for model, objective, clips, further in SMALL if options.small else CASES:
-        arguments = ["--model", model, "--objective", objective, "--batch-size", str(clips)]
-        arguments += ["--device", options.device, "--precision", "bf16", "--steps", str(STEPS)]
-        if options.small:
-            arguments += ["--frames", "4", "--size", "64"]
-        yield measured(f"{model}, {objective}, {clips} {' '.join(further)}", [*arguments, *further])
+        asked = step_arguments(options, model, objective, clips, "--steps", str(STEPS), *further)
+        yield measured(f"{model}, {objective}, {clips} {' '.join(further)}", asked)
 
 
-def measured(label: str, arguments: list[str]) -> Measurement:
+def measured(label: str, asked: argparse.Namespace) -> Measurement:
     """Measure a case; one that does not fit into the memory is a result, too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     torch.compiler.reset()
     try:
-        report = pretrain_step.measure(pretrain_step.parser().parse_args(arguments))
+        report = pretrain_step.measure(asked)
     except torch.cuda.OutOfMemoryError:
         return Measurement({"case": label, "out_of_memory": True}, f"{label:34s}  out of memory")
     return Measurement({"case": label, **report}, line(label, report))
