@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ Item = TypeVar("Item")
 # TMPDIR/pymp-RANDOM/listener-RANDOM, and Linux allows such a path 107 bytes.
 SOCKET = len("/pymp-12345678/listener-12345678")
 LONGEST_SOCKET_PATH = 107
+
+IGNORED = (signal.SIGINT, signal.SIGUSR1)
 
 
 @dataclass
@@ -55,7 +58,9 @@ def load_in_order(dataset: Dataset[Item], steps: range, workers: int) -> Iterato
         worker_init_fn=_leave_signals_to_the_parent,
         generator=torch.Generator(),  # or starting it would draw from the run's own generator
     )
-    for item in loader:
+    with _signals_held_back():
+        items = iter(loader)  # starts the processes
+    for item in items:
         if isinstance(item, UserError):
             raise item
         yield item
@@ -76,6 +81,22 @@ def check_temporary_folder() -> None:
         )
 
 
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Hold back what a worker outlives, until it has learned to: a worker starts with this mask.
+
+    Torch's own handlers, which a worker sets before it calls `worker_init_fn`, die of SIGTERM.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*IGNORED, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_to_the_parent(_worker: int) -> None:
     """Make a worker outlive what a terminal or a scheduler sends to all processes.
 
@@ -83,10 +104,10 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
     says so: by the loader's own means, or, where the parent ends in another way, by SIGTERM.
     """
     sys.excepthook = _say_but_for_lost_connections
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # or each prints a traceback
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in IGNORED:  # SIGINT: or each prints a traceback
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
         threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
 
 

@@ -275,7 +275,7 @@ def test_signals_are_the_parents(
     outcome: str,
 ) -> None:
     """Catches workers that print a traceback on Ctrl-C, that die of a scheduler's signal to all
-    processes while the parent finishes a step, and that are left over at the end."""
+    processes while the parent finishes a step or while they start, and that are left over."""
     listing = tmp_path / "entries.txt"
     # Not in tmp_path, which may be too deep: workers hand tensors over by sockets in this folder,
     # and the path of a socket has at most 107 bytes.
@@ -283,7 +283,7 @@ def test_signals_are_the_parents(
     request.addfinalizer(lambda: shutil.rmtree(files, ignore_errors=True))
     listing.write_text("".join(f"{entry.shard}\t{entry.line()}" for entry in entries))
     process = subprocess.Popen(
-        [sys.executable, "-c", SIGNALLED, str(listing)],
+        [sys.executable, "-c", SIGNALLED, str(listing), str(number.value)],
         env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "TMPDIR": str(files)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -318,9 +318,11 @@ def _running(group: int) -> list[psutil.Process]:
     return found
 
 
+# Each worker gets the signal as it starts, too: torch's handlers are in place, ours not yet.
 SIGNALLED = r"""
-import signal, sys
+import os, signal, sys
 from pathlib import Path
+import torch
 from pipeline.data.load.loader import PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.configuration.schema import Clip
@@ -331,6 +333,12 @@ noted = []
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs with `&`
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda *_: noted.append("signal"))
+signal_handling = torch.utils.data._utils.signal_handling
+set_handlers = signal_handling._set_worker_signal_handlers
+def set_handlers_and_get_the_signal():
+    set_handlers()
+    os.kill(os.getpid(), int(sys.argv[2]))
+signal_handling._set_worker_signal_handlers = set_handlers_and_get_the_signal
 lines = [line.split("\t") for line in Path(sys.argv[1]).read_text().splitlines()]
 entries = [ClipEntry.parse(line, Path(shard)) for shard, line in lines]
 clip = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
