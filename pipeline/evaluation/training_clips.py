@@ -25,6 +25,7 @@ from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugm
 from pipeline.data.load import crops, decoders, order, prefetch, sampling
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions
+from pipeline.data.load.shared_videos import SharedVideos, empty
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.pixels import MEAN
@@ -49,6 +50,12 @@ class TrainingSteps(Dataset[TrainingBatch]):
     clip: Clip
     settings: Finetune
     source: FrameSource
+    shared: SharedVideos | None = None  # where the videos of a step are written
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a batch's videos: B,T,H,W,3."""
+        return self.settings.batch_size, self.clip.frames, self.clip.size, self.clip.size, 3
 
     def __getitem__(self, step: int) -> TrainingBatch:
         settings, repeated = self.settings, self.settings.augmentation.repeated
@@ -58,9 +65,12 @@ class TrainingSteps(Dataset[TrainingBatch]):
             n=len(self.entries),
             batch_size=settings.batch_size // repeated,
         )
-        videos = [video for sample in chosen for video in self.samples(*sample, repeated)]
         indices = [index for _, index in chosen for _ in range(repeated)]
-        return TrainingBatch(step, torch.from_numpy(np.stack(videos)), torch.tensor(indices))
+        videos = empty(self.shared, step, (len(indices), *self.shape[1:]))
+        made = (video for sample in chosen for video in self.samples(*sample, repeated))
+        for place, video in enumerate(made):
+            videos[place] = video
+        return TrainingBatch(step, torch.from_numpy(videos), torch.tensor(indices))
 
     def samples(self, epoch: int, index: int, count: int) -> Iterator[decoders.Frames]:
         """Yield `count` differently augmented clips, uint8 (T,H,W,3), of one entry."""
@@ -90,7 +100,8 @@ def batches(
 ) -> Iterator[TrainingBatch]:
     """Yield the batches of these steps, in order, their videos on `options.device`."""
     dataset = TrainingSteps(entries, clip, settings, FrameSource(options.cache_mib))
-    loaded = load_in_order(dataset, steps, options.workers)
+    dataset.shared = prefetch.shared_with_workers(options, dataset.shape)
+    loaded = load_in_order(dataset, steps, options.workers, dataset.shared)
     return prefetch.on_device(loaded, options.device, ahead=options.workers > 0)
 
 

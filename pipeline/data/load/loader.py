@@ -24,6 +24,7 @@ from pipeline.data.load import crops, decoders, order, prefetch, sampling, vecto
 from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions, check_workers, present
+from pipeline.data.load.shared_videos import SharedVideos, empty
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
@@ -65,6 +66,11 @@ class PretrainingClips:
         clip = self.clip
         return clip.frames // frames, clip.size // height, clip.size // width
 
+    def batch_shape(self, world: int = 1) -> tuple[int, ...]:
+        """Of the videos of a step in one of `world` processes: B,T,H,W,3."""
+        size = self.clip.size
+        return self.batch_size // world, self.clip.frames, size, size, 3
+
 
 @dataclass
 class PretrainingSteps(Dataset[Batch]):
@@ -74,9 +80,10 @@ class PretrainingSteps(Dataset[Batch]):
     source: FrameSource
     rank: int
     world: int
+    shared: SharedVideos | None = None  # where the videos of a step are written
 
     def __getitem__(self, step: int) -> Batch:
-        clips, size = self.clips, self.clips.clip.size
+        clips = self.clips
         chosen = order.batch(
             clips.seed,
             step,
@@ -87,7 +94,7 @@ class PretrainingSteps(Dataset[Batch]):
         )
         there: list[tuple[int, int]] = []
         failed: list[FailedClip] = []
-        videos = np.empty((len(chosen), clips.clip.frames, size, size, 3), np.uint8)
+        videos = empty(self.shared, step, clips.batch_shape(self.world))
         shared = order.step_rng(clips.seed, step)
         of_step = clips.mask.at_step(shared) if clips.mask else None
         masks: list[MaskArray] = []
@@ -173,8 +180,9 @@ def pretraining_batches(
     if options.workers:
         check_workers(options.workers, len(counts(entries, "shard")))
     source = FrameSource(options.cache_mib, present(options.decoder, entries))
-    dataset = PretrainingSteps(clips, source, rank, world)
-    batches = load_in_order(dataset, steps, options.workers)
+    shared = prefetch.shared_with_workers(options, clips.batch_shape(world))
+    dataset = PretrainingSteps(clips, source, rank, world, shared)
+    batches = load_in_order(dataset, steps, options.workers, shared)
     batches = _watched(batches, FailedClips(len(entries), options.max_failed_share))
     batches = prefetch.on_device(batches, options.device, ahead=options.workers > 0)
     if clips.clip.augmentation is not None:

@@ -8,26 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import Field, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from pipeline.data.load.options import LoaderOptions
+from pipeline.data.load.shared_videos import AnyBatch, SharedVideos
 from pipeline.method.pixels import to_device
 
 
-class VideoBatch(Protocol):
-    """A dataclass with the videos of a step, uint8; the rest of it stays on the host."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def videos(self) -> Tensor:
-        """B,T,H,W,3, or with an axis of views after B."""
-
-
-AnyBatch = TypeVar("AnyBatch", bound=VideoBatch)
+def shared_with_workers(options: LoaderOptions, shape: tuple[int, ...]) -> SharedVideos | None:
+    """Return memory for batches of at most this shape, where `on_device` copies each out of it."""
+    if options.workers and options.device is not None and options.device.type == "cuda":
+        return SharedVideos(shape, options.workers)
+    return None
 
 
 def on_device(

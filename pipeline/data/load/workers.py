@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.data.load.shared_videos import PREFETCHED, Left, SharedVideos
 from pipeline.errors import UserError
 
 Item = TypeVar("Item")
@@ -29,20 +30,27 @@ IGNORED = (signal.SIGINT, signal.SIGUSR1)
 
 
 @dataclass
-class _CatchingErrors(Dataset["Item | UserError"]):
+class _CatchingErrors(Dataset["Item | UserError | Left"]):
     """A data set's items; a UserError is one, as an exception would reach the parent as text."""
 
     items: Dataset[Item]
+    shared: SharedVideos | None
 
-    def __getitem__(self, step: int) -> Item | UserError:
+    def __getitem__(self, step: int) -> Item | UserError | Left:
         try:
-            return self.items[step]
+            item = self.items[step]
         except UserError as error:
             return error
+        return item if self.shared is None else self.shared.leave(item, step)  # type: ignore[type-var]
 
 
-def load_in_order(dataset: Dataset[Item], steps: range, workers: int) -> Iterator[Item]:
+def load_in_order(
+    dataset: Dataset[Item], steps: range, workers: int, shared: SharedVideos | None = None
+) -> Iterator[Item]:
     """Yield `dataset[step]` for each step, in order, made by `workers` processes (0: by this one).
+
+    With `shared`, items are batches whose videos are there, valid until the next item is asked for;
+    steps follow each other, and there are workers.
 
     Raises:
         UserError: what an item raised, or the folder for temporary files has too long a name.
@@ -50,10 +58,11 @@ def load_in_order(dataset: Dataset[Item], steps: range, workers: int) -> Iterato
     if workers:
         check_temporary_folder()
     loader = DataLoader(
-        _CatchingErrors(dataset),
+        _CatchingErrors(dataset, shared),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_the_parent,
         generator=torch.Generator(),  # or starting it would draw from the run's own generator
@@ -63,7 +72,7 @@ def load_in_order(dataset: Dataset[Item], steps: range, workers: int) -> Iterato
     for item in items:
         if isinstance(item, UserError):
             raise item
-        yield item
+        yield shared.take(item) if shared is not None else item
 
 
 def check_temporary_folder() -> None:

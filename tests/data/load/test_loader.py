@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, Paste, Views
-from pipeline.data.load import decoders, order
+from pipeline.data.load import decoders, order, prefetch
 from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
@@ -234,6 +234,35 @@ def test_damaged_clip_is_named(entries: list[ClipEntry], workers: int, tmp_path:
     options = LoaderOptions(workers=workers)
     with pytest.raises(UserError, match=r"clip 'clip\.2'"):
         list(evaluation_batches(some, CLIP, Views(segments=1, crops=1), 4, options))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_in_memory_that_is_reused(
+    entries: list[ClipEntry], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches memory that workers fill again before its batch is copied to an accelerator, and
+    batches that clips are missing from."""
+    monkeypatch.setattr(prefetch, "SideStream", Copies)
+    broken = dataclasses.replace(entries[2], frames=entries[2].frames + 1)
+    some = [*entries[:2], broken, *entries[3:]]
+    options: dict[str, Any] = {"max_failed_share": 0.5, "steps": range(7, 40), "batch_size": 3}
+    expected = load(some, **options)
+    assert_same(load(some, workers=workers, device=torch.device("cuda"), **options), expected)
+    assert {len(batch.ids) for batch in expected} == {1, 2, 3}
+
+
+class Copies:
+    """Stands in for the copies to an accelerator: what is sent late is seen if it has changed."""
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def send(self, videos: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)  # long enough for a worker to make the batch that comes next
+        return videos.clone()
+
+    def receive(self, sent: torch.Tensor) -> torch.Tensor:
+        return sent
 
 
 def test_wrong_number_of_frames_is_named(entries: list[ClipEntry]) -> None:
