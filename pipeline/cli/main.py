@@ -23,8 +23,8 @@ from pipeline.runtime.timing import recorded
 
 # Modules of pipeline.cli.commands, in the order of the help.
 COMMANDS = (
-    *("split", "compose", "doctor", "shards", "embed", "neighbours", "export", "versions", "trace"),
-    "checkpoints",
+    *("split", "survey", "compose", "doctor", "shards", "embed", "neighbours", "export"),
+    *("versions", "trace", "checkpoints"),
 )
 
 
