@@ -13,6 +13,7 @@ ROOMS = (
     ("pipeline.errors",),
     ("pipeline.runtime.files",),
     ("pipeline.method",),
+    ("pipeline.weights.formats", "pipeline.weights.checkpoint_files"),
     ("pipeline.configuration",),
     ("pipeline.runtime",),
     ("pipeline.data.records",),

@@ -1,11 +1,13 @@
 """What weights say of their encoder, and of the clips that it was trained on.
 
 Read from the header of a safetensors file, or from Hugging Face's `config.json`: no tensor is read
-and PyTorch is not needed, so settings can be composed, planned and examined after it.
+and PyTorch is not needed, so settings can be composed, planned and examined after it. Of PyTorch's
+own files all is read.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError, safe_open
 
 from pipeline.configuration.schema import Clip, Model, Params, Run
+from pipeline.configuration.tensor_shapes import HEADS, Shapes, encoder_of, is_of_tubes, ratio
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_mapping
+from pipeline.weights import formats
 
 MODEL_FORMAT = "sigma-pipeline model 1"  # of this project's pretraining
 ENCODER_FORMAT = "sigma-pipeline encoder 1"  # what `exporting` writes
@@ -32,7 +36,6 @@ LOOSE = {
 
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Epsilon = Annotated[float, Field(gt=0, le=1)]
-Shapes = Mapping[str, tuple[int, ...]]
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
@@ -163,13 +166,40 @@ def known(path: Path) -> Known | None:
         if metadata.get("format") == ENCODER_FORMAT:
             encoder = checked(SavedEncoder, metadata, path)
             return Known(encoder.model, _seen(encoder.clip, encoder.seen))
-    if not path.exists() or not config.is_file():
+    if not path.exists():
         return None
-    content = read_mapping(config)
-    if content.get("model_type") != "videomae":
-        return None  # another's, beside the weights
-    theirs = checked(TheirConfig, content, config)
-    return Known(theirs.model(), theirs.seen())
+    content = read_mapping(config) if config.is_file() else {}
+    if content.get("model_type") == "videomae":
+        theirs = checked(TheirConfig, content, config)
+        return Known(theirs.model(), theirs.seen())
+    return _of_tensors(path) if path.is_file() else None
+
+
+def _of_tensors(path: Path) -> Known | None:
+    """Return what the tensors of others' checkpoints say, and the arguments of their training."""
+    state = path.stat()
+    try:
+        shapes, arguments = _tensors(path, state.st_mtime_ns, state.st_size)
+    except UserError:
+        return None  # whoever needs the tensors says it
+    if (format := formats.recognised(shapes)) is None:
+        return None
+    ours = format.our_names(shapes)
+    heads = HEADS.get(ours.get("encoder.patch_embed.proj.weight", (0,))[0])
+    if not is_of_tubes(ours) or heads is None:
+        return None
+    return Known(encoder_of(ours, heads, format.positions[0]), format.clips(shapes, arguments))
+
+
+@functools.cache
+def _tensors(path: Path, _time: int, _size: int) -> tuple[Shapes, Mapping[str, Any]]:
+    """Return shapes of tensors, and the arguments beside them; of a file in this state."""
+    if path.suffix == ".safetensors":
+        return header(path)[1], {}
+    from pipeline.weights import checkpoint_files  # needs PyTorch, which takes seconds
+
+    tensors, arguments = checkpoint_files.read(path)
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, arguments
 
 
 def header(path: Path | str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
@@ -206,12 +236,6 @@ def checked(kind: type[Kind], content: Mapping[str, Any], place: Path | str) -> 
             f"what it says of the model cannot be used: {'; '.join(faults[:4])}{more}",
             place=str(place),
         ) from None
-
-
-def ratio(inner: int, width: int) -> float:
-    """Return the ratio of which int(width x ratio) is `inner`."""
-    exact = inner / width
-    return exact if int(width * exact) == inner else (inner + 0.5) / width
 
 
 def check(params: Params) -> None:

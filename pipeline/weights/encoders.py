@@ -1,8 +1,8 @@
 """An encoder from whatever file a user has; what kind it is, the file itself tells.
 
 - a `model.safetensors` of this project;
-- an official checkpoint of SIGMA, VideoMAE or AdaMAE, pretrained or fine-tuned (.pth, .pt,
-  .safetensors);
+- a checkpoint of SIGMA, VideoMAE or another of the `formats`, pretrained or fine-tuned (.pth,
+  .pt, .safetensors);
 - a directory of Hugging Face's VideoMAE (`config.json` beside the weights), or its weights alone.
 
 Only tensors are read (safetensors, or PyTorch's format without unpickling), and none but the
@@ -11,11 +11,12 @@ encoder's. One that is missing, left over or of another shape is an error that n
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -24,16 +25,16 @@ from pipeline.configuration import known_weights
 from pipeline.configuration.known_weights import ENCODER_FORMAT, SavedEncoder, TheirConfig
 from pipeline.configuration.schema import Clip, Run
 from pipeline.errors import UserError
+from pipeline.method.choices import Positions
+from pipeline.method.pixels import MEAN, STD
+from pipeline.method.positions import positions
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import read_mapping, sha256_file
-from pipeline.weights import adamae, checkpoint_files, hub, hugging_face, processor
+from pipeline.weights import checkpoint_files, formats, hub, hugging_face, processor
 from pipeline.weights.checkpoint_files import some
+from pipeline.weights.formats import Channels, Format
 
 HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
-HEADS = ("fc_norm.", "head.", "classifier.")  # of a fine-tuned model
-PRETRAINED = "a checkpoint of SIGMA's or VideoMAE's pretraining"
-FINE_TUNED = "an official fine-tuned checkpoint"
-HUGGING_FACE = "Hugging Face's VideoMAE"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     arguments: Mapping[str, Any]  # of the training, where the file has them
     config: SavedEncoder | TheirConfig | None  # ours within the file, or Hugging Face's beside it
+    format: Format | None = None  # None: a model or an export of this project
+    # what is known of the clips that it was trained on, where no `config` says it
+    clips: Mapping[str, Any] = field(default_factory=dict)
+    positions: tuple[Positions, ...] = get_args(Positions)  # one of these
 
 
 def read(place: Path) -> Checkpoint:
@@ -76,8 +81,32 @@ def read(place: Path) -> Checkpoint:
         tensors, values = checkpoint_files.read(file)
         state |= tensors
         arguments |= values
-    kind, ours = _recognised(state, config, files[0])
-    return Checkpoint(kind, files, ours, arguments, config)
+    kind, format, ours = _recognised(state, config, files[0])
+    checkpoint = Checkpoint(kind, files, ours, arguments, config)
+    if format is None:
+        return checkpoint
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    kinds, stored = format.positions, state.get(format.stored)
+    if stored is not None and kinds != ("sinusoid",):
+        kinds = tuple(kind for kind in kinds if _are_positions(stored[0], kind))
+        if not kinds:
+            raise UserError(
+                f"its positions are none of {', '.join(format.positions)}", place=str(place)
+            )
+    clips = format.clips(shapes, arguments)
+    return replace(checkpoint, format=format, clips=clips, positions=kinds)
+
+
+def _are_positions(stored: Tensor, kind: Positions) -> bool:
+    """Whether positions N,D are of this kind, for clips of some number of square pictures."""
+    count, width = stored.shape
+    for times in range(1, count + 1):
+        side = math.isqrt(count // times)
+        if times * side**2 == count:
+            computed = positions(kind, (times, side, side), width)
+            if torch.allclose(computed, stored.float(), rtol=0, atol=1e-4):
+                return True
+    return False
 
 
 def fill(encoder: Encoder, run: Run, clip: Clip, fps: float | None = None) -> Origin:
@@ -127,7 +156,15 @@ def fill_from(checkpoint: Checkpoint, encoder: Encoder, path: Path) -> None:
     if isinstance(checkpoint.config, TheirConfig) and path.is_dir():
         processor.check(path, checkpoint.config.image_size)
     tensors = dict(checkpoint.tensors)
-    if checkpoint.kind in {FINE_TUNED, HUGGING_FACE} and "encoder.norm.weight" not in tensors:
+    if encoder.position_kind not in checkpoint.positions:
+        raise UserError(
+            f"{checkpoint.kind} has positions {' or '.join(checkpoint.positions)}, the encoder of "
+            f"the run {encoder.position_kind}",
+            place=str(path),
+            remedy=f"set model.positions to {checkpoint.positions[0]}",
+        )
+    without_norm = checkpoint.format is not None and checkpoint.format.without_norm
+    if without_norm and "encoder.norm.weight" not in tensors:
         # Fine-tuning has put the norm after the mean.
         tensors["encoder.norm.weight"] = torch.ones(encoder.width)
         tensors["encoder.norm.bias"] = torch.zeros(encoder.width)
@@ -185,25 +222,42 @@ def _config(place: Path, file: Path) -> SavedEncoder | TheirConfig | None:
 
 def _recognised(
     state: Mapping[str, Tensor], config: SavedEncoder | TheirConfig | None, file: Path
-) -> tuple[str, dict[str, Tensor]]:
-    """Return what the tensors are, in words, and themselves under this project's names."""
+) -> tuple[str, Format | None, dict[str, Tensor]]:
+    """Return what the tensors are, in words, their format where they are others', and themselves.
+
+    They are under this project's names, for pixels that are normalised as everywhere here.
+    """
     if isinstance(config, SavedEncoder):
-        return config.kind, dict(state)
-    if any(name.startswith("encoder.blocks.") for name in state):
-        is_ours = file.suffix == ".safetensors" and hub.is_ours(file)
-        named = {n: t for n, t in adamae.renamed(state).items() if not n.startswith("head.")}
-        return "a model of this project" if is_ours else PRETRAINED, named
-    if any(name.startswith("blocks.") for name in state):
-        named = {n if n.startswith(HEADS) else f"encoder.{n}": t for n, t in state.items()}
-        return FINE_TUNED, named
-    if any("encoder.layer." in name for name in state):
+        return config.kind, None, dict(state)
+    format = formats.recognised(state)
+    if format is None:
+        raise UserError(
+            f"this is no encoder that can be read here; its tensors are {some(state)}",
+            place=str(file),
+            remedy="give a model of this project, or one of docs/evaluation.md (Any encoder)",
+        )
+    if format is formats.HUGGING_FACE:
         heads = hugging_face.head_tensors(state)
-        return HUGGING_FACE, hugging_face.encoder_tensors(state) | heads
-    raise UserError(
-        f"this is no encoder that can be read here; its tensors are {some(state)}",
-        place=str(file),
-        remedy="give a model of this project, of SIGMA, of VideoMAE, or its Hugging Face directory",
-    )
+        return format.kind, format, hugging_face.encoder_tensors(state) | heads
+    ours = format.renamed(state)
+    if file.suffix == ".safetensors" and hub.is_ours(file):
+        return "a model of this project", None, ours
+    if format.normalisation is not None:
+        _take_our_pixels(ours, *format.normalisation)
+    return format.kind, format, ours
+
+
+def _take_our_pixels(tensors: dict[str, Tensor], mean: Channels, std: Channels) -> None:
+    """Change the tube embedding of an encoder of pixels that were normalised otherwise.
+
+    With pixels x as they are here, theirs are x a + b; a linear map takes both into itself, so
+    features stay as they are.
+    """
+    weight, bias = (tensors[f"encoder.patch_embed.proj.{each}"] for each in ("weight", "bias"))
+    ours, theirs = torch.tensor((MEAN, STD)), torch.tensor((mean, std))
+    a, b = ours[1] / theirs[1], (ours[0] - theirs[0]) / theirs[1]
+    tensors["encoder.patch_embed.proj.bias"] = bias + weight.sum((2, 3, 4)) @ b
+    tensors["encoder.patch_embed.proj.weight"] = weight * a[:, None, None, None]
 
 
 def warn_of_zero_biases(encoder: Encoder, path: Path) -> None:

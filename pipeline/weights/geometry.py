@@ -12,24 +12,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
 from torch import Tensor
 
-from pipeline.configuration.known_weights import Shapes, ratio
 from pipeline.configuration.schema import Clip, Model, Run
+from pipeline.configuration.tensor_shapes import (
+    BLOCK,
+    DECODER_BLOCK,
+    HEADS,
+    Shapes,
+    count,
+    encoder_of,
+    is_of_tubes,
+)
 from pipeline.errors import UserError
 from pipeline.method.targets import MlpTarget
 
-# Heads of the published encoders, by width (VideoMAE, SIGMA: S, B, L, H, and VideoMAE v2's g).
-HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 STANDARD = {"frames": 16, "size": 224, "stride": 4}
 FLAG = "--heads NUMBER, or heads=NUMBER for hub.load"
-BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")
-DECODER_BLOCK = re.compile(r"decoder\.blocks\.(\d+)\.")
 # Tubes of a clip: their positions are built, and no tensor of the file bounds them. So many has one
 # of 256 frames of 512 x 512 pixels in tubes of 2 x 16 x 16.
 MOST_TUBES = 1 << 17
@@ -68,23 +72,24 @@ def from_state(
 
     Args:
         state: tensors under the official names of pretraining (`encoder.blocks.0...`).
-        metadata: what the file says beside them: `heads`, `frames`, `size`, `stride`, `sampling`.
+        metadata: what the file says beside them: `heads`, `positions`, `frames`, `size`, `stride`,
+            `sampling`.
         hints: what the user says, which counts more.
 
     Raises:
         UserError: for a model of images, for tensors that are no encoder's, and where the heads of
             an unusual width are not given.
     """
-    tubes = state.get("encoder.patch_embed.proj.weight")
-    inner = state.get("encoder.blocks.0.mlp.fc1.weight")
-    if tubes is None or inner is None or tubes.ndim != 5 or inner.ndim != 2:
-        what = "its patches have no time: a model of images" if tubes is not None else "no encoder"
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if not is_of_tubes(shapes):
+        is_image = "encoder.patch_embed.proj.weight" in shapes
+        what = "its patches have no time: a model of images" if is_image else "no encoder"
         raise UserError(
             f"this is no video transformer of tubes ({what})",
             place=place,
             remedy="give a checkpoint of SIGMA or VideoMAE",
         )
-    width = tubes.shape[0]
+    width = shapes["encoder.patch_embed.proj.weight"][0]
     heads = hints.heads or metadata.get("heads") or HEADS.get(width)
     if heads is None:
         raise UserError(
@@ -92,19 +97,9 @@ def from_state(
             place=place,
             remedy=FLAG,
         )
-    _, _, t, h, w = tubes.shape
-    inner_width = inner.shape[0]
-    model = Model(
-        name="loaded",
-        tube=(t, h, w),
-        width=width,
-        depth=_count(BLOCK, state),
-        heads=heads,
-        mlp_ratio=ratio(inner_width, width),
-        **_decoder(state, width, heads),
-    )
+    model = encoder_of(shapes, heads, metadata.get("positions", "sinusoid"))
     clip, notes = _clip(metadata, hints)
-    check_encoder(model, clip, {name: tuple(tensor.shape) for name, tensor in state.items()}, place)
+    check_encoder(model, clip, shapes, place)
     return Geometry(model, clip, hints.fps or metadata.get("fps"), notes)
 
 
@@ -119,33 +114,6 @@ def _clip(metadata: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, .
     note = f"the file does not say it, so VideoMAE's own is taken: {', '.join(assumed)}"
     clip = Clip(**values, sampling=sampling, scales=(1.0,), flip=False)
     return clip, (note,) if assumed else ()
-
-
-def of_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the arguments of an official training say, under the names of `from_state`."""
-    names = {"frames": "num_frames", "size": "input_size", "stride": "sampling_rate"}
-    given = {ours: arguments[theirs] for ours, theirs in names.items() if theirs in arguments}
-    whole = {name: value for name, value in given.items() if isinstance(value, int) and value > 0}
-    # Their fine-tuning samples Something-Something by segments, all else densely.
-    if str(arguments.get("data_set", "")).lower() == "ssv2":
-        return whole | {"sampling": "per_segment"}
-    return whole
-
-
-def _decoder(state: Mapping[str, Tensor], width: int, heads: int) -> dict[str, int]:
-    """The decoder's shape where the file has one; a stand-in where it is an encoder alone."""
-    map_in = state.get("encoder_to_decoder.weight")
-    depth = _count(DECODER_BLOCK, state)
-    if map_in is None or not depth:
-        return {"decoder_width": width, "decoder_depth": 1, "decoder_heads": heads}
-    narrow = map_in.shape[0]
-    each = 64 if narrow % 64 == 0 else narrow
-    return {"decoder_width": narrow, "decoder_depth": depth, "decoder_heads": narrow // each}
-
-
-def _count(pattern: re.Pattern[str], names: Iterable[str]) -> int:
-    """Return how many blocks there are; of a name with a number too high, none is built."""
-    return len({match[1] for match in map(pattern.match, names) if match})
 
 
 def check_encoder(model: Model, clip: Clip, shapes: Shapes, place: str) -> None:
@@ -206,8 +174,8 @@ def _compare(
         if shapes.get(name) != shape
     ]
     for part, (pattern, depth) in depths.items():
-        if (count := _count(pattern, shapes)) != depth:
-            faults.append(f"{depth:,} blocks of the {part}, where it has {count}")
+        if (blocks := count(pattern, shapes)) != depth:
+            faults.append(f"{depth:,} blocks of the {part}, where it has {blocks}")
     if faults:
         raise UserError(
             f"what it says of itself is not what it holds: {'; '.join(faults)}",

@@ -27,7 +27,7 @@ from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import sha256_file
-from pipeline.weights import encoders, geometry, hub, hugging_face, processor
+from pipeline.weights import encoders, formats, geometry, hub, hugging_face, processor
 from pipeline.weights.classifier import Classifier
 from pipeline.weights.encoders import Origin
 from pipeline.weights.geometry import Hints as Hints
@@ -152,13 +152,14 @@ def opened(path: str, hints: Hints) -> LoadedModel:
     place = _fetched(path)
     checkpoint = encoders.read(place)
     tensors, config = checkpoint.tensors, checkpoint.config
-    if checkpoint.kind == encoders.HUGGING_FACE and config is None:
+    if checkpoint.format is formats.HUGGING_FACE and config is None:
         raise UserError(
             "weights of Hugging Face's VideoMAE without their config.json",
             place=path,
             remedy="give the directory that holds both",
         )
-    shape = _shape(tensors, config, geometry.of_arguments(checkpoint.arguments), hints, place)
+    known = {**checkpoint.clips, "positions": checkpoint.positions[0]}
+    shape = _shape(tensors, config, known, hints, place)
     digests = {file.name: sha256_file(file) for file in checkpoint.files}
     origin = Origin(checkpoint.kind, path, digests)
     head = tensors.get("head.weight")

@@ -9,7 +9,7 @@ from pipeline.configuration.schema import Objective
 from pipeline.method.losses import MseLoss
 from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.masks import AdaptiveMask
-from pipeline.weights.adamae import renamed
+from pipeline.weights.formats import ADAMAE
 
 from .golden import (
     FEATURES,
@@ -36,7 +36,7 @@ def adamae_step(case: Case) -> None:
     )
     objective = Objective(name="recorded", target=pixels(case), loss=MseLoss(), mask=mask)
     model = sigma_model(model_settings(config), objective, clip_settings(config)).eval()
-    model.load_state_dict(renamed(case.tensors("weights")))
+    model.load_state_dict(ADAMAE.renamed(case.tensors("weights")))
 
     tubes = model.grid.split(inputs["videos"])
     assert model.mask_network is not None
@@ -48,7 +48,7 @@ def adamae_step(case: Case) -> None:
 
     loss, _ = masked_video_loss(model, inputs["videos"], inputs["exponentials"], objective.loss)
     check_loss(case, loss)
-    compare_gradients(gradients(model), renamed(case.tensors("gradients")), rounding=SHIFTS)
+    compare_gradients(gradients(model), ADAMAE.renamed(case.tensors("gradients")), rounding=SHIFTS)
 
     with torch.no_grad():
         prediction = model(inputs["videos"], split)

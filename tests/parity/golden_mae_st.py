@@ -11,7 +11,7 @@ from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.masks import RandomVisibleMask
 from pipeline.method.masks.base import hide_all_but, least, visible_count
 from pipeline.method.targets import PixelTarget
-from pipeline.weights.mae_st import renamed
+from pipeline.weights.formats import MAE_ST
 
 from .golden import (
     FEATURES,
@@ -41,7 +41,7 @@ def mae_st_step(case: Case) -> None:
         mask=RandomVisibleMask(config["mask_ratio"]),
     )
     sigma = sigma_model(model, objective, clip_settings(config)).eval()
-    sigma.load_state_dict(renamed(case.tensors("weights")))
+    sigma.load_state_dict(MAE_ST.renamed(case.tensors("weights")))
 
     noise, grid = inputs["noise"].numpy(), sigma.grid
     kept = least(noise, visible_count(grid.count, config["mask_ratio"], grid.shape))
@@ -54,7 +54,7 @@ def mae_st_step(case: Case) -> None:
     recorded = case.tensors("gradients")
     for name, gradient in recorded.items():
         assert not name.endswith("k.bias") or gradient.abs().max() < ROUNDING, name
-    compare_gradients(gradients(sigma), renamed(recorded, gradients=True))
+    compare_gradients(gradients(sigma), MAE_ST.renamed(recorded, gradients=True))
 
     with torch.no_grad():
         prediction = sigma(inputs["videos"], mask)

@@ -16,7 +16,7 @@ from pipeline.method.sigma import SigmaModel, Targets, WeightedTarget
 from pipeline.method.targets import EncoderTarget
 from pipeline.method.targets.frozen import FrozenFeatures, VideoFeatures
 from pipeline.method.tubes import split_masks
-from pipeline.weights.mvd import POSITIONS, renamed
+from pipeline.weights.formats import MVD
 
 from .golden import (
     FEATURES,
@@ -29,6 +29,8 @@ from .golden import (
     model_settings,
 )
 from .golden_sigma import recorded_network
+
+POSITIONS = ("pos_embed", "pos_embed_img", "pos_embed_vid")
 
 
 def regression(config: dict[str, Any]) -> Regression:
@@ -71,7 +73,7 @@ def mvd_step(case: Case) -> None:
         mask=TubeMask(config["mask_ratio"]),
     ).eval()
     weights = case.tensors("weights")
-    sigma.load_state_dict(renamed(weights))
+    sigma.load_state_dict(MVD.renamed(weights))
     places = (sigma.encoder, *sigma.branches)
     for name, module in zip(POSITIONS, places, strict=True):
         torch.testing.assert_close(module.positions, weights[name][0], rtol=0, atol=1e-6)
@@ -79,7 +81,7 @@ def mvd_step(case: Case) -> None:
     loss = regression(config)
     total, _ = masked_video_loss(sigma, inputs["videos"], inputs["mask"], loss)
     check_loss(case, total)
-    compare_gradients(gradients(sigma), renamed(case.tensors("gradients")))
+    compare_gradients(gradients(sigma), MVD.renamed(case.tensors("gradients")))
 
     with torch.no_grad():
         predictions = sigma(inputs["videos"], split_masks(inputs["mask"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,6 @@ from pipeline.method.targets.frozen import (
     prepared,
     under_timms_names,
 )
-from pipeline.weights.umt import their_name
 
 from .golden import (
     FEATURES,
@@ -50,6 +50,11 @@ def teacher(config: dict[str, Any]) -> VisionTransformer:
         pre_norm=True,
         dynamic_img_size=True,
     )
+
+
+def their_name(name: str) -> str:
+    """Return the name that UMT's pretraining has for a tensor of an aligned model."""
+    return re.sub(r"decoder\.(head|norm)s\.(\d+)\.", r"clip_decoder.\2.\1.", name)
 
 
 @checks("umt_teacher")

@@ -22,7 +22,7 @@ from pipeline.runtime import precision
 from pipeline.runtime.optimisers import StepValues, momenta, stretched_schedule
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import engines
-from pipeline.weights.vjepa import renamed
+from pipeline.weights.formats import vjepa
 
 from .golden import FEATURES, GRADIENT, Case, check_loss, checks, clip_settings, model_settings
 
@@ -83,7 +83,7 @@ def build(case: Case) -> tuple[SigmaModel, Objective]:
     )
     network = sigma_model(model, objective, clip_settings(config)).eval()
     weights = case.tensors("weights")
-    network.load_state_dict(renamed(weights))
+    network.load_state_dict(vjepa("encoder").renamed(weights))
     load_target(network, weights)
     for name, positions in (
         ("encoder.pos_embed", network.encoder.positions),
@@ -96,7 +96,7 @@ def build(case: Case) -> tuple[SigmaModel, Objective]:
 def load_target(network: SigmaModel, weights: dict[str, Tensor]) -> None:
     assert isinstance(network.target, AveragedEncoder)
     for name, average in network.target.weights.items():
-        average.copy_(renamed(weights, encoder="target_encoder")[name])
+        average.copy_(vjepa("target_encoder").renamed(weights)[name])
 
 
 def masks_of(inputs: dict[str, Tensor], tubes: int) -> Tensor:
@@ -137,7 +137,7 @@ def step(case: Case) -> None:
     engine = engines.build(model, trainer(optimiser), Ranks(), fp32)
     engine.begin_step()
     check_loss(case, masked_video_loss(model, inputs["videos"], drawn, objective.loss)[0])
-    recorded = renamed(case.tensors("gradients"))
+    recorded = vjepa("encoder").renamed(case.tensors("gradients"))
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         expected = recorded.pop(name)
@@ -147,9 +147,9 @@ def step(case: Case) -> None:
     rate = config["lr_used"]
     engine.step(StepValues(rate, config["weight_decay_used"], config["momentum_used"]))
     after = case.tensors("weights_after")
-    averaged = renamed(after, encoder="target_encoder")
+    averaged = vjepa("target_encoder").renamed(after)
     # Steps of gradients near Adam's epsilon are rounding.
-    expected_after = renamed(after)
+    expected_after = vjepa("encoder").renamed(after)
     for name, parameter in model.named_parameters():
         assert (parameter - expected_after[name]).abs().max() <= 0.01 * rate, name
     for name, average in engine.target_weights().items():

@@ -18,7 +18,7 @@ from pipeline.method.masks import AdaptiveMask
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import sha256_file
-from pipeline.weights import adamae, encoders, hub, hugging_face
+from pipeline.weights import encoders, formats, hub, hugging_face
 from pipeline.weights.classifier import Classifier
 
 
@@ -65,7 +65,7 @@ def as_adamae(folder: Path, sigma: SigmaModel, run: Run, clip: Clip) -> Path:
     network = sigma_model(run.model, objective, clip).mask_network
     assert network is not None
     drawing = {f"mask_network.{name}": tensor for name, tensor in network.state_dict().items()}
-    names = {ours: theirs for theirs, ours in adamae.NAMES.items()}
+    names = {ours: theirs for theirs, ours in formats.ADAMAE.names.items()}
     for name in list(drawing):
         ours = next(each for each in names if name.startswith(each))
         drawing[names[ours] + name.removeprefix(ours)] = drawing.pop(name)
@@ -109,7 +109,7 @@ def filled(run: Run, clip: Clip, path: Path, sha256: str | None = None) -> tuple
     [
         (as_ours, "of this project"),
         (as_official, "pretraining"),
-        (as_adamae, "pretraining"),
+        (as_adamae, "AdaMAE"),
         (as_hugging_face, "Hugging Face"),
         (as_shards, "Hugging Face"),
     ],
