@@ -42,11 +42,12 @@ LOADED = {
 }
 
 
-# Whoever reads the configuration has these; their code is run where a model is trained.
+# Whoever reads the configuration has these; their code is run where a model is trained or filled.
 REGISTRIES = {
     f"pipeline.method.{n}" for n in ("registry", "choices", "masks", "motion", "losses", "targets")
 }
 REGISTRIES |= {type(benchmark).__module__ for benchmark in BENCHMARKS.values()}
+REGISTRIES.add("pipeline.weights.formats")
 
 
 @pytest.fixture(scope="module")
