@@ -22,22 +22,22 @@ include: "workflow/rules/report.smk"
 # Targets to stop at: `snakemake --cores all pretrained`.
 rule downloaded:
     input:
-        [DATA.downloaded(chunk) for chunk in CHUNKS],
+        per_chunk(layout.DataLayout.downloaded),
 
 
 rule decoded:
     input:
-        [DATA.decoded(chunk) for chunk in CHUNKS],
+        per_chunk(layout.DataLayout.decoded),
 
 
 rule sharded:
     input:
-        [DATA.sharded(chunk) for chunk in CHUNKS],
+        per_chunk(layout.DataLayout.sharded),
 
 
 rule data:
     input:
-        DATA.index,
+        [files.index for files, _ in ASKED_FOR],
 
 
 rule pretrained:
@@ -50,11 +50,11 @@ rule pretrained:
 rule all:
     default_target: True
     input:
-        rules.manifest.output,
+        [files.manifest for files, _ in ASKED_FOR],
         rules.downloaded.input,
         rules.decoded.input,
         rules.sharded.input,
-        rules.index.output,
+        [path for files, _ in ASKED_FOR for path in (files.index, files.pictures)],
         rules.pretrained.input,
         SCORED,
         rules.report.output,

@@ -24,12 +24,22 @@ BENCHMARK_STAGES = re.compile(
     r"(?ms)(?<=^  # The registered benchmarks: written by `make deps`\.\n).*?(?=^  # Depends on)"
 )
 RUN = "results/${name}/runs/${item.run}"
+ON_FURTHER_DATA = RUN + "/data/${item.data}"
 KEPT = "!/results/*/runs/*/"  # in .dvcignore
+OF_DATA = ("manifest", "download", "decode", "shard", "index")
 
 
 def mirrored(text: str, params: Params) -> str:
     """Return the text of dvc.yaml with what is not written by hand renewed."""
-    written = "".join(_of_benchmark(each) for each in _configured(params))
+    benchmarks = _configured(params)
+    further = [each for each in benchmarks if each.on_further_data]
+    written = "".join(
+        [
+            *map(_of_benchmark, benchmarks),
+            _of_further_data(),
+            *map(_of_benchmark_on_further_data, further),
+        ]
+    )
     text = BENCHMARK_STAGES.sub(lambda _: written, text)
     head, *parts = re.split(r"(?m)^(?=  \w+:$)", text)
     return head + "".join(_stage(part, params) for part in parts)
@@ -41,7 +51,10 @@ def kept(text: str, params: Params) -> str:
     first = next(n for n, line in enumerate(lines) if line.startswith(KEPT))
     files = {line for line in lines if line.startswith(KEPT)}
     for benchmark in _configured(params):
-        files |= {f"{KEPT}{name}\n" for name in (f"{benchmark.name}.json", *benchmark.outputs)}
+        names = {f"{benchmark.name}.json", *benchmark.outputs}
+        files |= {f"{KEPT}{name}\n" for name in names}
+        if benchmark.on_further_data:
+            files |= {f"{KEPT}data/*/{name}\n" for name in names}
     others = [line for line in lines if not line.startswith(KEPT)]
     return "".join([*others[:first], *sorted(files), *others[first:]])
 
@@ -89,6 +102,56 @@ def _of_benchmark(benchmark: Benchmark) -> str:
         lines.append("    plots:")
     for name, how in benchmark.plots.items():
         lines += [*_kept(name), *(f"          {key}: {value}" for key, value in how.items())]
+    return "\n".join(lines) + "\n\n"
+
+
+def _of_further_data() -> str:
+    """The chain of each further data set, from its list to its index."""
+    rules = " ".join(f"{stage}_${{key}}" for stage in OF_DATA)
+    kept = ("lost.csv", "made", "manifest.json", "shards")
+    lines = [
+        "  further_data:",
+        "    foreach: ${evaluation_data}",
+        "    do:",
+        f"      cmd: ${{environment}} ${{snakemake}} --allowed-rules {rules} --forcerun {rules} "
+        "-- data/${key}/shards/index.json",
+        "      params:",
+        "        - evaluation_data.${key}",
+        "        - workflow/code.yaml:",
+        *(f"            - {stage}" for stage in OF_DATA),
+        "      deps:",
+        "        - ${item.rows_from}",
+        "      outs:",
+    ]
+    for name in kept:
+        lines += [f"        - data/${{key}}/{name}:", "            persist: true"]
+    return "\n".join(lines) + "\n\n"
+
+
+def _of_benchmark_on_further_data(benchmark: Benchmark) -> str:
+    stage, rule = benchmark.stage, f"{benchmark.stage}_${{item.data}}"
+    runs = f"{benchmark.section}.runs" if "runs" in benchmark.settings.model_fields else "runs"
+    own = [key for key in benchmark.keys() if key.startswith((benchmark.section, "evaluation"))]
+    keys = ["name", "evaluation_data.${item.data}", "runs.${item.run}.trainer", *own]
+    lines = [
+        f"  further_{stage}:",
+        "    matrix:",
+        "      data: ${evaluation_data}",
+        f"      run: ${{{runs}}}",
+        f"    cmd: ${{environment}} ${{snakemake}} --allowed-rules {rule} --forcerun {rule} "
+        f"-- {ON_FURTHER_DATA}/{benchmark.name}.json",
+        "    params:",
+        *(f"      - {key}" for key in keys),
+        "      - workflow/code.yaml:",
+        f"          - {stage}",
+        "    deps:",
+        "      - data/${item.data}/shards/index.json",
+        f"      - {RUN}/pretrain.json",
+        *(f"      - {ON_FURTHER_DATA}/{name}.json" for name in benchmark.after),
+        "    outs:",
+    ]
+    for name in sorted({f"{benchmark.name}.json", *benchmark.outputs}):
+        lines += _kept(f"data/${{item.data}}/{name}")
     return "\n".join(lines) + "\n\n"
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipeline.cli.commands import manifest
 from pipeline.configuration import layout, plugins, stages
-from pipeline.configuration.stages import STAGES
+from pipeline.configuration.schema import Params
+from pipeline.configuration.stages import STAGES, Stage
 from pipeline.errors import UserError
 from pipeline.planning import ending
 from pipeline.runtime.files import disk_full
@@ -79,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--params", default="params.yaml", help="default: %(default)s")
         if "chunk" in stage.per:
             command.add_argument("--chunk", type=int, required=True, help="number, from 0")
+        if stage.takes_data:
+            command.add_argument("--data", help="a key of `evaluation_data`; default: `data`")
         if "run" in stage.per:
             command.add_argument("--run", required=True, help="a key of `runs` in params.yaml")
         command.add_argument("--log", type=Path, help="copy what is printed to this file")
@@ -86,6 +89,23 @@ def _parser() -> argparse.ArgumentParser:
         if name == "manifest":  # with a data set's name, the list itself is written
             manifest.add_arguments(command)
     return parser
+
+
+def _on_data(params: Params, stage: Stage, name: str | None) -> tuple[Params, str]:
+    """Return the settings on a data set, and its name where it is a further one.
+
+    Raises:
+        UserError: where no data set of the experiment has this name, or a benchmark needs more
+            than a further one has.
+    """
+    if name is None or name == params.data.name:
+        return params, ""
+    if name not in params.evaluation_data:
+        known = ", ".join(params.data_sets)
+        raise UserError(f"there is no data set {name!r}", remedy=f"one of {known}")
+    if stage.benchmark and not stage.benchmark.on_further_data:
+        raise UserError(f"{stage.benchmark.title} is not for further data sets", place=name)
+    return params.on(name), name
 
 
 def _run_stage(options: argparse.Namespace) -> None:
@@ -100,6 +120,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     params = composition.load(Path(options.params))
     if options.command in ("manifest", "pretrain"):  # before hours of downloads, and of evaluation
         known_weights.check(params)
+    params, on = _on_data(params, stage, getattr(options, "data", None))
     wildcards = {name: getattr(options, name) for name in stage.per}
     if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:
         raise UserError(f"there is no chunk {options.chunk}", remedy="see data.chunks")
@@ -107,12 +128,13 @@ def _run_stage(options: argparse.Namespace) -> None:
         raise UserError(
             f"there is no run {options.run!r}", remedy=f"one of {', '.join(params.runs)}"
         )
-    restricted = stages.restrict(params, options.command, wildcards.get("run", ""))
-    owner = params.name if "name" in stage.reads else params.data.name
+    run = wildcards.get("run", "")
+    restricted = stages.restrict(params.of(run), options.command, run)
+    owner = layout.owner(params.name, on) if "name" in stage.reads else params.data.name
     with recorded(layout.times(owner, options.command, *wildcards.values()), os.environ):
         if stage.benchmark:
             runner = importlib.import_module("pipeline.evaluation.stage")
-            runner.run(stage.benchmark, restricted, **wildcards)
+            runner.run(stage.benchmark, restricted, **wildcards, data=on)
         else:
             importlib.import_module(stage.module).run(restricted, **wildcards)
     if options.command in made.STAGES:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.configuration import known_weights, old_names, plugins
+from pipeline.configuration import known_weights, old_names, plugins, several
 from pipeline.configuration.follow import follow
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
@@ -42,7 +42,7 @@ def compose(overrides: Sequence[str]) -> str:
     place = " ".join(["compose", *overrides])
     overrides = old_names.current(overrides)
     try:
-        config = _compose(overrides)
+        config = _compose(several.expanded(overrides))
         missing = _missing(OmegaConf.to_container(config, resolve=False))
         if missing:
             raise UserError(

@@ -18,23 +18,29 @@ MARGIN = 8 / 7  # of a stored picture's short side over a clip's, where crops ar
 def follow(config: DictConfig, overrides: Sequence[str]) -> None:
     """Change `config` where runs have weights: model, clip, and the frame rate of videos.
 
-    What the overrides set stays as it is. Where several runs have weights, the first ones count.
+    What the overrides set stays as it is. The first weights decide what is common to all runs;
+    those that are of another encoder, or other clips, have a model and a clip of their own. Clips
+    of further data sets have the size of the experiment's.
     """
     chosen = {override.lstrip("+~").partition("=")[0].rpartition("@")[2] for override in overrides}
+    is_first = True
     for name in config.get("runs") or {}:
-        run = config.runs[name]
-        path = run.get("weights")
+        path = config.runs[name].get("weights")
         known = known_weights.known(Path(path)) if isinstance(path, str) else None
         if known is None:
             continue
         theirs = known.model.model_dump(mode="json", exclude_defaults=True)
         if not _is_chosen("model", chosen) and not _is_chosen(f"runs.{name}.model", chosen):
-            if not _equal(run.model, theirs):
+            if is_first and not _equal(config.runs[name].model, theirs):
                 _put(config, "model", theirs)
-            if not _equal(run.model, theirs):  # it is no copy of `model`
+            if not _equal(config.runs[name].model, theirs):  # it is no copy of `model`
                 _put(config, f"runs.{name}.model", theirs)
-        _follow_clip(config, known, chosen)
-        return
+        if is_first:
+            _follow_clip(config, known, chosen)
+        elif not _is_chosen(f"runs.{name}.clip", chosen):
+            _follow_own_clip(config, name, known, chosen)
+        is_first = False
+    _follow_in_further_data(config, chosen)
 
 
 def _follow_clip(config: DictConfig, known: Known, chosen: set[str]) -> None:
@@ -45,8 +51,39 @@ def _follow_clip(config: DictConfig, known: Known, chosen: set[str]) -> None:
     is_drawn = data.get("synthetic") is not None
     if "fps" in known.seen and not is_drawn and not _is_chosen("data.decode.fps", own):
         data.decode.fps = known.seen["fps"]
-    if data.decode.short_side < data.clip.size and not _is_chosen("data.decode.short_side", own):
-        short_side = data.clip.size * (1 if is_drawn else MARGIN)
+    _make_large_enough(data, data.clip.size, "data", own)
+
+
+def _follow_own_clip(config: DictConfig, run: str, known: Known, chosen: set[str]) -> None:
+    """Give a run a clip of its own where its weights were trained on another than `data.clip`."""
+    own = chosen - {"data"}
+    differing = {
+        key: known.seen[key]
+        for key in SEEN
+        if known.seen.get(key, config.data.clip[key]) != config.data.clip[key]
+        and not _is_chosen(f"data.clip.{key}", own)
+    }
+    if differing:
+        _put(config, f"runs.{run}.clip", differing)
+        _make_large_enough(config.data, differing.get("size", 0), "data", own)
+
+
+def _follow_in_further_data(config: DictConfig, chosen: set[str]) -> None:
+    """Give clips of further data sets as many frames and pixels as those of the experiment's."""
+    for name, data in (config.get("evaluation_data") or {}).items():
+        place = f"evaluation_data.{name}"
+        own = chosen - {place}
+        for key in ("frames", "size"):
+            if not _is_chosen(f"{place}.clip.{key}", own):
+                data.clip[key] = config.data.clip[key]
+        sizes = [run.clip.get("size", 0) for run in config.runs.values() if run.get("clip")]
+        _make_large_enough(data, max([data.clip.size, *sizes]), place, own)
+
+
+def _make_large_enough(data: Any, size: int, place: str, chosen: set[str]) -> None:
+    """Store pictures that have room for a clip of so many pixels."""
+    if data.decode.short_side < size and not _is_chosen(f"{place}.decode.short_side", chosen):
+        short_side = size * (1 if data.get("synthetic") is not None else MARGIN)
         data.decode.short_side = 2 * -(-round(short_side) // 2)
 
 

@@ -251,7 +251,7 @@ def check(params: Params) -> None:
         for key, file in (("weights", run.weights), ("init", run.init_file)):
             weights = known(Path(file)) if file else None
             if weights is not None:
-                other_clip = differences(weights, params.data.clip, fps)
+                other_clip = differences(weights, params.clip_of(name), fps)
                 refuse_others(weights, run, other_clip, name, f"runs.{name}.{key}: {file}")
         if run.init_run in params.runs:  # not where a stage sees its own run alone
             theirs = Known(params.runs[run.init_run].model, {})

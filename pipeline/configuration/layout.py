@@ -103,10 +103,21 @@ class RunLayout:
 
     experiment: str
     run: str
+    data: str = ""  # the further data set that it is evaluated on; empty: that of the experiment
 
     @property
     def folder(self) -> Path:
         return Path("results") / self.experiment / "runs" / self.run
+
+    @property
+    def scores_folder(self) -> Path:
+        """What benchmarks write: beside the weights, or in a folder of the further data set."""
+        return self.folder / "data" / self.data if self.data else self.folder
+
+    @property
+    def options(self) -> str:
+        """How a command line of a benchmark names the run and the data set."""
+        return f"--run {self.run} --data {self.data}" if self.data else f"--run {self.run}"
 
     @property
     def checkpoints(self) -> Path:  # full training states, for resuming
@@ -148,31 +159,31 @@ class RunLayout:
 
     @property
     def features(self) -> Path:
-        return self.folder / "features.npz"
+        return self.scores_folder / "features.npz"
 
     @property
     def predictions(self) -> Path:  # what each probe answered for each test clip
-        return self.folder / "predictions.csv"
+        return self.scores_folder / "predictions.csv"
 
     @property
     def scores(self) -> Path:  # the score that each probe gave to each class, for each test clip
-        return self.folder / "predictions.parquet"
+        return self.scores_folder / "predictions.parquet"
 
     @property
     def probing(self) -> Path:  # tokens, answers and checkpoints of probes, for resuming
-        return self.folder / "probing"
+        return self.scores_folder / "probing"
 
     def result(self, benchmark: str) -> Path:
         """Manifest of a benchmark's stage: the run's scores, written last."""
-        return self.folder / f"{benchmark}.json"
+        return self.scores_folder / f"{benchmark}.json"
 
     def rows(self, benchmark: str) -> Path:
         """What a benchmark found, a row per clip (and data set, or task)."""
-        return self.folder / f"{benchmark}.parquet"
+        return self.scores_folder / f"{benchmark}.parquet"
 
     def work(self, benchmark: str) -> Path:
         """Folder of a benchmark: pictures, or what an interrupted job goes on from."""
-        return self.folder / benchmark
+        return self.scores_folder / benchmark
 
 
 def runs_of_all_experiments() -> list[RunLayout]:
@@ -191,8 +202,8 @@ class ExperimentLayout:
     def folder(self) -> Path:
         return Path("results") / self.name
 
-    def run(self, run: str) -> RunLayout:
-        return RunLayout(self.name, run)
+    def run(self, run: str, data: str = "") -> RunLayout:
+        return RunLayout(self.name, run, data)
 
     def planned(self, digest: str) -> Path:
         """The settings that a workflow was planned with, for its jobs; by a hash of their text."""
@@ -213,6 +224,11 @@ class ExperimentLayout:
     @property
     def figures(self) -> Path:  # the report's sections as pages of their own
         return self.folder / "figures"
+
+
+def owner(experiment: str, data: str = "") -> str:
+    """Whose a job's log is: the experiment's, or that of its scores on a further data set."""
+    return f"{experiment}/data/{data}" if data else experiment
 
 
 def log(owner: str, stage: str, job: object = "") -> Path:

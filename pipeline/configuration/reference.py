@@ -226,7 +226,8 @@ def _in_words(schema: Mapping[str, Any]) -> str:
         (values,) = schema["patternProperties"].values()
         return f"mapping of name to {_in_words(values)}"
     if kind == "object" and "properties" not in schema:
-        return f"mapping of text to {_in_words(schema['additionalProperties'])}"
+        values = schema["additionalProperties"]  # True: any
+        return f"mapping of text to {'any value' if values is True else _in_words(values)}"
     if kind in ("integer", "number"):
         return _bounded(schema)
     text = "name" if schema.get("pattern", "").startswith(NAME) else "text"

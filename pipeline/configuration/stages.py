@@ -41,6 +41,11 @@ class Stage:
     per: tuple[Literal["chunk", "run"], ...] = ()  # what one job is for
     benchmark: Benchmark | None = None  # its module is run by `pipeline.evaluation.stage`
 
+    @property
+    def takes_data(self) -> bool:
+        """Whether a job of it is for one of the data sets."""
+        return self.benchmark is not None or "name" not in self.reads
+
 
 # Modules are imported only when their stage runs: torch takes seconds.
 _OTHERS = {

@@ -77,6 +77,7 @@ class Benchmark(Protocol):
     outputs: tuple[str, ...] = ()  # what it writes into the run's folder beside its JSON file
     plots: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of them, what DVC plots, and how
     card: tuple[str, ...] = ()  # keys of a score that a model card shows
+    on_further_data: bool = False  # it asks for labelled clips alone, so any data set will do
     pictured: tuple[str, str] = ("", "")  # heading and text of the pictures that it draws
 
     @property

@@ -15,22 +15,24 @@ from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
 
 
-def run(benchmark: Benchmark, params: Params, run: str) -> None:
-    """Score the encoder of a run; last of all, write `NAME.json` into the run's folder.
+def run(benchmark: Benchmark, params: Params, run: str, data: str = "") -> None:
+    """Score the encoder of a run; last of all, write `NAME.json` into the folder of its scores.
+
+    `params` are those of the data set (`Params.on`), which `data` names where it is a further one.
 
     Raises:
         UserError: where the data set or the run is not there yet, or the weights are not those
             that `pretrain.json` tells of; and what the benchmark raises.
     """
-    began = time.monotonic()
-    layout = RunLayout(params.name, run)
-    written = (layout.result(benchmark.name), *(layout.folder / n for n in benchmark.outputs))
-    remove_leftovers(*written, layout.work(benchmark.name))
+    began, on = time.monotonic(), f" on {data}" if data else ""
+    layout = RunLayout(params.name, run, data)
+    outputs = [layout.scores_folder / name for name in benchmark.outputs]
+    remove_leftovers(layout.result(benchmark.name), *outputs, layout.work(benchmark.name))
     job = Job(params, layout, verified_sha256(layout))
     try:
         outcome: Outcome = importlib.import_module(benchmark.module).score(job)
     except ResumeLater as stop:
-        exit_or_requeue(stop, f"{benchmark.stage} {run}")
+        exit_or_requeue(stop, f"{benchmark.stage} {run}{on}")
     write_json(
         layout.result(benchmark.name),
         {
@@ -50,4 +52,4 @@ def run(benchmark: Benchmark, params: Params, run: str) -> None:
         else:
             path.unlink(missing_ok=True)
     for line in outcome.summary:
-        print(f"[{benchmark.stage} {run}] {line}")
+        print(f"[{benchmark.stage} {run}{on}] {line}")

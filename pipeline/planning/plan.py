@@ -35,6 +35,20 @@ class Job:
     outputs: tuple[str, ...]
 
 
+def rule_name(stage: str, data: str = "") -> str:
+    """Return what the rule of a stage is called; `data` is the further data set that it is for."""
+    return f"{stage}_{data}" if data else stage
+
+
+def stages_of_rules(params: Params) -> dict[str, tuple[str, str]]:
+    """Return the stage of every rule, and its data set, in the order of the chain."""
+    return {
+        rule_name(stage, further): (stage, further or params.data.name)
+        for stage in STAGES
+        for further in ("", *params.evaluation_data)
+    }
+
+
 class DryRun:
     """A filter of Snakemake's logger: puts the table in place of its second count of jobs."""
 
@@ -66,20 +80,21 @@ def _repeats_the_table(message: str) -> bool:
 
 def table(params: Params, jobs: Iterable[Job]) -> str:
     """Return what would run and why, and how much finished training would be repeated."""
-    jobs = [job for job in jobs if job.rule in STAGES]
+    known = stages_of_rules(params)
+    jobs = [job for job in jobs if job.rule in known]
     makers = {path: job.rule for job in jobs for path in job.outputs}
     rules = {job.rule for job in jobs}
     trained = {job.part for job in jobs if job.rule == "pretrain"}
     repeated = {run: repetition.of_run(params, run, rules, trained) for run in trained}
     lines: dict[tuple[str, str], list[str]] = {}
-    for job in sorted(jobs, key=lambda job: _order(params, job)):
+    for job in sorted(jobs, key=lambda job: _order(params, list(known), job)):
         reason = why(params, job, makers)
         if job.rule == "pretrain":
             first = [other for other in params.needed(job.part) if other in trained]
             notes = [f"after {_some(first)}"] if first else []
             reason = "; ".join([reason, *notes, *filter(None, [repeated[job.part].note])])
         lines.setdefault((job.rule, reason), []).append(job.part)
-    rows = [(rule, _parts(rule, parts), reason) for (rule, reason), parts in lines.items()]
+    rows = [(rule, _parts(known[rule][0], p), reason) for (rule, reason), p in lines.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else [0, 0]
     text = [
         f"  {rule:{widths[0]}}  {parts:{widths[1]}}  {reason}".rstrip()
@@ -128,7 +143,8 @@ def _changed_params(params: Params, job: Job, old: list[str], new: list[str]) ->
         reasons.append(f"settings changed: {_some(differences(before, now, job.part))}")
     rest_old, rest_new = ([v for v in side if _settings([v]) is None] for side in (old, new))
     if any(value.startswith(local_files.REPLACED) for value in rest_new):
-        paths = local_files.replaced(DataLayout(params.data.name).local_files(job.part))
+        _, data = stages_of_rules(params)[job.rule]
+        paths = local_files.replaced(DataLayout(data).local_files(job.part))
         reasons.append(f"replaced since: {_some(paths)}" if paths else "files replaced")
     elif rest_old or rest_new:
         reasons.append("code changed")
@@ -190,16 +206,16 @@ def _files(reason: str) -> dict[str, list[str]]:
     return files_by_kind
 
 
-def _order(params: Params, job: Job) -> tuple[int, int, str]:
+def _order(params: Params, rules: Sequence[str], job: Job) -> tuple[int, int, str]:
     number = int(job.part) if job.part.isdigit() else 0
     if job.rule == "pretrain":  # a run after those that it needs
         number = len(params.needed(job.part))
-    return list(STAGES).index(job.rule), number, job.part
+    return rules.index(job.rule), number, job.part
 
 
-def _parts(rule: str, parts: Sequence[str]) -> str:
+def _parts(stage: str, parts: Sequence[str]) -> str:
     """Name the runs, or the chunks, of a line."""
-    if "chunk" not in STAGES[rule].per:
+    if "chunk" not in STAGES[stage].per:
         return _some([part for part in parts if part], most=12)
     if len(parts) > MOST:
         return f"{len(parts)} chunks"

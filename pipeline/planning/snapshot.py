@@ -73,14 +73,19 @@ def differs_for_dvc(planned: Params, stage: str, source: Path | str) -> UserErro
     """Why DVC may not record the stage that has just ended; None where it may.
 
     DVC notes as a stage's settings what `source` says at its end. `stage` is DVC's name of it:
-    that of a rule, and for a run `pretrain@RUN`.
+    that of a rule, and for a run `pretrain@RUN`. Of those of further data sets (`further_...`) all
+    settings count.
     """
     name, _, run = stage.rpartition(":")[2].partition("@")
-    if name not in stages.STAGES:
+    if name not in stages.STAGES and not name.startswith("further_"):
         return None
     try:
         now = composition.load(source)
-        if stages.settings(now, name, run) == stages.settings(planned, name, run):
+        if now == planned:
+            return None
+        if name in stages.STAGES and (
+            stages.settings(now, name, run) == stages.settings(planned, name, run)
+        ):
             return None
     except (UserError, KeyError):  # not even the run is there any more
         pass

@@ -34,6 +34,7 @@ def environment() -> Environment:
             "count": count,
             "in_words": in_words,
             "p": p_text,
+            "census": census_line,
         },
     )
 
@@ -62,6 +63,17 @@ def count(number: int, one: str) -> str:
 def in_words(number: int) -> str:
     """Write a number that begins a sentence, such as `Two`."""
     return WORDS[number - 1] if 1 <= number <= len(WORDS) else f"{number:,}"
+
+
+def census_line(census: dict[str, int]) -> str:
+    """Say what became of the clips: `18 of 25 ok, 7 lost: corrupt 3, too short 2, ...`."""
+    total, good = sum(census.values()), census.get("ok", 0)
+    if good == total:
+        return f"{total:,} ok"
+    lost = {name: count for name, count in census.items() if name != "ok"}
+    ranked = sorted(lost.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in ranked)
+    return f"{good:,} of {total:,} ok, {total - good:,} lost: {named}"
 
 
 def script_json(text: str) -> Markup:

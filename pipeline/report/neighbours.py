@@ -152,7 +152,7 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
         raise UserError(
             f"features that cannot be read: {error}",
             place=str(path),
-            remedy=f"python -m pipeline evaluate --run {run.name}",
+            remedy=f"python -m pipeline evaluate {run.layout.options}",
         ) from None
     if not queries.ids or not train.ids:
         return None
@@ -241,5 +241,5 @@ def _check_known(run: RunResult, ids: Sequence[str], entries: Mapping[str, ClipE
         raise UserError(
             f"features of a clip that the data set has not: {unknown}",
             place=str(run.layout.features),
-            remedy=f"python -m pipeline evaluate --run {run.name}",
+            remedy=f"python -m pipeline evaluate {run.layout.options}",
         )

@@ -16,6 +16,7 @@ from plotly.offline import get_plotlyjs
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report import (
     comparison,
+    data_sets,
     figures,
     matrices,
     origin,
@@ -28,13 +29,12 @@ from pipeline.report import (
     times,
 )
 from pipeline.report.figures import Figure
-from pipeline.report.formats import TEMPLATES, environment
+from pipeline.report.formats import TEMPLATES, census_line, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
 from pipeline.report.results import Results
 from pipeline.report.segments import OverlayGroup
 from pipeline.report.strips import StripGroup
-from pipeline.report.terminal import census_line
 
 LOST_SHOWN = 500  # rows; the rest is in lost.csv
 COLOURS = 8  # that report.css defines for runs
@@ -132,6 +132,8 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         },
         "has_paper_rows": any(paper.lines(results, t) for t in tables.score_tables(results)),
         "notes": tables.notes(results),
+        "overview": data_sets.overview(results),
+        "blocks": data_sets.blocks(results),
         "colours": colours,
         "split_uses": split_uses(results),
         "census": ranked(results.index.census),
@@ -154,7 +156,9 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     charts = bool(values["confusions"])
     timed = values["time_chart"] is not None
     drawn: Mapping[str, Sequence[Figure]] = values["benchmark_charts"]
+    blocks: Sequence[data_sets.Block] = values["blocks"]
     sections = [
+        (values["overview"], Section("overview", "All data sets", "overview.html")),
         (True, Section("runs", "Runs", "scores.html")),
         *(
             (
@@ -167,6 +171,18 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
                 ),
             )
             for shown in values["benchmarks"]
+        ),
+        *(
+            (
+                True,
+                Section(
+                    block.id,
+                    f"On {block.results.data.name}",
+                    "further_data.html",
+                    charts=any(block.charts.values()),
+                ),
+            )
+            for block in blocks
         ),
         (True, Section("census", "Clips", "census.html")),
         (values["curves"], Section("curves", "Curves", "curves.html", charts=True)),

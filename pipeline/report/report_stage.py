@@ -43,7 +43,8 @@ def run(params: Params) -> None:
         experiment.layout.report, experiment.layout.metrics, experiment.layout.evaluation
     )
     remove_leftovers(experiment.layout.figures)
-    _check_inputs(experiment)
+    for each in (experiment, *experiment.further):
+        _check_inputs(each)
     torch.set_num_threads(max(each.trainer.threads for each in params.runs.values()))
     rendered = page.render(experiment, _pictures(experiment))
     _write_sections(experiment.layout.figures, rendered.sections)
@@ -118,5 +119,5 @@ def _check_inputs(experiment: Results) -> None:
                         f"the scores of run {each.name!r} were taken with another {name} than the "
                         "present one",
                         place=str(each.layout.result(benchmark)),
-                        remedy=f"python -m pipeline {command} --run {each.name}",
+                        remedy=f"python -m pipeline {command} {each.layout.options}",
                     )

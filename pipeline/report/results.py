@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,7 @@ class Results:
     data: DataLayout
     index: DatasetIndex
     runs: tuple[RunResult, ...]
+    further: tuple[Results, ...] = ()  # the same runs, on further data sets
 
     @property
     def trained(self) -> tuple[RunResult, ...]:
@@ -174,19 +175,24 @@ def read(params: Params) -> Results:
     Raises:
         UserError: where a stage has not run yet, or its file is not what it should be.
     """
+    further = tuple(_read(params.on(name), name) for name in params.evaluation_data)
+    return replace(_read(params), further=further)
+
+
+def _read(params: Params, further: str = "") -> Results:
     layout, data = ExperimentLayout(params.name), DataLayout(params.data.name)
     return Results(
         params=params,
         layout=layout,
         data=data,
         index=DatasetIndex.load(data.shards),
-        runs=tuple(_read_run(params, layout.run(name)) for name in params.runs),
+        runs=tuple(_read_run(params, layout.run(name, further)) for name in params.runs),
     )
 
 
 def _read_run(params: Params, layout: RunLayout) -> RunResult:
     bodies = {
-        name: _mapping(layout.result(name), f"{benchmark.stage} --run {layout.run}")
+        name: _mapping(layout.result(name), f"{benchmark.stage} {layout.options}")
         for name, benchmark in BENCHMARKS.items()
         if layout.run in benchmark.runs(params)
         and (name == "evaluation" or layout.result(name).is_file())
@@ -212,7 +218,7 @@ def _read_run(params: Params, layout: RunLayout) -> RunResult:
         raise UserError(
             f"the scores of run {layout.run!r} cannot be read: {error}",
             place=str(layout.result("evaluation")),
-            remedy=f"delete the file, then: python -m pipeline evaluate --run {layout.run}",
+            remedy=f"delete the file, then: python -m pipeline evaluate {layout.options}",
         ) from None
 
 

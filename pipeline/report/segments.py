@@ -55,7 +55,7 @@ def overlay_groups(results: Results) -> list[OverlayGroup]:
 
 
 def _overlay(run: RunResult, entry: Mapping[str, str]) -> Overlay | None:
-    path = run.layout.folder / entry["file"]
+    path = run.layout.scores_folder / entry["file"]
     if not path.is_file():
         return None
     with Image.open(path) as image:

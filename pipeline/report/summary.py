@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report.comparison import LEVEL
 from pipeline.report.formats import count, environment
-from pipeline.report.results import Results, RunResult
+from pipeline.report.results import Results
 from pipeline.report.seeds import Group, group_rows, seed_groups, verdicts
 from pipeline.report.tables import ScoreTable, probe_name, score_tables
 from pipeline.runtime.files import sha256_file
@@ -18,8 +18,27 @@ from pipeline.runtime.provenance import code_version, provenance
 def evaluation(results: Results) -> dict[str, Any]:
     """Return all runs' scores together, as JSON values, with the hashes of what they are from."""
     runs = results.runs
+    further = {"further": [_on_data(each) for each in results.further]} if results.further else {}
     return {
         "experiment": results.params.name,
+        **_on_data(results),
+        **further,
+        "inputs": {
+            "index": sha256_file(results.data.index),
+            **{each.data.name: sha256_file(each.data.index) for each in results.further},
+            "weights": {run.name: run.evaluated["inputs"]["weights"] for run in runs},
+            "runs": {run.name: _scored(results, run.name) for run in runs},
+        },
+        "settings": results.params.model_dump(mode="json"),
+        "code": code_version(),
+        "provenance": provenance(),
+    }
+
+
+def _on_data(results: Results) -> dict[str, Any]:
+    """Return the scores on one data set, and what it consists of."""
+    runs = results.runs
+    return {
         "scores": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.scores],
         "validation": [
             {"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.validation
@@ -31,21 +50,18 @@ def evaluation(results: Results) -> dict[str, Any]:
             "splits": results.index.splits,
             "shards": {shard.name: shard.sha256 for shard in results.index.shards},
         },
-        "inputs": {
-            "index": sha256_file(results.data.index),
-            "weights": {run.name: run.evaluated["inputs"]["weights"] for run in runs},
-            "runs": {run.name: _scored(run) for run in runs},
-        },
-        "settings": results.params.model_dump(mode="json"),
-        "code": code_version(),
-        "provenance": provenance(),
     }
 
 
-def _scored(run: RunResult) -> dict[str, str]:
-    """Hash the files that hold a run's scores, by their names."""
-    files = [run.layout.result(benchmark) for benchmark in run.results]
-    return {path.name: sha256_file(path) for path in files}
+def _scored(results: Results, name: str) -> dict[str, str]:
+    """Hash the files that hold a run's scores on all data sets, by their place in its folder."""
+    return {
+        path.relative_to(run.layout.folder).as_posix(): sha256_file(path)
+        for each in (results, *results.further)
+        for run in each.runs
+        if run.name == name
+        for path in map(run.layout.result, run.results)
+    }
 
 
 def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
@@ -54,12 +70,16 @@ def metrics(results: Results) -> dict[str, dict[str, dict[str, float]]]:
     Run -> label -> probe -> top-1 on test, and `val_` with the probe -> top-1 on val; run ->
     `segmentation` -> data, frames and protocol -> mIoU; run -> `severe` -> task -> its score. All
     are shares from 0 to 1, but for SEVERE's counting, which is an error and has no upper bound.
+    On a further data set, its name and `/` come before the label, or what stands in its place.
     """
     metrics_by_run: dict[str, dict[str, dict[str, float]]] = {}
-    for run in results.runs:
-        for benchmark, body in run.results.items():
-            for group, name, value in BENCHMARKS[benchmark].metrics(body):
-                metrics_by_run.setdefault(run.name, {}).setdefault(group, {})[name] = value
+    for each in (results, *results.further):
+        prefix = "" if each is results else f"{each.data.name}/"
+        for run in each.runs:
+            of_run = metrics_by_run.setdefault(run.name, {})
+            for benchmark, body in run.results.items():
+                for group, name, value in BENCHMARKS[benchmark].metrics(body):
+                    of_run.setdefault(f"{prefix}{group}", {})[name] = value
     return metrics_by_run
 
 

@@ -10,6 +10,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipeline.evaluation.table import Cell, Line, Table
+from pipeline.report.data_sets import overview
+from pipeline.report.formats import census_line
 from pipeline.report.results import Results
 from pipeline.report.shown_tables import ShownTable, of_benchmarks, of_scores
 from pipeline.report.tables import ScoreTable, notes
@@ -17,20 +19,20 @@ from pipeline.report.tables import ScoreTable, notes
 SHOWN_REASONS = 12  # lines; the page has all
 
 
-def census_line(census: dict[str, int]) -> str:
-    """Say what became of the clips: `18 of 25 ok, 7 lost: corrupt 3, too short 2, ...`."""
-    total, good = sum(census.values()), census.get("ok", 0)
-    if good == total:
-        return f"{total:,} ok"
-    lost = {name: count for name, count in census.items() if name != "ok"}
-    ranked = sorted(lost.items(), key=lambda item: (-item[1], item[0]))
-    named = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in ranked)
-    return f"{good:,} of {total:,} ok, {total - good:,} lost: {named}"
-
-
 def show(results: Results, console: Console) -> None:
-    """Print a table per label, what was skipped and why, and the census."""
+    """Print all on each data set; of several, last, one table of them together."""
     console.print()
+    _show_data(results, console)
+    for further in results.further:
+        console.print()
+        console.rule(f"on {further.data.name}", align="left", characters="-")
+        _show_data(further, console)
+    if table := overview(results):
+        console.print(_turned(table))
+
+
+def _show_data(results: Results, console: Console) -> None:
+    """Print a table per label, what was skipped and why, and the census."""
     untrained = {run.name for run in results.runs if not run.trained}
     tables = of_scores(results)
     for table in tables:
@@ -80,6 +82,27 @@ def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:
         cells = [cell for column, cell in pairs if not column.on_page_only]
         texts = [_number(cell, starred=cell.is_best and source is table) for cell in cells]
         rich.add_row(Text(name), *texts, Text(line.scored), style=style)
+    return rich
+
+
+def _turned(table: Table) -> RichTable:
+    """Return the table with a column per run: there are more data sets and probes than runs."""
+    rich = RichTable(
+        title=Text(f"{table.title}: {table.unit} (* shown to be best)"),
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
+    for title in ("data: label", "probe"):
+        rich.add_column(title, no_wrap=True)
+    for line in table.runs:
+        rich.add_column(Text(line.name), justify="right", overflow="fold")
+    groups = ["", *(column.group for column in table.columns)]
+    cells = [table.cells(line) for line in table.runs]
+    for place, column in enumerate(table.columns):
+        group = "" if groups[place] == column.group else column.group
+        numbers = [_number(of_run[place], starred=of_run[place].is_best) for of_run in cells]
+        rich.add_row(Text(group), Text(column.title), *numbers)
     return rich
 
 

@@ -77,20 +77,26 @@ def stage_times(results: Results) -> list[StageTime]:
     for name, stage in STAGES.items():
         if name in NOT_SHOWN:
             continue
-        params = results.params
-        names = [""]
-        if "chunk" in stage.per:
-            names = [str(chunk) for chunk in range(params.data.chunks)]
-        elif "run" in stage.per:
-            names = stage.benchmark.runs(params) if stage.benchmark else list(params.runs)
-        if not names:
+        further = results.further if stage.takes_data else ()
+        jobs = [job for each in (results, *further) for job in _jobs(each, name)]
+        if not jobs:
             continue
-        owner = params.name if "name" in stage.reads else params.data.name
-        manifests = _manifests(results, name)
-        jobs = [_job(owner, name, job, manifests.get(job, {})) for job in names]
         known = tuple(job for job in jobs if job)
-        shown.append(StageTime(name, stage.summary, "".join(stage.per), known, len(names)))
+        shown.append(StageTime(name, stage.summary, "".join(stage.per), known, len(jobs)))
     return shown
+
+
+def _jobs(results: Results, name: str) -> list[Job | None]:
+    """Return the jobs of a stage on one data set; None for one without a time."""
+    stage, params, names = STAGES[name], results.params, [""]
+    if "chunk" in stage.per:
+        names = [str(chunk) for chunk in range(params.data.chunks)]
+    elif "run" in stage.per:
+        names = stage.benchmark.runs(params) if stage.benchmark else list(params.runs)
+    scored = layout.owner(params.name, results.runs[0].layout.data)
+    owner = scored if "name" in stage.reads else params.data.name
+    manifests = _manifests(results, name)
+    return [_job(owner, name, job, manifests.get(job, {})) for job in names]
 
 
 def _job(owner: str, stage: str, name: str, manifest: Mapping[str, Any]) -> Job | None:

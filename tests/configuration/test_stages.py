@@ -99,6 +99,13 @@ def test_dvc_yaml_has_the_same_params(project: Path) -> None:
     assert done.stdout == text, "run: make deps"
     written = yaml.safe_load(text)["stages"]
     assert written.pop("code")["deps"] == ["pipeline"]
+    further = [name for name in written if name.startswith("further_")]
+    on_further = [
+        stage for stage in STAGES.values() if getattr(stage.benchmark, "on_further_data", 0)
+    ]
+    assert further == ["further_data", *(f"further_{s.benchmark.stage}" for s in on_further)]
+    for name in further:
+        written.pop(name)
     assert list(written) == list(STAGES)
     for stage, body in written.items():  # what mirrored() is to have done, by another way
         run = "${item.run}" if "run" in STAGES[stage].per else ""

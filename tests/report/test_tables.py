@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.report import comparison, results, seeds, summary, tables, terminal
+from pipeline.report import comparison, formats, results, seeds, summary, tables, terminal
 from pipeline.report.results import Results, Score
 
 from .experiments import SCORED, SKIPPED, TOP1, Experiment
@@ -212,7 +212,7 @@ def test_census_line_accounts_for_every_clip(census: dict[str, int]) -> None:
     """Catches an outcome that the line forgets."""
     numbers = [
         int(w.strip(",:").replace(",", ""))
-        for w in terminal.census_line(census).split()
+        for w in formats.census_line(census).split()
         if w[0].isdigit()
     ]
     good, total = census.get("ok", 0), sum(census.values())

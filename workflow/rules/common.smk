@@ -26,27 +26,63 @@ try:
         SETTINGS = snapshot.handed_on(os.environ)
     PARAMS = SETTINGS.params
     known_weights.check(PARAMS)
-    if not Path(PARAMS.data.rows_from).is_file():  # Snakemake's message would not say of which key
-        raise UserError(
-            "there is no list of videos",
-            place=PARAMS.data.rows_from,
-            remedy="write it there, or give data.manifest another path",
-        )
+    for key, data in {"data": PARAMS.data, **PARAMS.evaluation_data}.items():
+        if not Path(data.rows_from).is_file():  # Snakemake's message would not say of which key
+            key = key if key == "data" else f"evaluation_data.{key}"
+            raise UserError(
+                "there is no list of videos",
+                place=data.rows_from,
+                remedy=f"write it there, or give {key}.manifest another path",
+            )
 except UserError as error:
     sys.exit(f"error: {error}")
 
-DATA = layout.DataLayout(PARAMS.data.name)
 EXPERIMENT = layout.ExperimentLayout(PARAMS.name)
-CHUNKS = range(PARAMS.data.chunks)
 RUNS = [EXPERIMENT.run(name) for name in PARAMS.runs]
+# The files of each data set that runs are evaluated on, with the settings there. The first is the
+# one that they are pretrained on. DVC has stages of their own for the others.
+DATA_SETS = [(layout.DataLayout(name), PARAMS.on(name)) for name in PARAMS.data_sets]
+DATA = DATA_SETS[0][0]
+ASKED_FOR = DATA_SETS[:1] if "DVC_STAGE" in os.environ else DATA_SETS
 
 
-def scored(benchmark):
-    """Return the results of a benchmark for the runs that it scores."""
-    return [EXPERIMENT.run(run).result(benchmark.name) for run in benchmark.runs(PARAMS)]
+def further(files):
+    """Return the name of a data set; empty for the one that runs are pretrained on."""
+    return "" if files is DATA else files.name
 
 
-SCORED = [path for benchmark in BENCHMARKS.values() for path in scored(benchmark)]
+def rule_name(stage, files):
+    """Return what the rule of a stage is called that is for one data set."""
+    return plan.rule_name(stage, further(files))
+
+
+def per_chunk(output):
+    """Return an output of all chunks of the data sets: `output` is a method of DataLayout."""
+    return [
+        output(files, chunk) for files, on_it in ASKED_FOR for chunk in range(on_it.data.chunks)
+    ]
+
+
+def run_on(files, run):
+    """Return where a run's scores on a data set lie."""
+    return EXPERIMENT.run(run, further(files))
+
+
+def owner_of_scores(files):
+    """Return whose the logs of a data set's scores are."""
+    return layout.owner(EXPERIMENT.name, further(files))
+
+
+def scored(benchmark, data_sets=ASKED_FOR):
+    """Return the results of a benchmark for the runs that it scores, on each data set."""
+    return [
+        run_on(files, run).result(benchmark.name)
+        for files, on_it in data_sets
+        for run in benchmark.runs(on_it)
+    ]
+
+
+SCORED = [path for benchmark in BENCHMARKS.values() for path in scored(benchmark, DATA_SETS)]
 
 STARTED = time.time()
 
@@ -65,13 +101,11 @@ def made_elsewhere():
     if command.name != "snakemake" and command.parent.name != "snakemake":
         return []
     made = [
-        DATA.manifest,
-        *(
-            path(chunk)
-            for path in (DATA.downloaded, DATA.decoded, DATA.sharded)
-            for chunk in CHUNKS
-        ),
-        DATA.index,
+        *(files.manifest for files, _ in ASKED_FOR),
+        *per_chunk(layout.DataLayout.downloaded),
+        *per_chunk(layout.DataLayout.decoded),
+        *per_chunk(layout.DataLayout.sharded),
+        *(files.index for files, _ in ASKED_FOR),
         *(run.pretrained for run in RUNS),
         *SCORED,
         EXPERIMENT.evaluation,
@@ -104,9 +138,9 @@ def trainer(wildcards):
     return PARAMS.runs[wildcards.run].trainer
 
 
-def settings_of(stage):
-    """Return the settings that a run's job of a stage reads."""
-    return lambda wildcards: stages.settings(PARAMS, stage, wildcards.run)
+def settings_of(stage, on_it):
+    """Return the settings that a run's job of a stage reads on a data set."""
+    return lambda wildcards: stages.settings(on_it.of(wildcards.run), stage, wildcards.run)
 
 
 def threads_of(benchmark):
@@ -134,9 +168,9 @@ def needed_first(wildcards):
 state_of = functools.cache(local_files.state)  # asked several times of each job
 
 
-def local_files_now(wildcards):
+def local_files_now(files):
     """Return what tells, by its change, that a local file of a chunk was replaced."""
-    return state_of(DATA.local_files(wildcards.chunk))
+    return lambda wildcards: state_of(files.local_files(wildcards.chunk))
 
 
 def several_nodes(count):

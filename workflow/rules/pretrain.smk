@@ -27,7 +27,7 @@ rule pretrain:
             trainer(wildcards).devices if trainer(wildcards).epochs else 0
         ),
     params:
-        settings=lambda wildcards: stages.settings(PARAMS, "pretrain", wildcards.run),
+        settings=settings_of("pretrain", PARAMS),
         code=stages.code_sha256("pretrain"),
     # One command, whatever the resources: it starts `trainer.devices` processes of its own, and on
     # several nodes it calls srun (pipeline/runtime/launch.py). `exec`: Slurm signals every process

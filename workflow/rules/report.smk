@@ -4,7 +4,7 @@ report: "../report/workflow.rst"
 
 rule report:
     input:
-        index=DATA.index,
+        index=[files.index for files, _ in DATA_SETS],
         pretrained=[run.pretrained for run in RUNS],
         scored=SCORED,
     output:

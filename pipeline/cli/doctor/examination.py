@@ -45,8 +45,12 @@ def examine(params: Params, on_stage: Callable[[str], None] | None = None) -> It
 
 def _findings(params: Params, module: str, function: str) -> Iterator[Finding]:
     try:
-        area = importlib.import_module(f"pipeline.cli.doctor.{module}")
-        yield from getattr(area, function)(params)
+        area = getattr(importlib.import_module(f"pipeline.cli.doctor.{module}"), function)
+        yield from area(params)
+        for data in params.evaluation_data if module == "sources" else ():
+            for finding in area(params.on(data)):
+                if function == "listed" or finding.is_failure:
+                    yield replace(finding, subject=f"{finding.subject} of {data}")
     except UserError as error:
         yield missing(function, error.problem, error.remedy, needed=True)
     except Exception as error:  # noqa: BLE001 - a library that does not load, whatever it says

@@ -16,14 +16,15 @@ from pipeline.runtime.progress import binary_bytes
 
 def disk(params: Params) -> Iterator[Finding]:
     """What is still to be made, on the disk of this folder."""
-    footage, is_fetched = footage_of(params)
-    data = DataLayout(params.data.name)
     need = 0.0
     parts = []
-    if footage.clips and not data.index.is_file():
-        room = estimates.room(footage, params.data, is_fetched=is_fetched)
-        need += room.total
-        parts.append(f"{footage.clips:,} clips {binary_bytes(room.total)}")
+    for name in params.data_sets:
+        on_it = params.on(name)
+        footage, is_fetched = footage_of(on_it)
+        if footage.clips and not DataLayout(name).index.is_file():
+            room = estimates.room(footage, on_it.data, is_fetched=is_fetched)
+            need += room.total
+            parts.append(f"{footage.clips:,} clips {binary_bytes(room.total)}")
     states = _states(params)
     need += states
     parts.append(f"checkpoints {binary_bytes(states)}")

@@ -59,7 +59,7 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
     except UserError as error:
         yield missing(subject, error.problem, error.remedy, needed=True)
         return
-    other = known_weights.differences(known, params.data.clip, "not compared") if known else []
+    other = known_weights.differences(known, params.clip_of(name), "not compared") if known else []
     if other:
         remedy = f"runs.{name}.allow_other_clip says that it is meant"
         yield warning(subject, f"other clips than the weights': {'; '.join(other)}", remedy)

@@ -31,6 +31,7 @@ BESIDE = {
     "predictions": "predictions.csv",
     "clips": "{stem}.parquet",
 }
+OF_THE_RUN = ("weights", "model")  # the same ones whichever data set it is scored on
 # Files that note nothing themselves, and the one that tells of them.
 WRITTEN_WITH = {
     "metrics.json": "evaluation.json",
@@ -225,9 +226,15 @@ def _link(path: Path, names: tuple[str, ...], digest: str, *, drawn: bool) -> Li
             pictures = by_hash.with_pictures(digest)
             return Link(pictures, sha256_file(pictures) if pictures else digest, "pictures")
         case (name,) if name in BESIDE:
-            return Link(path.with_name(BESIDE[name].format(stem=path.stem)), digest, name)
+            folder = _run_of(path) if name in OF_THE_RUN else path.parent
+            return Link(folder / BESIDE[name].format(stem=path.stem), digest, name)
     what = names[-1] if names == ("index",) else f"index for {names[-1]}"
     return Link(by_hash.with_index(digest), digest, what, drawn=drawn)
+
+
+def _run_of(path: Path) -> Path:
+    """Return the folder of a run, also of its scores on a further data set: RUN/data/NAME/*."""
+    return path.parents[2] if path.parts[-3:-2] == ("data",) else path.parent
 
 
 def _sources(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

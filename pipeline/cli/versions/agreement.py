@@ -48,6 +48,12 @@ def _refuse_other_results(params: Params) -> None:
     runs = ExperimentLayout(params.name).folder / "runs"
     others = sorted(path.name for path in runs.iterdir() if path.name not in params.runs)
     others += [
+        folder.relative_to(runs).as_posix()
+        for run in params.runs
+        for folder in sorted((runs / run / "data").glob("*"))
+        if folder.name not in params.evaluation_data
+    ]
+    others += [
         f"{run}/{name}"
         for benchmark in BENCHMARKS.values()
         for run in params.runs
@@ -101,9 +107,13 @@ def _not_of_these_inputs(params: Params) -> Iterator[str]:
     layout = ExperimentLayout(params.name)
     seen: set[str] = set()
     for run in params.runs:
-        of_run = layout.run(run)
-        scored = [of_run.result(n) for n, each in BENCHMARKS.items() if run in each.runs(params)]
-        for path in (of_run.pretrained, *scored):
+        scored = [
+            layout.run(run, "" if data == params.data.name else data).result(name)
+            for data in params.data_sets
+            for name, benchmark in BENCHMARKS.items()
+            if run in benchmark.runs(params.on(data))
+        ]
+        for path in (layout.run(run).pretrained, *scored):
             for line in chain.problems(path):
                 if line not in seen:
                     seen.add(line)

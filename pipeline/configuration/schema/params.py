@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -12,7 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.configuration.schema.data import Data
+from pipeline.configuration.schema.data import Clip, Data
+from pipeline.configuration.schema.further import EvaluationData
 from pipeline.configuration.schema.method import Model, Objective
 from pipeline.configuration.schema.training import Trainer
 from pipeline.configuration.section import Name, RunName, Section
@@ -20,6 +21,15 @@ from pipeline.evaluation.recognition.settings import Evaluation
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.segmentation.settings import Segmentation
 from pipeline.evaluation.severe.settings import Severe
+
+
+class OwnClip(Section):
+    """What weights take otherwise than `data.clip`; null: as there."""
+
+    frames: int | None = Field(default=None, gt=0)  # of a clip
+    size: int | None = Field(default=None, gt=0)  # pixels, square
+    stride: int | None = Field(default=None, gt=0)  # frames from one to the next
+    sampling: Literal["dense", "per_segment"] | None = None  # which frames of a video
 
 
 class Run(Section):
@@ -32,6 +42,8 @@ class Run(Section):
     # 0 epochs alone
     weights: str | None = None
     weights_sha256: str | None = None  # of that file; checked where given
+    # clips of its own, where its weights were trained on others than `data.clip`; null: none
+    clip: OwnClip | None = None
     # give the weights other clips (data.clip, data.decode.fps) than those that they say they
     # were trained on; the report says so
     allow_other_clip: bool = False
@@ -63,6 +75,8 @@ class Run(Section):
         values: dict[str, Any] = handler(self)
         if self.init is None:
             values = {k: v for k, v in values.items() if k not in ("init", "init_decoder")}
+        if self.clip is None:
+            values.pop("clip", None)
         return values
 
     @model_validator(mode="after")
@@ -97,8 +111,9 @@ class Run(Section):
                 "weights are taken as they are: set trainer.epochs of the run to 0, or give them "
                 "as init, to train on from them"
             )
-        if self.weights is None and self.weights_sha256 is not None:
-            raise ValueError("weights_sha256 needs weights")
+        for key in ("weights_sha256", "clip"):
+            if self.weights is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} needs weights")
         return self
 
 
@@ -122,6 +137,8 @@ class Params(Section):
     # modules to import before anything else, found from the project's folder: what they register
     # (benchmarks, masks, targets, losses) can be named here (docs/extending.md)
     plugins: tuple[str, ...] = ()
+    # further data sets that all runs are evaluated on, by their names (without `.`)
+    evaluation_data: dict[RunName, EvaluationData] = Field(default_factory=dict)
     # what is pretrained and compared: name (without `.`) to settings
     runs: dict[RunName, Run] = Field(min_length=1)
 
@@ -153,6 +170,92 @@ class Params(Section):
             if (fitting := benchmark.fitting(self)) != settings:
                 update[benchmark.section] = fitting
         return self.model_copy(update=update) if update else self
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """The names of the data sets that runs are evaluated on: that of the experiment first."""
+        return (self.data.name, *self.evaluation_data)
+
+    def on(self, data: str) -> Params:
+        """Return the settings as they are where runs are evaluated on this one of the data sets.
+
+        Those of the further ones are as if it were the only one: `data` is this one, and benchmarks
+        that need more than labelled clips have nothing to do.
+        """
+        if data == self.data.name:
+            return self
+        further = self.evaluation_data[data]
+        update: dict[str, Any] = {
+            "data": further.plain,
+            "evaluation": further.evaluated(self.evaluation, self.data),
+            "evaluation_data": {},
+            "benchmarks": {},
+        }
+        for name, benchmark in BENCHMARKS.items():
+            settings = benchmark.of(self)
+            if name == "evaluation" or settings is None:
+                continue
+            if name in self.benchmarks and benchmark.on_further_data:
+                values = settings.model_dump() | further.benchmarks.get(name, {})
+                update["benchmarks"][name] = benchmark.settings.model_validate(values)
+            elif name not in self.benchmarks:
+                update[benchmark.section] = settings.model_copy(update={"runs": ()})
+        return self.model_copy(update=update)
+
+    def clip_of(self, run: str) -> Clip:
+        """Return the clips that a run's encoder takes."""
+        own = self.runs[run].clip if run in self.runs else None
+        update = own.model_dump(exclude_none=True) if own else {}
+        return self.data.clip.model_copy(update=update)
+
+    def of(self, run: str) -> Params:
+        """Return the settings as they are in the jobs of a run: `data.clip` is what it takes."""
+        clip = self.clip_of(run)
+        if clip == self.data.clip:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"clip": clip})})
+
+    @model_validator(mode="after")
+    def _evaluation_data_fit(self) -> Params:
+        for name, further in self.evaluation_data.items():
+            if further.name != name:
+                raise ValueError(
+                    f"evaluation_data.{name}.name is {further.name!r}: give it the name of its key"
+                )
+            if name == self.data.name:
+                raise ValueError(
+                    f"evaluation_data.{name}: all runs are evaluated on it already: it is `data`"
+                )
+            allowed = {n for n in self.benchmarks if BENCHMARKS[n].on_further_data}
+            if unknown := sorted(further.benchmarks.keys() - allowed):
+                raise ValueError(
+                    f"evaluation_data.{name}.benchmarks names {', '.join(unknown)}; benchmarks "
+                    f"that further data sets are scored by are {', '.join(sorted(allowed))}"
+                )
+            if "runs" in {key for each in further.benchmarks.values() for key in each}:
+                raise ValueError(
+                    f"evaluation_data.{name}.benchmarks: the same runs are scored on all data sets"
+                )
+            try:
+                on_it = self.on(name)
+                on_it.check_data()
+                for benchmark in BENCHMARKS.values():
+                    if benchmark.on_further_data and benchmark.of(on_it) is not None:
+                        benchmark.check(on_it)
+            except ValueError as error:
+                raise ValueError(f"evaluation_data.{name}: {error}") from None
+            self._has_the_geometry(name, further)
+        return self
+
+    def _has_the_geometry(self, name: str, further: EvaluationData) -> None:
+        """Refuse clips of other sizes: encoders take those that they were trained on."""
+        ours, theirs = ((c.frames, c.size) for c in (self.data.clip, further.clip))
+        if ours != theirs:
+            raise ValueError(
+                f"evaluation_data.{name}.clip has {theirs[0]} frames of {theirs[1]} pixels, "
+                f"data.clip {ours[0]} of {ours[1]}: encoders take clips of the size that they were "
+                "trained on (stride, sampling and scales may differ)"
+            )
 
     @model_validator(mode="after")
     def _vectors_are_there(self) -> Params:
@@ -198,7 +301,16 @@ class Params(Section):
         return before
 
     @model_validator(mode="after")
-    def _labels_are_of_the_data(self) -> Params:
+    def _data_fit(self) -> Params:
+        self.check_data()
+        return self
+
+    def check_data(self) -> None:
+        """Raise ValueError where labels or encoders do not go with the data set."""
+        self._check_labels()
+        self._check_tubes()
+
+    def _check_labels(self) -> None:
         tuned = self.evaluation.finetune and self.evaluation.finetune.labels
         unknown = [label for label in tuned or () if label not in self.data.labels]
         if unknown:
@@ -207,16 +319,13 @@ class Params(Section):
                 f"({', '.join(self.data.labels) or 'none'}) lacks: nothing would be fine-tuned on "
                 "it; null follows data.labels"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _tubes_divide_the_clip(self) -> Params:
-        clip = self.data.clip
+    def _check_tubes(self) -> None:
         for name, run in self.runs.items():
+            clip, key = self.clip_of(name), f"runs.{name}.clip" if run.clip else "data.clip"
             frames, height, width = run.model.tube
             if clip.frames % frames or clip.size % height or clip.size % width:
                 raise ValueError(
                     f"runs.{name}.model.tube {frames}x{height}x{width} does not divide the clip "
-                    f"of {clip.frames} frames at {clip.size}x{clip.size} (data.clip)"
+                    f"of {clip.frames} frames at {clip.size}x{clip.size} ({key})"
                 )
-        return self

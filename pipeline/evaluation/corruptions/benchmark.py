@@ -17,6 +17,7 @@ class Corruptions(Benchmark):
     summary = "show one run's encoder corrupted clips"
     settings = Settings
     module = "pipeline.evaluation.corruptions.run"
+    on_further_data = True
     table = "pipeline.evaluation.corruptions.table"
     reads = ("data.labels", "evaluation")
     after = ("evaluation",)

@@ -64,7 +64,7 @@ def score(job: Job) -> Outcome:
             scores += [{**about, **row, **census} for row in found]
     fields = {"scores": scores, "skipped": skipped}
     lines = (*_summary(scores), *extracted.skipped_lines(skipped))
-    outputs = {"corruptions": job.layout.folder / "corruptions.npz"}
+    outputs = {"corruptions": job.layout.scores_folder / "corruptions.npz"}
     return Outcome(fields, known.inputs, outputs, lines)
 
 
@@ -89,7 +89,7 @@ def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, Sp
             for kind in settings.kinds
             for strength in STRENGTHS
         },
-        path=job.layout.folder / "corruptions.npz",
+        path=job.layout.scores_folder / "corruptions.npz",
         key=key,
         options=execution(params, run, "corrupt"),
     )

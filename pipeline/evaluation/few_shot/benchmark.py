@@ -17,6 +17,7 @@ class FewShot(Benchmark):
     summary = "recognise with few labels by one run's features"
     settings = Settings
     module = "pipeline.evaluation.few_shot.run"
+    on_further_data = True
     table = "pipeline.evaluation.few_shot.table"
     reads = ("data.labels", "evaluation.test")
     after = ("evaluation",)

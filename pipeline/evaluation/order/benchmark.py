@@ -17,6 +17,7 @@ class Order(Benchmark):
     summary = "show one run's encoder clips out of order"
     settings = Settings
     module = "pipeline.evaluation.order.run"
+    on_further_data = True
     table = "pipeline.evaluation.order.table"
     reads = ("data.labels", "evaluation")
     after = ("evaluation",)

@@ -73,7 +73,7 @@ def score(job: Job) -> Outcome:
             scores.append(_direction_row(known, both_ways, settings.linear))
     fields = {"scores": scores, "skipped": skipped}
     lines = (*_summary(scores), *extracted.skipped_lines(skipped))
-    outputs = {"order": job.layout.folder / "order.npz"}
+    outputs = {"order": job.layout.scores_folder / "order.npz"}
     return Outcome(fields, known.inputs, outputs, lines)
 
 
@@ -101,7 +101,7 @@ def _features(job: Job, known: Extracted, settings: Order) -> dict[str, SplitFea
     return features.extract(
         hub.load(job.layout.weights).encoder,
         asked,
-        path=job.layout.folder / "order.npz",
+        path=job.layout.scores_folder / "order.npz",
         key=key,
         options=execution(params, run, "order"),
     )

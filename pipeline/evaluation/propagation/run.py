@@ -68,7 +68,7 @@ def score(job: Job) -> benchmark.Outcome:
         census[data.name] = sources.census(outcomes)
         folder = layout.work("propagation") / data.name
         for clip, path in part.draw([each.id for each in scored], folder):
-            file = path.relative_to(layout.folder).as_posix()
+            file = path.relative_to(layout.scores_folder).as_posix()
             drawn.append({"data": data.name, "id": clip, "file": file})
     table = layout.rows("propagation")
     with atomic_path(table) as temporary:

@@ -24,6 +24,7 @@ class Recognition(Benchmark):
     summary = "score one run's encoder"
     settings = Evaluation
     module = "pipeline.evaluation.recognition.run"
+    on_further_data = True
     reads = ("data.labels",)
     outputs = ("features.npz", "predictions.csv", "predictions.parquet")
     plots: ClassVar = {

@@ -87,7 +87,7 @@ def read(job: Job) -> Extracted:
     inputs = {"index": sha256_file(data.index)}
     place, remedy = (
         str(layout.result("evaluation")),
-        f"python -m pipeline evaluate --run {layout.run}",
+        f"python -m pipeline evaluate {layout.options}",
     )
     try:
         body = read_json(layout.result("evaluation"))

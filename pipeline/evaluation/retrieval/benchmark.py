@@ -17,6 +17,7 @@ class Retrieval(Benchmark):
     summary = "look for train clips of one run's test clips' classes"
     settings = Settings
     module = "pipeline.evaluation.retrieval.run"
+    on_further_data = True
     table = "pipeline.evaluation.retrieval.table"
     reads = ("data.labels", "evaluation.test")
     after = ("evaluation",)

@@ -72,7 +72,7 @@ def score(job: Job) -> benchmark.Outcome:
             if frames == settings.frames[0]:
                 folder = layout.work("segmentation") / data.name
                 for clip, path in part.draw([each.id for each in scored], folder):
-                    file = path.relative_to(layout.folder).as_posix()
+                    file = path.relative_to(layout.scores_folder).as_posix()
                     pictures.append({"data": data.name, "id": clip, "file": file})
     table = layout.rows("segmentation")
     with atomic_path(table) as temporary:

@@ -6,7 +6,7 @@ of a model what was measured on another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Beside:
     """The pretraining's manifest, results by their stage, and the data set where it is here."""
 
     pretrain: dict[str, Any] = field(default_factory=dict)
+    # by the file's name; on a further data set, `data/NAME/` comes before it
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each file that was read
     data: DatasetIndex | None = None
@@ -39,17 +40,24 @@ def find(checkpoint: Path, sha256: str) -> Beside:
         pretrain = {}
     if pretrain:
         digests["pretrain.json"] = sha256_file(folder / "pretrain.json")
-    for name in BENCHMARKS:
-        content = _read(folder / f"{name}.json")
+    for path in _of_benchmarks(folder):
+        name = path.relative_to(folder).as_posix()
+        content = _read(path)
         if not content:
             continue
         if content.get("inputs", {}).get("weights") not in (sha256, None):
-            notes.append(f"{name}.json beside it tells of other weights, so it was not used")
+            notes.append(f"{name} beside it tells of other weights, so it was not used")
             continue
-        results[name] = content
-        digests[f"{name}.json"] = sha256_file(folder / f"{name}.json")
+        results[name.removesuffix(".json")] = content
+        digests[name] = sha256_file(path)
     data = _data(pretrain)
     return Beside(pretrain, results, digests, data, tuple(notes))
+
+
+def _of_benchmarks(folder: Path) -> Iterator[Path]:
+    """Yield the results on the data set that was trained on, then those on further ones."""
+    for place in (folder, *sorted(folder.glob("data/*"))):
+        yield from (place / f"{name}.json" for name in BENCHMARKS)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -206,7 +206,8 @@ def _metrics(beside: Beside) -> Iterator[str]:
             continue
         header, *body = rows
         lines = [header, ["---"] * len(header), *body]
-        yield f"### {name}"
+        place = Path(name)
+        yield f"### {place.name}{f' on {place.parent.name}' if place.parent.name else ''}"
         yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
         code = content.get("provenance", {}).get("code", {})
         yield (
@@ -217,7 +218,9 @@ def _metrics(beside: Beside) -> Iterator[str]:
 
 
 def _rows(name: str, scores: list[dict[str, Any]]) -> Iterator[list[str]]:
-    shown = [key for key in BENCHMARKS[name].card if any(key in score for score in scores)]
+    shown = [
+        key for key in BENCHMARKS[Path(name).name].card if any(key in score for score in scores)
+    ]
     if scores:
         yield shown
     for score in scores:

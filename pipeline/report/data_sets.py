@@ -1,0 +1,120 @@
+"""What further data sets add to the report: a block for each, and one table of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.evaluation.table import Cell, Column, Line, Table
+from pipeline.report import figures, shown_tables, tables
+from pipeline.report.figures import Figure
+from pipeline.report.results import Results, RunResult, Score
+from pipeline.report.seeds import Group, seed_groups
+from pipeline.report.shown_tables import ShownTable
+
+CHOSEN = ("C", "k", "rate")  # what probes choose on val
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the page shows of one further data set."""
+
+    results: Results
+    scores: Sequence[ShownTable]
+    benchmarks: Sequence[ShownTable]
+    charts: Mapping[str, Sequence[Figure]]  # by the benchmark's table
+    notes: Sequence[tables.Note]
+
+    @property
+    def id(self) -> str:
+        return f"data-{self.results.data.name}"
+
+
+def blocks(results: Results) -> list[Block]:
+    """Return a block per further data set."""
+    return [_block(further) for further in results.further]
+
+
+def _block(results: Results) -> Block:
+    benchmarks = shown_tables.of_benchmarks(results)
+    charts = {
+        shown.grouped.id: [
+            replace(figure, id=f"{results.data.name}-{figure.id}")
+            for figure in figures.of_table(shown.single, results.runs)
+        ]
+        for shown in benchmarks
+    }
+    scores, notes = shown_tables.of_scores(results), tables.notes(results)
+    return Block(results, scores, benchmarks, charts, notes)
+
+
+def overview(results: Results) -> Table | None:
+    """Return all encoders by all data sets and probes; None of one data set."""
+    if not results.further:
+        return None
+    groups = seed_groups(results.runs)
+    parts = [part for each in (results, *results.further) for part in _of_data(each, groups)]
+    parts += list(_cost(groups))
+    cells_by_group = {g.name: tuple(cells[g.name] for _, cells in parts) for g in groups}
+    lines = [Line(g.name, cells=cells_by_group[g.name], seeds=len(g.runs)) for g in groups]
+    return Table(
+        id="overview",
+        title="All data sets",
+        unit="top-1, %",
+        remark="Each data set has labels, splits and clips of its own; what a probe chooses (below "
+        "its score) it chooses on the val split of this data set, or on a part of train where "
+        "there is none. Bold is what a test shows to be best, as in the table of its data set.",
+        columns=tuple(column for column, _ in parts),
+        runs=tuple(lines),
+    )
+
+
+def _of_data(
+    results: Results, groups: Sequence[Group]
+) -> Iterator[tuple[Column, Mapping[str, Cell]]]:
+    """Yield the top-1 of each label and probe on one data set: a column, and the groups' cells."""
+    for shown in shown_tables.of_scores(results):
+        if shown.scores is None or shown.scores.beside:
+            continue
+        lines = {line.name: shown.grouped.cells(line) for line in shown.grouped.runs}
+        places = [n for n, column in enumerate(shown.grouped.columns) if column.title == "top-1"]
+        scores = {row.run.name: row.scores for row in shown.scores.rows}
+        for number, place in enumerate(places):
+            column = Column(f"{results.data.name}: {shown.scores.label}", _title(shown, place))
+            cells = {}
+            for group in groups:
+                of_group = [s for name in group.names if (s := scores[name][number])]
+                cell = lines[group.name][place]
+                notes = (*cell.notes, *_census_and_choice(of_group))
+                cells[group.name] = replace(cell, notes=notes)
+            yield column, cells
+
+
+def _title(shown: ShownTable, place: int) -> str:
+    return shown.grouped.columns[place].group
+
+
+def _census_and_choice(scores: Sequence[Score]) -> Iterator[tuple[str, str]]:
+    """Yield on how many clips of how many, and what was chosen on which clips."""
+    if counts := list(dict.fromkeys(score.counts for score in scores)):
+        yield "; ".join(counts), "clips that were scored, of all that have this label"
+    choices = dict.fromkeys(
+        (f"{key} {score.chosen[key]}", str(score.chosen.get("chosen_on", "nothing")))
+        for score in scores
+        for key in CHOSEN
+        if key in score.chosen
+    )
+    for choice, judge in choices:
+        yield choice, f"chosen on {judge}"
+
+
+def _cost(groups: Sequence[Group]) -> Iterator[tuple[Column, Mapping[str, Cell]]]:
+    """Yield what an encoder costs, as far as its stages noted it."""
+    parameters = {group.name: _parameters(group.first) for group in groups}
+    if any(cell.value for cell in parameters.values()):
+        yield Column("cost", "parameters, M", is_error=True), parameters
+
+
+def _parameters(run: RunResult) -> Cell:
+    count = run.pretrained.get("encoder_parameters")
+    return Cell("–") if count is None else Cell(f"{count / 1e6:.3g}", count / 1e6)
