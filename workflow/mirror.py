@@ -131,7 +131,8 @@ def _of_further_data() -> str:
 def _of_benchmark_on_further_data(benchmark: Benchmark) -> str:
     stage, rule = benchmark.stage, f"{benchmark.stage}_${{item.data}}"
     runs = f"{benchmark.section}.runs" if "runs" in benchmark.settings.model_fields else "runs"
-    own = [key for key in benchmark.keys() if key.startswith((benchmark.section, "evaluation"))]
+    sections = (benchmark.section, "evaluation")
+    own = [key for key in stages.keys(stage) if key.startswith(sections)]
     keys = ["name", "evaluation_data.${item.data}", "runs.${item.run}.trainer", *own]
     lines = [
         f"  further_{stage}:",
