@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             entries = material.packed(records, folder / codec, shards)
             size[codec] = round(sum(entry.size for entry in entries) / len(entries))
             rows[codec] = [
-                row(workers, memory, _turn(entries, clip, workers, memory, options))
+                row(workers, memory, turn(entries, clip, workers, memory, options))
                 for workers in options.workers
                 for memory in (MEMORY if workers else MEMORY[:1])
             ]
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _turn(
+def turn(
     entries: Sequence[ClipEntry], clip: Clip, workers: int, memory: str, options: argparse.Namespace
 ) -> Turn:
     """Load for some seconds, after every worker has made a batch."""

@@ -75,7 +75,13 @@ _OTHERS = {
     "shard": Stage(
         "pipeline.data.shards.shard_stage",
         "pack a chunk's clips into tar shards",
-        ("data.name", "data.shards"),
+        (
+            "data.name",
+            "data.shards.codec",
+            "data.shards.jpeg_quality",
+            "data.shards.clips_per_shard",
+            "data.shards.motion_vectors",
+        ),
         ("chunk",),
     ),
     "index": Stage(

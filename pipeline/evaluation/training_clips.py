@@ -58,19 +58,19 @@ class TrainingSteps(Dataset[TrainingBatch]):
         return self.settings.batch_size, self.clip.frames, self.clip.size, self.clip.size, 3
 
     def __getitem__(self, step: int) -> TrainingBatch:
-        settings, repeated = self.settings, self.settings.augmentation.repeated
-        chosen = order.batch(
-            settings.seed,
-            step,
-            n=len(self.entries),
-            batch_size=settings.batch_size // repeated,
-        )
+        chosen, repeated = self._chosen(step), self.settings.augmentation.repeated
+        self.source.expect(step, lambda step: [self.entries[k] for _, k in self._chosen(step)])
         indices = [index for _, index in chosen for _ in range(repeated)]
         videos = empty(self.shared, step, (len(indices), *self.shape[1:]))
         made = (video for sample in chosen for video in self.samples(*sample, repeated))
         for place, video in enumerate(made):
             videos[place] = video
         return TrainingBatch(step, torch.from_numpy(videos), torch.tensor(indices))
+
+    def _chosen(self, step: int) -> list[tuple[int, int]]:
+        """Return (epoch, index of its clip) of each clip of a step."""
+        size = self.settings.batch_size // self.settings.augmentation.repeated
+        return order.batch(self.settings.seed, step, n=len(self.entries), batch_size=size)
 
     def samples(self, epoch: int, index: int, count: int) -> Iterator[decoders.Frames]:
         """Yield `count` differently augmented clips, uint8 (T,H,W,3), of one entry."""

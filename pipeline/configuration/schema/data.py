@@ -146,6 +146,11 @@ class Shards(Section):
     # keep the codec's motion vectors beside the pictures, for masks that follow them
     # (`objective.mask.source: codec`); needs PyAV
     motion_vectors: bool = False
+    # where shards lie that are not in the folder of the index, read by ranges: s3://, gs://,
+    # https://, ... (docs/shards.md); null: all are there
+    storage: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*://\S+$")] | None = None
+    # of these, so many GiB of clips are kept beside the index once they have been read
+    storage_cache_gib: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class Data(Section):

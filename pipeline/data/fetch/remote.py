@@ -25,7 +25,8 @@ BLOCK = 2**20
 SLOWEST = 2**16  # bytes a second; a block that comes more slowly counts as no answer
 READ_AHEAD = 6 * 2**20  # bytes that fsspec may fetch before it gives us a block
 START_S = 10.0  # that a store's client may take by itself, as it starts on a busy machine
-EXTRAS = {"s3": "cloud", "s3a": "cloud", "gs": "cloud", "gcs": "cloud"}  # of this project
+# Of this project. Videos at web addresses are fetched by `fetch.web`, without fsspec.
+EXTRAS = dict.fromkeys(("s3", "s3a", "gs", "gcs", "http", "https"), "cloud")
 
 
 def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple[Request, Fetched]]:
@@ -54,18 +55,33 @@ def _fetch(request: Request, settings: Download) -> Fetched:
         return failed(error)
 
 
-def _store(scheme: str) -> Any | Fetched:
-    """Return fsspec's class for a scheme; it follows no `::` to another, as `url_to_fs` would."""
+def store_class(scheme: str) -> Any:
+    """Return fsspec's class for a scheme; it follows no `::` to another, as `url_to_fs` would.
+
+    Raises:
+        UserError: its package is an extra of this project and is not installed.
+        ImportError: it is another package that is not installed.
+    """
     from fsspec import get_filesystem_class
 
     try:
         return get_filesystem_class(scheme)
-    except ImportError as error:
-        problem = f"the package that reads {scheme}:// addresses is not installed"
+    except ImportError:
         if extra := EXTRAS.get(scheme):
-            remedy = f"pip install 'sigma-pipeline[{extra}]'"
-            raise UserError(problem, place=f"{scheme}://", remedy=remedy) from None
-        return Fetched(Outcome.FAILED, f"{problem}: {error}"[:200])
+            raise UserError(
+                f"the package that reads {scheme}:// addresses is not installed",
+                place=f"{scheme}://",
+                remedy=f"pip install 'sigma-pipeline[{extra}]'",
+            ) from None
+        raise
+
+
+def _store(scheme: str) -> Any | Fetched:
+    try:
+        return store_class(scheme)
+    except ImportError as error:
+        problem = f"the package that reads {scheme}:// addresses is not installed: {error}"
+        return Fetched(Outcome.FAILED, problem[:200])
 
 
 def _try(request: Request, settings: Download, store: Any) -> Fetched:

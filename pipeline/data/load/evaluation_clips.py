@@ -49,7 +49,8 @@ class EvaluationSteps(Dataset[EvaluationBatch]):
     cache: ViewCache | None = None
 
     def __getitem__(self, step: int) -> EvaluationBatch:
-        some = self.entries[step * self.batch_size : (step + 1) * self.batch_size]
+        some = self._of_step(step)
+        self.source.expect(step, self._of_step)
         videos = np.empty((len(some), *self.shape), np.uint8)
         ids: list[str] = []
         failed: list[FailedClip] = []
@@ -62,6 +63,9 @@ class EvaluationSteps(Dataset[EvaluationBatch]):
                     raise
                 failed.append(error.failed)
         return EvaluationBatch(torch.from_numpy(videos[: len(ids)]), ids, tuple(failed))
+
+    def _of_step(self, step: int) -> Sequence[ClipEntry]:
+        return self.entries[step * self.batch_size : (step + 1) * self.batch_size]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,12 +6,14 @@ Shapes: T frames, H height, W width.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from pipeline.data.load import clip_reader, crops, decoders, sampling
 from pipeline.data.load.failed_clips import ClipError, FailedClip
+from pipeline.data.shards import remote
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.motion_vectors import Vectors
 from pipeline.errors import UserError
@@ -50,6 +52,19 @@ class FrameSource:
         if window is None:
             return whole[indices]
         return whole[indices, window.rows, window.columns]
+
+    def expect(self, step: int, entries_of: Callable[[int], Sequence[ClipEntry]]) -> None:
+        """Ask for a step's clips, and this worker's next step's, where they come from afar.
+
+        Such a clip takes as long as its store takes to answer. A loader's workers take turns.
+        """
+        entries = entries_of(step)
+        store = remote.of(entries[0].shard.parent) if entries else None
+        if store is None:
+            return
+        worker = get_worker_info()
+        both = (*entries, *entries_of(step + (worker.num_workers if worker else 1)))
+        store.expect(each for each in both if each.id not in self._kept and not each.shard.exists())
 
     def read_vectors(self, entry: ClipEntry) -> Vectors:
         """Return a clip's motion vectors, int8 (T,R,C,2) (`data.shards.motion_vectors`).

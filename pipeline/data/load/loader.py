@@ -83,15 +83,8 @@ class PretrainingSteps(Dataset[Batch]):
     shared: SharedVideos | None = None  # where the videos of a step are written
 
     def __getitem__(self, step: int) -> Batch:
-        clips = self.clips
-        chosen = order.batch(
-            clips.seed,
-            step,
-            n=len(clips.entries),
-            batch_size=clips.batch_size,
-            rank=self.rank,
-            world=self.world,
-        )
+        clips, chosen = self.clips, self._chosen(step)
+        self.source.expect(step, lambda step: [clips.entries[k] for _, k in self._chosen(step)])
         there: list[tuple[int, int]] = []
         failed: list[FailedClip] = []
         videos = empty(self.shared, step, clips.batch_shape(self.world))
@@ -113,6 +106,17 @@ class PretrainingSteps(Dataset[Batch]):
             ids=[clips.entries[index].id for _, index in there],
             samples=tuple(there),
             failed=tuple(failed),
+        )
+
+    def _chosen(self, step: int) -> list[tuple[int, int]]:
+        """Return (epoch, index of its clip) of each of this process's samples in a step."""
+        return order.batch(
+            self.clips.seed,
+            step,
+            n=len(self.clips.entries),
+            batch_size=self.clips.batch_size,
+            rank=self.rank,
+            world=self.world,
         )
 
     def sample(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.data.shards import remote
 from pipeline.data.shards.clip_table import ClipTable
 from pipeline.data.shards.format import ClipEntry, ShardSummary
 from pipeline.data.shards.table_file import AGAIN, listed
@@ -49,6 +50,7 @@ class DatasetIndex:
     def load(cls, folder: Path | str) -> DatasetIndex:
         """Read `folder/index.json`. Raises UserError where there is none, or it is damaged."""
         _open.cache_clear()  # shards may have been replaced since this process last read them
+        remote.forget()
         path = Path(folder) / "index.json"
         try:
             body: Any = read_json(path)
@@ -104,12 +106,18 @@ def read_bytes(entry: ClipEntry) -> bytes:
 def read_at(entry: ClipEntry, offset: int, size: int) -> bytes:
     """Return `size` bytes of the clip's shard from `offset`: one positioned read.
 
+    A shard that is not here is read where `data.shards.storage` says, if it does.
+
     Each process keeps up to `OPEN_SHARDS` shards open. A handle inherited over a fork is safe to
     share, since `pread` neither uses nor moves the handle's position.
     """
     try:
         handle = _open(entry.shard)  # held, or another thread's eviction might close it
         data = os.pread(handle.number, size, offset)
+    except FileNotFoundError as error:
+        if (store := remote.of(entry.shard.parent)) is None:
+            raise _unreadable(entry, error) from None
+        return store.read(entry, offset, size)
     except OSError as error:
         raise _unreadable(entry, error) from None
     if len(data) != size:
@@ -131,6 +139,10 @@ def mapped(entry: ClipEntry) -> Iterator[memoryview]:
         if os.fstat(handle.number).st_size < end:  # touching what is not there ends the process
             raise _cut_short(entry)
         pages = mmap.mmap(handle.number, end - start, access=mmap.ACCESS_READ, offset=start)
+    except FileNotFoundError:
+        with memoryview(read_bytes(entry)) as view:
+            yield view
+        return
     except OSError as error:
         raise _unreadable(entry, error) from None
     with pages, memoryview(pages) as whole, whole[entry.offset - start :] as view:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Data, Params
+from pipeline.data.manifest import addresses
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome, in_order
 from pipeline.data.shards import format, table_file
 from pipeline.data.shards.index import DatasetIndex
@@ -32,6 +33,7 @@ def run(params: Params) -> None:
     to pretrain on. The lost clips are listed in `lost.csv` before that.
     """
     data = params.data
+    _refuse_bad_address(data.shards.storage)
     layout = DataLayout(data.name)
     remove_leftovers(layout.index, layout.clip_table, layout.pictures, layout.lost)
     layout.index.unlink(missing_ok=True)  # a refused data set keeps no index of better days
@@ -53,17 +55,18 @@ def run(params: Params) -> None:
     )
     pictures = index.pictures(data.pretrain_splits)
     _write_pictures(layout.pictures, pictures._asdict() | {"splits": list(data.pretrain_splits)})
-    write_json(
-        layout.index,
-        {
-            "name": data.name,
-            "codec": data.shards.codec,
-            "shards": [_entry(shard) for shard in shards],
-            "census": census.counts,
-            "splits": splits,
-            "lost": losses,
-        },
-    )
+    body = {
+        "name": data.name,
+        "codec": data.shards.codec,
+        "shards": [_entry(shard) for shard in shards],
+        "census": census.counts,
+        "splits": splits,
+        "lost": losses,
+    }
+    if data.shards.storage is not None:
+        storage = {"address": data.shards.storage, "cache_gib": data.shards.storage_cache_gib}
+        body["storage"] = storage
+    write_json(layout.index, body)
     print(_summary_line(data.name, census, splits, len(shards)))
 
 
@@ -140,6 +143,15 @@ def _refuse_unfit(data: Data, census: Census, place: Path) -> None:
             f"no clip of data set {data.name!r} is left to pretrain on: data.pretrain_splits is "
             f"{list(data.pretrain_splits)}, clips there are: {splits}{lost_of}",
             remedy="name a split that has clips, or repair the lost ones",
+        )
+
+
+def _refuse_bad_address(storage: str | None) -> None:
+    if storage is not None and (fault := addresses.fault(storage)):
+        raise UserError(
+            f"the storage of shards {fault}",
+            place=f"data.shards.storage: {storage}",
+            remedy="give the address of the folder that the .tar files are in",
         )
 
 

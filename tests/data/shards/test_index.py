@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.range_server import RangeServer
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
@@ -254,6 +255,31 @@ def test_read_beyond_the_end(layout: DataLayout) -> None:
     index._open.cache_clear()
     with pytest.raises(UserError, match="ends before the end of clip 'a'"):
         read_bytes(clip)
+
+
+def test_shards_in_a_storage(layout: DataLayout, tmp_path: Path) -> None:
+    """Catches a storage that is not in the index, clips here that are read from afar, and an
+    address that nothing is read from."""
+    decode_three_chunks(layout)
+    build(layout, params())
+    here = layout.index.read_bytes()
+    there = tmp_path / "there"
+    there.mkdir()
+    with RangeServer(there) as server:
+        index_stage.run(params(**{"shards.storage": server.address}))
+        clips = DatasetIndex.load(layout.shards).clips(["train", "test"])
+        pictures = [read_bytes(clip) for clip in clips]
+        assert server.requests.total() == 0
+        for tar in layout.shards.glob("*.tar"):
+            tar.rename(there / tar.name)
+        clips = DatasetIndex.load(layout.shards).clips(["train", "test"])
+        assert [read_bytes(clip) for clip in clips] == pictures
+        assert server.requests.total() == len(clips)
+    index_stage.run(params())
+    assert layout.index.read_bytes() == here
+    with pytest.raises(UserError, match="brackets") as caught:
+        index_stage.run(params(**{"shards.storage": "s3://[::1/shards"}))
+    assert "data.shards.storage" in caught.value.place
 
 
 def test_handles_are_bounded_and_shared(layout: DataLayout) -> None:

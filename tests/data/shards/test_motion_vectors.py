@@ -169,4 +169,4 @@ def test_masks_need_vectors() -> None:
     overrides = ["experiment=one", "objective/mask=motion", "+objective.mask.source=codec"]
     with pytest.raises(UserError, match=r"motion_vectors: true"):
         composition.compose(overrides)
-    composition.compose([*overrides, "+data.shards.motion_vectors=true"])
+    composition.compose([*overrides, "data.shards.motion_vectors=true"])
