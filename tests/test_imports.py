@@ -34,6 +34,7 @@ LOADED = {
     "order": {"torch", "scipy"},
     "corrupt": {"torch", "scipy", "PIL"},
     "read_out": {"torch", "scipy"},
+    "surprise": {"torch"},
     "propagate": {"torch", "scipy", "pyarrow", "PIL"},
     "report": {"torch", "plotly", "PIL"},
     "models.hub": {"torch"},

@@ -12,6 +12,7 @@ from pipeline.evaluation.recognition.benchmark import Recognition
 from pipeline.evaluation.retrieval.benchmark import Retrieval
 from pipeline.evaluation.segmentation.benchmark import Segmentation
 from pipeline.evaluation.severe.benchmark import Severe
+from pipeline.evaluation.surprise.benchmark import Surprise
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
@@ -25,5 +26,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         Corruptions(),
         Propagation(),
         Readouts(),
+        Surprise(),
     )
 }

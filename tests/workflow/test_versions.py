@@ -37,6 +37,7 @@ RESULTS = ExperimentLayout("one")
 RUN = RESULTS.run("encoder")
 # Have nothing to do here.
 IDLE = {"segment", "severe", "retrieve", "few_shot", "order", "corrupt", "propagate", "read_out"}
+IDLE |= {"surprise"}
 BY_RUN = {"pretrain", "evaluate", "segment", "severe"}
 
 

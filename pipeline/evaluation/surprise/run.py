@@ -1,0 +1,211 @@
+"""Score one run's whole model by how much impossible videos surprise it.
+
+The protocol of Garrido et al. 2025 ("Intuitive physics understanding emerges from self-supervised
+pretraining on natural videos"), for whatever a run predicts: the first time steps of a window are
+seen, the later ones predicted, and the objective's own loss between prediction and target is the
+surprise. A video's is the mean over its windows in pairs, the maximum for single videos.
+
+Shapes: V windows of a video, C contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from pipeline.configuration import stages
+from pipeline.evaluation import benchmark, rows
+from pipeline.evaluation.benchmark import Job
+from pipeline.evaluation.encoder import check_clip
+from pipeline.evaluation.recognition.videos import execution
+from pipeline.evaluation.segmentation import pictures as files
+from pipeline.evaluation.surprise import pictures, predictor, scores
+from pipeline.evaluation.surprise.predictor import PredictionError
+from pipeline.evaluation.surprise.scores import Array
+from pipeline.evaluation.surprise.settings import Surprise
+from pipeline.evaluation.surprise.videos import UnreadableError, VideoSource, open_source
+from pipeline.evaluation.surprise.windows import WindowedVideos
+from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.runtime.files import atomic_path
+from pipeline.runtime.store import Store
+from pipeline.weights import hub
+
+SCHEMA = pa.schema(  # a row per video and context; one without for a video that cannot be read
+    [
+        *((name, pa.string()) for name in ("data", "property", "pair", "id")),
+        ("possible", pa.bool_()),
+        *((name, pa.string()) for name in ("outcome", "reason", "context")),
+        ("mean", pa.float64()),
+        ("max", pa.float64()),
+        ("errors", pa.list_(pa.float64())),  # of each window
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DataErrors:
+    """A data set, the errors (V,C) of its videos by id, and why the others have none."""
+
+    source: VideoSource
+    errors: Mapping[str, Array]
+    unreadable: Mapping[str, str]
+
+
+def score(job: Job) -> benchmark.Outcome:
+    """Predict every window of every video; write a row per video, and draw some pairs.
+
+    Raises:
+        UserError: where a folder is missing, or weights of the run's target.
+    """
+    params, layout = job.params, job.layout
+    settings: Surprise = params.benchmarks["surprise"]
+    check_clip(layout, params.data.clip)
+    run, clip = hub.read_config(layout.weights)
+    steps = clip.frames // run.model.tube[0]
+    layout.work("surprise").mkdir(exist_ok=True)  # DVC expects it, also where none was drawn
+    skipped: list[dict[str, str]] = []
+    found: list[DataErrors] = []
+    inputs: dict[str, str] = {}
+    names = [f"{seen} of {steps}" for seen in predictor.context_steps(settings.contexts, steps)]
+    reason = predictor.reason_without(run, steps)
+    network = None if reason else _network(job, settings, steps)
+    for data in settings.data:
+        stride = settings.stride or params.data.clip.stride
+        opened = reason if network is None else open_source(params, data, stride)
+        if isinstance(opened, str) or network is None:
+            skipped.append({"data": data.name, "reason": str(opened)})
+            continue
+        inputs[data.name] = opened.digest
+        found.append(_errors(job, settings, network, opened))
+    lines = [line for each in found for line in _lines(each, names)]
+    table = layout.rows("surprise")
+    with atomic_path(table) as temporary:
+        pq.write_table(pa.Table.from_pylist(lines, SCHEMA), temporary)
+    rated = [row for each in found for row in _rows(each, names)]
+    fields = {
+        "scores": rated,
+        "skipped": skipped,
+        "census": {each.source.name: _census(each) for each in found},
+        "pictures": [entry for each in found for entry in _drawn(job, settings, each)],
+        "window": {"frames": clip.frames, "step": settings.step},
+    }
+    summary = tuple(_summary(rated, skipped))
+    return benchmark.Outcome(fields, inputs, {"videos": table}, summary, (_unfinished(job),))
+
+
+def _network(job: Job, settings: Surprise, steps: int) -> PredictionError:
+    run, _ = hub.read_config(job.layout.weights)
+    model = predictor.whole_model(job.layout)
+    contexts = predictor.context_steps(settings.contexts, steps)
+    return PredictionError(model, run.objective.loss, contexts).eval()
+
+
+def _unfinished(job: Job) -> Path:
+    return job.layout.result("surprise").with_suffix(".partial")
+
+
+def _errors(
+    job: Job, settings: Surprise, network: PredictionError, source: VideoSource
+) -> DataErrors:
+    """Return the errors of a data set's videos; what an interrupted job kept is not done again."""
+    key = {
+        "data": source.digest,
+        "weights": job.weights,
+        "contexts": network.contexts,
+        "step": settings.step,
+        "code": stages.code_sha256("surprise"),
+    }
+    options = execution(job.params, job.layout.run, f"surprise {source.name}")
+    grid = network.model.grid
+    clips = WindowedVideos(source, grid.clip_shape[0], settings.step)
+    keep_freed_memory()
+    with threadpool_limits(options.threads):
+        store = Store(_unfinished(job) / source.name, key)
+        done = rows.compute(network, clips, store, options, grid.count)
+    errors = {clip: np.asarray(done.store.values(clip), np.float64) for clip in done.ids}
+    by_id = {video.id: video for video in source.videos}
+    unreadable = {}
+    for clip in done.failed:
+        try:
+            source.read(by_id[clip])
+            unreadable[clip] = "it could not be read, and can now: run again"
+        except UnreadableError as error:
+            unreadable[clip] = str(error)
+    return DataErrors(source, errors, unreadable)
+
+
+def _rows(found: DataErrors, contexts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    about = {"data": found.source.name}
+    yield from scores.rows(about, found.source.videos, found.errors, contexts)
+
+
+def _census(found: DataErrors) -> dict[str, int]:
+    counts = {"ok": len(found.errors), "unreadable": len(found.unreadable)}
+    return {outcome: count for outcome, count in counts.items() if count}
+
+
+def _lines(found: DataErrors, contexts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for video in found.source.videos:
+        about = {
+            "data": found.source.name,
+            "property": video.property,
+            "pair": video.pair,
+            "id": video.id,
+            "possible": video.possible,
+        }
+        if video.id in found.unreadable:
+            yield {**about, "outcome": "unreadable", "reason": found.unreadable[video.id]}
+            continue
+        for context, values in zip(contexts, found.errors[video.id].T, strict=True):
+            yield {
+                **about,
+                "outcome": "ok",
+                "reason": "",
+                "context": context,
+                "mean": float(values.mean()),
+                "max": float(values.max()),
+                "errors": values.tolist(),
+            }
+
+
+def _drawn(job: Job, settings: Surprise, found: DataErrors) -> Iterator[dict[str, str]]:
+    """Draw some pairs; yield what the report is told of each."""
+    pairs = scores.matched(found.source.videos, found.errors)
+    by_name = {possible.video.pair: (possible, other) for possible, other in pairs}
+
+    def strips() -> Iterator[tuple[str, pictures.Picture]]:
+        for name in files.chosen(list(by_name), settings.pictures):
+            pair = by_name[name]
+            frames = [found.source.read(each.video) for each in pair]
+            yield name, pictures.strip(frames, [each.at(None) for each in pair])
+
+    folder = job.layout.work("surprise") / found.source.name
+    for name, path in files.write(folder, strips()):
+        file = path.relative_to(job.layout.folder).as_posix()
+        yield {"data": found.source.name, "id": name, "file": file}
+
+
+def _summary(
+    lines: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
+) -> Iterator[str]:
+    for row in lines:
+        if row["context"] != scores.MEAN:
+            continue
+        what = f"{row['data']}, {row['property']}"
+        if row["relative_accuracy"] is None:
+            yield f"{what}: no pair of {row['of']:,} videos could be read"
+            continue
+        yield (
+            f"{what}: the impossible video of {100 * row['relative_accuracy']:.1f} % of "
+            f"{row['pairs']:,} pairs surprises more (± {100 * row['standard_error']:.1f}; chance "
+            f"50), AUROC {100 * row['auroc']:.1f}"
+        )
+    for note in skipped:
+        yield f"{note['data']}: skipped: {note['reason']}"

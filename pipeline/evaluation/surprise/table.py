@@ -1,0 +1,75 @@
+"""The table of surprise: relative accuracy and AUROC by data set and property, and their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.evaluation.benchmark import Body
+from pipeline.evaluation.surprise.scores import MEAN
+from pipeline.evaluation.table import Chart, Column, Line, Table, cells_by_key, line, percent
+
+SCORES = {"relative_accuracy": "relative accuracy", "auroc": "AUROC"}
+
+
+def table(bodies: Mapping[str, Body]) -> Table | None:
+    """Scores in the mean of all contexts; None where no pair was scored."""
+    keys, by_run = cells_by_key(bodies, "data", "property", "context")
+    keys = [key for key in keys if key[2] == MEAN]
+    if not keys:
+        return None
+    shown = [(key, score) for key in keys for score in SCORES]
+    lines = []
+    for run, cells in by_run.items():
+        values = [percent(cells[key][score]) if key in cells else None for key, score in shown]
+        counted = line(run, [cells.get(key) for key in keys], "relative_accuracy").scored
+        if counted:
+            lines.append(Line(run, tuple(values), counted))
+    return Table(
+        id="surprise",
+        title="Surprise",
+        unit="%",
+        remark="Videos in which something impossible happens, each matched with a possible one "
+        "that begins alike: how often the model’s prediction fails more on the impossible one of "
+        "a pair (relative accuracy, mean over windows), and of any two videos (AUROC, maximum "
+        "over windows). Chance is 50 (docs/surprise.md).",
+        columns=tuple(
+            Column(f"{data}, {kind}", SCORES[score], on_page_only=score != "relative_accuracy")
+            for (data, kind, _), score in shown
+        ),
+        runs=tuple(lines),
+        others=(Line("chance", (50.0,) * len(shown)),),
+        charts=tuple(_charts(bodies)),
+    )
+
+
+def _charts(bodies: Mapping[str, Body]) -> list[Chart]:
+    """One chart for each data set: the mean of its properties' curves, of every run."""
+    names = {row["data"]: None for body in bodies.values() for row in body["scores"]}
+    charts = []
+    for data in names:
+        points = {run: _points(body, data) for run, body in bodies.items()}
+        charts.append(
+            Chart(
+                id=f"surprise-{data}",
+                title=f"Surprise over time, {data}",
+                x="first frame of the window, as the model samples them",
+                y="more surprise at the impossible, %",
+                caption="How much larger the error is on impossible videos than on the possible "
+                "ones that they are matched with, as a share of the error on these.",
+                points={run: each for run, each in points.items() if each},
+            )
+        )
+    return charts
+
+
+def _points(body: Body, data: str) -> list[tuple[float, float]]:
+    rows = [row for row in body["scores"] if row["data"] == data and row["context"] == MEAN]
+    curves = [row["excess"] for row in rows if row["excess"]]
+    if not curves:
+        return []
+    shortest = min(map(len, curves))
+    mean = np.mean([curve[:shortest] for curve in curves], axis=0)
+    step = body["window"]["step"]
+    return [(float(k * step), float(100 * value)) for k, value in enumerate(mean)]
