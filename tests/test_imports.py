@@ -34,7 +34,7 @@ LOADED = {
     "order": {"torch", "scipy"},
     "corrupt": {"torch", "scipy", "PIL"},
     "read_out": {"torch", "scipy"},
-    "surprise": {"torch"},
+    "surprise": {"torch", "scipy", "pyarrow", "PIL"},
     "propagate": {"torch", "scipy", "pyarrow", "PIL"},
     "report": {"torch", "plotly", "PIL"},
     "models.hub": {"torch"},
