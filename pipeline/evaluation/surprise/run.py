@@ -188,7 +188,7 @@ def _drawn(job: Job, settings: Surprise, found: DataErrors) -> Iterator[dict[str
 
     folder = job.layout.work("surprise") / found.source.name
     for name, path in files.write(folder, strips()):
-        file = path.relative_to(job.layout.folder).as_posix()
+        file = path.relative_to(job.layout.scores_folder).as_posix()
         yield {"data": found.source.name, "id": name, "file": file}
 
 
