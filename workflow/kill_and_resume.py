@@ -39,6 +39,7 @@ OVERRIDES = (
     "trainer.epochs=200",
     "trainer.checkpoint_every=4",
     "trainer.log_every=3",
+    "trainer.probe_every=10",
     "++model.drop_path=0.2",
 )
 BEFORE_TRAINING = (

@@ -1,6 +1,6 @@
 """Nearest neighbours by cosine, exactly: equally similar rows keep their order.
 
-Shapes: n queries, m rows that are searched, D their width.
+Shapes: n queries, m rows that are searched, D their width, k neighbours, C classes.
 """
 
 from __future__ import annotations
@@ -43,3 +43,26 @@ def nearest(
         places.append(order)
         cosines.append(np.take_along_axis(similarity, order, axis=1))
     return np.concatenate(places), np.concatenate(cosines)
+
+
+def vote_shares(
+    classes: NDArray[np.integer[Any]],
+    similarities: NDArray[Any],
+    count: int,
+    temperature: float,
+) -> NDArray[np.float64]:
+    """Return each class's share of the votes (n, C) of the nearest neighbours.
+
+    A neighbour votes with exp(similarity / T) (Wu et al. 2018, section 3.4).
+
+    Args:
+        classes: numbers from 0 of the neighbours' classes, (n, k), nearest first.
+        similarities: of the neighbours, (n, k).
+        count: C.
+        temperature: T.
+    """
+    weights = np.exp((similarities - similarities[:, :1]) / temperature)  # the nearest has 1
+    shares = np.zeros((len(classes), count))
+    np.add.at(shares, (np.arange(len(classes))[:, None], classes), weights)
+    share: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+    return share

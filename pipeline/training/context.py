@@ -14,6 +14,7 @@ from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.inheritance import Initial
 from pipeline.training.logs import MetricsLog, SpeedLog
+from pipeline.training.online_evaluation import OnlineEvaluation
 from pipeline.training.state import Session
 from pipeline.training.tracking import TrackedRun
 
@@ -34,3 +35,4 @@ class RunContext:
     provenance: Mapping[str, Any]  # the code and the machine (`runtime.provenance`)
     session: Session  # begins as `provenance`, and grows while this process trains
     initial: Initial | None = None  # weights that it begins with; None: fresh ones
+    online: OnlineEvaluation | None = None  # scores it meanwhile; None: nothing does

@@ -25,6 +25,7 @@ RESULT_NEUTRAL_KEYS = {
     *("threads", "workers", "cache_mib", "decoder", "max_failed_share"),
     *("engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"),
     *("log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"),
+    *("probe_every", "probe_labels", "probe_clips"),
 }
 
 

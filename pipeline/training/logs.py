@@ -10,6 +10,7 @@ a link into a DVC cache.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
@@ -28,10 +29,13 @@ COLUMNS = ("step", "epoch", "loss", "lr")  # of the table where no step was logg
 
 
 class MetricsLog:
-    """One line every `every` steps, and one at the last of `steps`."""
+    """One line every `every` steps, one at the last of `steps`, and one where a probe is due.
 
-    def __init__(self, path: Path, *, every: int, steps: int) -> None:
-        self.path, self.every, self.steps = path, every, steps
+    Probes are due every `probe_every` steps, before the first and after the last step; 0: never.
+    """
+
+    def __init__(self, path: Path, *, every: int, steps: int, probe_every: int = 0) -> None:
+        self.path, self.every, self.steps, self.probe_every = path, every, steps, probe_every
         self.table = path.with_suffix(".csv")
         self._columns: list[str] = []  # of the table
         self.losses: list[float] = []  # since the last line
@@ -41,7 +45,7 @@ class MetricsLog:
         """Go back to a `state()`, dropping the lines after it; None empties the log."""
         self.losses = list(state["losses"]) if state else []
         self.last = json.loads(state["last"]) if state else {}
-        lines = _lines_up_to(self.path, self.last.get("step", 0))
+        lines = _lines_up_to(self.path, self.last.get("step", -1))
         if self.last and (not lines or json.loads(lines[-1])["step"] != self.last["step"]):
             print(f"warning: {self.path} lacks lines from before the checkpoint", file=sys.stderr)
         write_text(self.path, "".join(lines))
@@ -57,19 +61,28 @@ class MetricsLog:
 
     def is_due(self, step: int) -> bool:
         """Whether a line belongs to this step (counted from 1)."""
-        return step % self.every == 0 or step == self.steps
+        return step % self.every == 0 or step == self.steps or self.probe_is_due(step)
+
+    def probe_is_due(self, step: int) -> bool:
+        """Whether the encoder is probed after so many steps."""
+        if not self.probe_every or not self.steps:
+            return False
+        return step % self.probe_every == 0 or step == self.steps
 
     def write(self, step: int, epoch: int, fields: Mapping[str, Any]) -> None:
-        """Write a line: the mean loss since the last one, and `fields` of this step."""
-        mean = sum(self.losses) / len(self.losses)
+        """Write a line: the mean loss since the last one, and `fields` of this step.
+
+        The line before the first step (0) has no loss.
+        """
+        mean = sum(self.losses) / len(self.losses) if self.losses else None
         self.last = {"step": step, "epoch": epoch, "loss": mean, **fields}
         self.losses = []
         _append(self.path, json.dumps(self.last))
-        if list(self.last) != self._columns:  # the first line, or one of a kind not seen before
+        if not self.last.keys() <= {*self._columns}:  # the first line, or one with new columns
             lines = self.path.read_text(encoding="utf-8").splitlines()
             self._write_table([json.loads(line) for line in lines])
         else:
-            _append(self.table, _row(self.last.values()))
+            _append(self.table, _row(self.last.get(name) for name in self._columns))
 
     def _write_table(self, lines: list[dict[str, Any]]) -> None:
         self._columns = list(dict.fromkeys(key for line in lines for key in line))
@@ -91,6 +104,7 @@ class SpeedLog:
         self.clips = 0
         self.began = self.marked = time.monotonic()
         self.waited = 0.0
+        self.probing = 0.0  # seconds of online evaluation
         self._clips_marked, self._waited_marked = 0, 0.0
 
     def rewind(self, step: int) -> None:
@@ -114,6 +128,13 @@ class SpeedLog:
                 return
             self.waited += time.monotonic() - asked
             yield batch
+
+    @contextlib.contextmanager
+    def probe(self) -> Iterator[None]:
+        """Count the time of the block as online evaluation."""
+        began = time.monotonic()
+        yield
+        self.probing += time.monotonic() - began
 
     def write(self, step: int) -> None:
         """Write a line about the time since the last one."""

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.configuration import old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Model, Optimiser, Params, Section, Trainer
+from pipeline.configuration.schema import Clip, Model, Optimiser, Params, Run, Section, Trainer
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.clip_table import counts
@@ -35,7 +35,7 @@ from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
 from pipeline.runtime.ranks import LINGER, Ranks, process_group
-from pipeline.training import clustering
+from pipeline.training import clustering, probe_clips
 from pipeline.training.context import RunContext
 from pipeline.training.explained_errors import explained
 from pipeline.training.finished import is_done
@@ -43,6 +43,7 @@ from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.inheritance import Initial
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
+from pipeline.training.online_evaluation import OnlineEvaluation
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import TrackedRun
 from pipeline.weights import encoders, hub
@@ -207,7 +208,9 @@ def _context(
             on_code_change=trainer.on_code_change,
             translate=lambda info: _translated(info, pictures),
         ),
-        log=MetricsLog(layout.metrics, every=trainer.log_every, steps=steps),
+        log=MetricsLog(
+            layout.metrics, every=trainer.log_every, steps=steps, probe_every=trainer.probe_every
+        ),
         speed=SpeedLog(layout.speed),
         tracked=TrackedRun(
             params.name, run, layout.folder, fingerprint(identity.settings), configuration
@@ -215,7 +218,17 @@ def _context(
         provenance=made_with,
         session=dict(made_with),
         initial=Initial.of(params.name, chosen, data.clip),
+        online=_online_evaluation(index, chosen, data.clip) if steps else None,
     )
+
+
+def _online_evaluation(index: DatasetIndex, run: Run, clip: Clip) -> OnlineEvaluation | None:
+    """What scores the run while it trains, where that is asked for and there are clips for it."""
+    trainer = run.trainer
+    clips = None
+    if trainer.probe_every:
+        clips = probe_clips.choose(index, trainer.probe_labels, trainer.probe_clips)
+    return OnlineEvaluation(run, clip, clips) if clips else None
 
 
 def checkpoints_of(layout: RunLayout) -> Checkpoints:
@@ -298,6 +311,7 @@ def _results(
         "pictures_sha256": checkpoints.settings["data"]["pictures"],
         "inherited": checkpoints.settings.get("inherited", {}),
         **clustering.record(context),
+        "online_evaluation": context.online.record() if context.online else None,
         "clips": len(context.entries),
         "clip": context.clip.model_dump(mode="json"),
         "provenance": context.provenance,

@@ -52,7 +52,8 @@ def train(name: str, resumed: str | None, ranks: Ranks) -> None:
         for file in theirs.checkpoints.glob(f"step-{STEP:08d}.pt*"):
             shutil.copy(file, ours.checkpoints)
         lines = theirs.metrics.read_text().splitlines(keepends=True)
-        ours.metrics.write_text("".join(lines[:STEP]))
+        kept = [line for line in lines if json.loads(line)["step"] <= STEP]
+        ours.metrics.write_text("".join(kept))
     ranks.on_rank_zero(lambda: None)
     pretrain_stage._pretrain(named(name), RUN, name, ranks, choose_device())
 

@@ -37,7 +37,10 @@ TEN = (
     "trainer.keep_checkpoints=9",
 )
 # With four parts in all, drop path drops the same in each run.
-PARTS = (*TEN, "++model.drop_path=0.2", "trainer.optimiser.clip_grad=0.5", "trainer.ema=0.9")
+PARTS = (
+    *(*TEN, "++model.drop_path=0.2", "trainer.optimiser.clip_grad=0.5", "trainer.ema=0.9"),
+    "trainer.probe_every=3",
+)
 DDP = ("trainer.engine=ddp", "trainer.devices=2")
 ENGINES = {
     "ddp": DDP,
@@ -126,8 +129,11 @@ def trials(data_set: Path, project: Path, tmp_path_factory: pytest.TempPathFacto
 
 def losses(folder: Path) -> torch.Tensor:
     """What every step logged: its loss and the length of its gradient."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return torch.tensor([[line["loss"], line["grad_norm"]] for line in lines])
+    return torch.tensor([[line["loss"], line["grad_norm"]] for line in log(folder) if line["step"]])
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def are_equal(trials: Trials, name: str, expected: str) -> None:
@@ -173,6 +179,23 @@ def test_every_engine_goes_on_from_the_checkpoint_of_another(trials: Trials, nam
     sessions = trials.folder / RunLayout(f"{name}_resumed", RUN).pretrained
     first, last = json.loads(sessions.read_text())["sessions"]
     assert (first["last_step"], last["first_step"]) == (STEP, STEP)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_is_scored_alike_while_it_trains(trials: Trials, name: str) -> None:
+    """Catches a probe of one process's part of the weights, one of the weights that are no average,
+    and processes that leave each other waiting; also after a resumption."""
+    scores = {
+        run: {
+            line["step"]: line["rankme"]
+            for line in log(trials.folder / RunLayout(run, RUN).folder)
+            if "rankme" in line
+        }
+        for run in ("parts", name, f"{name}_resumed")
+    }
+    assert [*scores["parts"]] == [0, 3, 6, 9, 10]
+    assert scores[name] == pytest.approx(scores["parts"], rel=1e-5)
+    assert scores[f"{name}_resumed"] == pytest.approx(scores["parts"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", JEPA_RING[1:])

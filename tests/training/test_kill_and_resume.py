@@ -17,7 +17,10 @@ from pipeline.configuration.schema import Params
 from pipeline.training import pretrain_stage
 
 Compose = Callable[..., Params]
-LONG = ("trainer.epochs=60", "trainer.checkpoint_every=7", "trainer.log_every=3")  # 90 steps
+LONG = (
+    *("trainer.epochs=60", "trainer.checkpoint_every=7", "trainer.log_every=3"),  # 90 steps
+    "trainer.probe_every=10",
+)
 
 
 @pytest.fixture

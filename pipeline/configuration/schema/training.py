@@ -77,6 +77,12 @@ class Trainer(Section):
     max_failed_share: Share = 0.001
     optimiser: Optimiser  # AdamW
     log_every: int = Field(gt=0)  # steps
+    # steps between two online evaluations of the encoder (docs/training.md); 0: never
+    probe_every: int = Field(default=0, ge=0)
+    # columns of labels that they ask nearest neighbours for; null: all; []: none (RankMe alone)
+    probe_labels: tuple[str, ...] | None = None
+    # clips that they ask about, and as many whose labels answer; they stay in memory, decoded
+    probe_clips: int = Field(default=128, gt=1)
     checkpoint_every: int = Field(gt=0)  # steps
     keep_checkpoints: int = Field(gt=0)  # the last so many stay
     # steps, a multiple of `checkpoint_every`: these checkpoints stay for ever

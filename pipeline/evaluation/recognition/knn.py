@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.configuration.schema import NearestNeighbours
 from pipeline.evaluation.metrics import Names, rank, top_k
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task
+from pipeline.runtime.similarity import vote_shares
 
 Scores = NDArray[np.float32]
 
@@ -61,12 +62,9 @@ def votes(train: Labelled, asked: Labelled, ks: list[int], temperature: float) -
     most = min(max(ks), len(train.ids))
     distances, places = voters.kneighbors(asked.pooled, most)  # (n, k), the nearest first
     columns = np.searchsorted(voters.classes_, train.truth)[places]
-    weights = np.exp(-(distances - distances[:, :1]) / temperature)  # the nearest has 1
     scores = []
     for k in ks:
-        shares = np.zeros((len(asked.ids), len(voters.classes_)))
-        rows = np.arange(len(asked.ids))[:, None]
-        np.add.at(shares, (rows, columns[:, :k]), weights[:, :k])
+        shares = vote_shares(columns[:, :k], -distances[:, :k], len(voters.classes_), temperature)
         with np.errstate(divide="ignore"):
-            scores.append(np.log(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
+            scores.append(np.log(shares).astype(np.float32))
     return scores
