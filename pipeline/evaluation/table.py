@@ -169,10 +169,16 @@ def line(
     return Line(name, tuple(values), "".join(f"{scored:,} of {of:,}" for scored, of in counts))
 
 
-def published(cells: Sequence[Mapping[str, float]]) -> list[Line]:
-    """A row per method of the paper that has a number in any of these columns."""
+def published(
+    cells: Sequence[Mapping[str, float]], sources: Mapping[str, str] | None = None
+) -> list[Line]:
+    """A row per method of the paper that has a number in any of these columns; where it is from."""
     methods = list(dict.fromkeys(method for cell in cells for method in cell))
     return [
-        Line(f"{method}, ViT-B (paper)", tuple(cell.get(method) for cell in cells))
+        Line(
+            f"{method}, ViT-B (paper)",
+            tuple(cell.get(method) for cell in cells),
+            description=(sources or {}).get(method, ""),
+        )
         for method in methods
     ]

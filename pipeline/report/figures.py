@@ -17,6 +17,7 @@ from pipeline.evaluation.table import Table
 from pipeline.method.losses import Loss
 from pipeline.report.results import Line, Results, RunResult
 from pipeline.report.seeds import Group, seed_groups
+from pipeline.training.online_evaluation import PREFIX, RANKME
 
 POINTS = 1200  # of a curve; of longer ones every n-th is drawn
 ROWS = 8  # of the table that stands for a curve where it cannot be seen
@@ -108,9 +109,9 @@ class Figure:
 
 
 def curves(results: Results) -> list[Figure]:
-    """Return loss, diagnostics, learning rate and speed; what was not logged is left out."""
+    """Return loss, learning curves, diagnostics, learning rate and speed, as far as logged."""
     groups = seed_groups(results.runs)
-    figures = _losses(results.trained, groups)
+    figures = [*_losses(results.trained, groups), *_learning_curves(results.trained, groups)]
     drawn = {}
     for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
         series = _series(results.trained, groups, key, "speed" if key in SPEED else "metrics")
@@ -159,6 +160,38 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
         title = f"Loss: {', '.join(each.name for each in seed_groups(group))}"
         figures.append(_curve(f"loss-{number}", title, (unit, "step"), caption, series, None))
     return figures
+
+
+def _learning_curves(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
+    """What online evaluation told while the runs were trained: a chart per label, and RankMe."""
+    keys = dict.fromkeys(key for run in runs for line in run.metrics for key in line)
+    labels = [key.removeprefix(PREFIX) for key in keys if key.startswith(PREFIX)]
+    told = [run.pretrained.get("online_evaluation") for run in runs]
+    clips = next((each for each in told if each), None)
+    if clips is None:
+        return []
+    asked = f"{clips['clips']} clips of {clips['split']}"
+    figures = []
+    for number, label in enumerate(labels):
+        caption = (
+            f"Share of {asked} whose {label} the nearest of {clips['train_clips']} other clips "
+            "name, while training: few clips, so it tells whether features change for the better, "
+            "not how good they are."
+        )
+        guessing = clips["labels"].get(label)
+        if guessing:
+            caption += f" Guessing the commonest class gives {guessing['majority']:.1%}."
+        series = _series(runs, groups, f"{PREFIX}{label}", "metrics")
+        axes = ("share of clips right", "step")
+        title = f"k-NN while training: {label}"
+        figures.append(_curve(f"knn-{number}", title, axes, caption, series, (0, 1.05)))
+    caption = (
+        f"Effective rank of the features of {asked} (RankMe): 1 where all point the same way, at "
+        f"most the smaller of {clips['clips']} and the encoder's width."
+    )
+    series = _series(runs, groups, RANKME, "metrics")
+    axes = ("effective rank", "step")
+    return [*figures, _curve(RANKME, "RankMe while training", axes, caption, series, None)]
 
 
 def _series(

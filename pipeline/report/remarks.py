@@ -1,12 +1,21 @@
-"""What a table of scores does not say by itself: which differences are shown, and which are not."""
+"""What numbers do not say by themselves: which differences are shown, and what learned nothing."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.method.targets import PixelTarget
+from pipeline.report import comparison
 from pipeline.report.comparison import p_text
+from pipeline.report.results import RunResult
 from pipeline.report.seeds import Group, GroupCell, Verdict, group_rows, verdicts
 from pipeline.report.tables import ScoreTable, probe_name
+from pipeline.training.online_evaluation import RANKME
+
+ALIKE = 2.0  # RankMe; less is fewer than two directions
+NO_BETTER = "At the end the loss is hardly or not below what"
+OF_THE_MEAN = 0.98  # of the loss that an answer gives which looks at nothing
 
 
 def remarks(table: ScoreTable, groups: Sequence[Group]) -> list[str]:
@@ -38,10 +47,62 @@ def _of_differences(table: ScoreTable, verdict: Verdict) -> Iterator[tuple[str, 
 
 def _of_answers(table: ScoreTable, cells: Mapping[str, GroupCell]) -> Iterator[tuple[str, str]]:
     """What is no better than an answer that looks at no clip, and of whom."""
-    same = [f"{name} “{c.constant}”" for name, c in cells.items() if c.constant is not None]
-    if same:
-        yield "One answer to every clip", ", ".join(same)
-    below = [name for name, c in cells.items() if c.above is False and c.constant is None]
+    for learned, what in (
+        (True, "One answer to every clip"),
+        (False, "Did not learn: one answer to every clip, so the score is no result"),
+    ):
+        same = [
+            f"{name} “{c.constant or 'another for each seed'}”"
+            for name, c in cells.items()
+            if (c.constant is not None or not c.learned) and c.learned == learned
+        ]
+        if same:
+            yield what, ", ".join(same)
+    below = [
+        name for name, c in cells.items() if c.above is False and c.constant is None and c.learned
+    ]
     if below:
         share = table.first.majority
         yield f"Not shown to be above the commonest class ({share:.1%})", ", ".join(below)
+    level = [name for name, c in cells.items() if c.learned and _is_level_with_untrained(c)]
+    if level:
+        yield "Not shown to be better than no training", ", ".join(level)
+
+
+def _is_level_with_untrained(cell: GroupCell) -> bool:
+    """Whether a tested gain over the untrained encoder is none, or not shown."""
+    if cell.gain is None or cell.gain_p is None:
+        return False
+    return cell.gain <= 0 or cell.gain_p >= comparison.LEVEL
+
+
+def of_training(runs: Sequence[RunResult]) -> list[str]:
+    """Return a sentence per thing in the logs that tells of a run that has learned nothing.
+
+    Over each run: the last RankMe of online evaluation, and the last loss.
+    """
+    runs_of: dict[str, list[str]] = {}  # remark -> runs that it is true of
+    for run in runs:
+        for what, value in _of_logs(run):
+            runs_of.setdefault(what, []).append(f"{run.name} ({value})")
+    return [f"{what}: {', '.join(names)}." for what, names in runs_of.items()]
+
+
+def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:
+    ranks = [value for line in run.metrics if (value := line.get(RANKME)) is not None]
+    if ranks and ranks[-1] < ALIKE:
+        yield "At the end the features of all clips are nearly alike, by RankMe", f"{ranks[-1]:.1f}"
+    losses = [value for line in run.metrics if (value := line.get("loss")) is not None]
+    objective = run.settings.objective
+    if not losses or objective.further or objective.weight != 1:
+        return
+    if isinstance(objective.target, PixelTarget) and objective.target.normalise != "none":
+        if objective.loss.kind == "mse" and losses[-1] > OF_THE_MEAN:
+            yield f"{NO_BETTER} predicting the mean gives, 1.0", f"{losses[-1]:.3f}"
+    elif objective.loss.kind == "sinkhorn":
+        even = 2 * math.log(objective.loss.prototypes)
+        if losses[-1] > OF_THE_MEAN * even:
+            yield (
+                "At the end the loss is hardly or not below what guessing evenly gives",
+                f"{losses[-1]:.2f}",
+            )

@@ -23,6 +23,7 @@ from pipeline.report.comparison import wilson
 from pipeline.runtime.files import read_json
 
 Line = dict[str, Any]  # one line of a .jsonl file
+TRAINED = ("attentive", "finetune")  # probes that train a network, which may come to nothing
 
 
 class Score(BaseModel):
@@ -44,6 +45,11 @@ class Score(BaseModel):
     of: int
     unlabelled_clips: int = 0  # of these, without this label: not asked about
     chosen: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def learned(self) -> bool:
+        """False of trained layers that give one answer to every clip: their score is no result."""
+        return self.constant is None or self.probe not in TRAINED
 
     @property
     def counts(self) -> str:

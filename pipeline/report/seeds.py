@@ -61,7 +61,7 @@ class GroupCell:
     of no training, None where there is none to compare, and `gain_p` the p of a test of it.
     `interval` is what the number of clips leaves open (95 %), None of several seeds. `above` says
     whether the score is shown to be above the commonest class; `constant` is the answer, where it
-    is the same one for every clip.
+    is the same one for every clip. What no seed has `learned` is compared with nothing.
     """
 
     top1: MeanStd
@@ -72,15 +72,16 @@ class GroupCell:
     interval: tuple[float, float] | None
     above: bool | None
     constant: str | None
+    learned: bool = True
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Who is highest in a column, and what a test says of that.
 
-    `highest` are several where they are level. `p` is the largest of the tests against every other
-    group, with those in `doubtful` (largest first) no difference is shown; `p` is None where there
-    is nobody to compare with, or no test can be made.
+    `highest` are several where they are level, and nobody where nobody learned. `p` is the largest
+    of the tests against every other group, with those in `doubtful` (largest first) no difference
+    is shown; `p` is None where there is nobody to compare with, or no test can be made.
     """
 
     probe: str
@@ -178,6 +179,9 @@ class _Column:
     groups: Sequence[Group]
     scores: Mapping[str, Sequence[Score]]
 
+    def learned(self, group: Group) -> bool:
+        return any(score.learned for score in self.scores[group.name])
+
     def mean(self, group: Group) -> float:
         return statistics.fmean(score.top1 for score in self.scores[group.name])
 
@@ -193,10 +197,11 @@ class _Column:
 
     def verdict(self) -> Verdict:
         """Who is highest, and what tests against all others say."""
-        means = {group.name: self.mean(group) for group in self.groups}
+        learned = [group for group in self.groups if self.learned(group)]
+        means = {group.name: self.mean(group) for group in learned}
         top = max(means.values(), default=0.0)
-        highest = [group for group in self.groups if math.isclose(means[group.name], top)]
-        others = [group for group in self.groups if group not in highest]
+        highest = [group for group in learned if math.isclose(means[group.name], top)]
+        others = [group for group in learned if group not in highest]
         tested = [(self.p(highest[0], other), other.name) for other in others]
         known = sorted(((p, name) for p, name in tested if p is not None), reverse=True)
         has_seeds = any(len(self.scores[group.name]) > 1 for group in self.groups)
@@ -218,7 +223,8 @@ class _Column:
             scores = self.scores[group.name]
             top5 = [score.shown_top5 for score in scores if score.shown_top5 is not None]
             gain = p = None
-            if untrained and group.first.trained:
+            compared = untrained and self.learned(untrained) and self.learned(group)
+            if untrained and compared and group.first.trained:
                 gain = self.mean(group) - self.mean(untrained)
                 p = self.p(group, untrained)
             constant = {score.constant for score in scores}
@@ -231,6 +237,7 @@ class _Column:
                 interval=scores[0].interval if len(scores) == 1 else None,
                 above=_above(scores),
                 constant=constant.pop() if len(constant) == 1 else None,
+                learned=self.learned(group),
             )
         return cells
 

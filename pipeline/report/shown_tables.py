@@ -133,6 +133,8 @@ def _cells(table: ScoreTable, group: Group, cell: GroupCell | None) -> list[Cell
     """A probe's top-1, top-5 where there is one, and gain."""
     if cell is None:
         return [Cell("skipped"), *[Cell("")] * (1 + table.with_top5)]
+    if not cell.learned:
+        return [_of_no_result(cell), *[Cell("")] * (1 + table.with_top5)]
     top1, deviation, warning = cell.top1, "", ""
     notes = []
     if top1.std is not None:
@@ -167,3 +169,9 @@ def _cells(table: ScoreTable, group: Group, cell: GroupCell | None) -> list[Cell
     text = points(cell.gain) if is_shown or cell.gain is None else f"({points(cell.gain)})"
     is_worse = is_shown and cell.gain is not None and cell.gain < 0
     return [*shown, Cell(text, cell.gain or 0.0, is_worse=is_worse)]
+
+
+def _of_no_result(cell: GroupCell) -> Cell:
+    """The cell of a probe that gives one answer to every clip, whose score says nothing."""
+    what = f"one answer for all: {percent(cell.top1.mean)}"
+    return Cell("did not learn", notes=((what, "top-1 of an answer that is the same for all"),))

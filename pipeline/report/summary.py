@@ -110,9 +110,14 @@ def paragraph(results: Results) -> str:
 
 
 def _finding(table: ScoreTable, groups: Sequence[Group]) -> dict[str, Any]:
-    """Return who is highest on a label by the first probe, and what to compare that with."""
-    verdict = verdicts(table, groups)[0]
-    cells = {row.group.name: c for row in group_rows(table, groups) if (c := row.cells[0])}
+    """Return who is highest on a label by the first probe, and what to compare that with.
+
+    It is the first one by which anything was learned.
+    """
+    known = verdicts(table, groups)
+    place = next((place for place, verdict in enumerate(known) if verdict.highest), 0)
+    verdict = known[place]
+    cells = {row.group.name: c for row in group_rows(table, groups) if (c := row.cells[place])}
     baseline = next((g.name for g in groups if not g.first.trained and g.name in cells), "")
     worse = [(n, cell) for n, cell in cells.items() if cell.gain is not None and cell.gain < 0]
     return {

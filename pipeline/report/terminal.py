@@ -12,6 +12,7 @@ from rich.text import Text
 from pipeline.evaluation.table import Cell, Line, Table
 from pipeline.report.data_sets import overview
 from pipeline.report.formats import census_line
+from pipeline.report.remarks import of_training
 from pipeline.report.results import Results
 from pipeline.report.shown_tables import ShownTable, of_benchmarks, of_scores
 from pipeline.report.tables import ScoreTable, notes
@@ -43,6 +44,8 @@ def _show_data(results: Results, console: Console) -> None:
         console.print("no score: every probe was skipped")
     for table in of_benchmarks(results):
         console.print(_rich(table, untrained))
+    for remark in of_training(results.trained):
+        console.print(Text(remark), soft_wrap=True)
     reasons = notes(results)
     for note in reasons[:SHOWN_REASONS]:
         runs = "" if len(note.runs) == len(results.runs) else f" ({', '.join(note.runs)})"

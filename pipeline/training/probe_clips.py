@@ -82,11 +82,11 @@ def _columns(known: Sequence[Labels], labels: Sequence[str] | None) -> tuple[str
             if value:
                 values[column].append(value)
     if labels is None:
-        return tuple(
-            column
-            for column in sorted(values)
-            if 2 <= len({*values[column]}) <= len(values[column]) / 2
-        )
+        told: dict[tuple[str, ...], str] = {}  # the embedded data's `label` is one of the others
+        for column in sorted(values, key=lambda name: (name == "label", name)):
+            if 2 <= len({*values[column]}) <= len(values[column]) / 2:
+                told.setdefault(tuple(values[column]), column)
+        return tuple(told.values())
     known_columns = ", ".join(sorted(values)) or "none"
     for column in labels:
         if column not in values:

@@ -73,6 +73,31 @@ def test_long_curves_are_thinned_but_keep_both_ends(found: Results) -> None:
     assert all(y == pytest.approx(x, rel=1e-5) for x, y in zip(trace["x"], trace["y"], strict=True))
 
 
+def test_learning_curves_are_drawn_beside_what_guessing_gives(found: Results) -> None:
+    """Catches online evaluation that only the log knows, and points at steps without a probe."""
+    assert {"knn-0", "rankme"}.isdisjoint(by_id(found))
+    lines = (
+        {"step": 0, "loss": None, "rankme": 4.0, "knn_motion": 0.25},
+        {"step": 1, "loss": 2.0},
+        {"step": 2, "loss": 1.0, "rankme": 8.0, "knn_motion": 0.5},
+    )
+    online = {"split": "val", "clips": 128, "train_clips": 64}
+    online |= {"labels": {"motion": {"classes": 8, "majority": 0.125}}}
+    runs = tuple(
+        replace(run, metrics=lines, pretrained={"online_evaluation": online}) for run in found.runs
+    )
+    drawn = by_id(replace(found, runs=runs))
+    assert [*drawn][:4] == ["loss-0", "loss-1", "knn-0", "rankme"]
+    for name, values in (("knn-0", [0.25, 0.5]), ("rankme", [4.0, 8.0])):
+        traces = json.loads(drawn[name].json)["data"]
+        assert [trace["meta"]["run"] for trace in traces] == ["sigma_mlp", "pixel"]
+        assert [(trace["x"], trace["y"]) for trace in traces] == [([0, 2], values)] * 2
+    assert "128 clips of val whose motion the nearest of 64 other" in drawn["knn-0"].caption
+    assert "commonest class gives 12.5%" in drawn["knn-0"].caption
+    (trace,) = json.loads(drawn["loss-0"].json)["data"]
+    assert trace["x"] == [1, 2]
+
+
 def test_a_matrix_shows_shares_of_true_classes(found: Results) -> None:
     """Catches a transposed matrix, and columns normalised in place of rows."""
     matrix = matrices.confusions(found)[0]

@@ -49,12 +49,8 @@ def test_recognition_is_compared_where_data_and_protocol_are_the_papers() -> Non
     assert paper.recognition("k400", 400, frozen=True)["SIGMA-DINO"] == 47.5
     assert paper.recognition("k400", 10, frozen=True) == {}
     assert paper.recognition("synthetic", 8, frozen=True) == {}
-    named = {
-        name
-        for rows in (paper.LINEAR, paper.FINETUNED, paper.OTHERS)
-        for row in rows.values()
-        for name in row
-    }
+    assert finetuned["SIGMA, motion-guided masks"] == 71.2
+    named = {name for row in paper.METHODS.values() for name in (*row.finetuned, *row.linear)}
     assert named <= set(paper.CLASSES)
 
 
@@ -74,8 +70,12 @@ def test_the_table_has_the_papers_rows_on_its_data(experiment: Experiment) -> No
     table = tables.score_tables(replace(theirs, runs=runs))[0]
     rows = {line.name: line.values for line in paper.lines(theirs, table)}
     assert table.probes == ("linear", "knn")
+    expected = {"SIGMA-DINO": 47.5, "SIGMA-MLP": 30.7, "VideoMAE": 20.7, "MGMAE": 24.9}
+    expected |= {"SMILE": 56.2, "TrackMAE, pixels, 800 epochs": 25.7}
+    expected |= {"TrackMAE, CLIP, 800 epochs": 55.2}
     assert rows == {
-        "SIGMA-DINO, ViT-B (paper)": (47.5, *[None] * 5),
-        "SIGMA-MLP, ViT-B (paper)": (30.7, *[None] * 5),
-        "VideoMAE, ViT-B (paper)": (20.7, *[None] * 5),
+        f"{name}, ViT-B (paper)": (value, *[None] * 5) for name, value in expected.items()
     }
+    sources = {line.name.split(",")[0]: line.description for line in paper.lines(theirs, table)}
+    assert sources["SIGMA-DINO"] == paper.SOURCE
+    assert sources["MGMAE"] == "third hand"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.report import comparison, formats, results, seeds, summary, tables, terminal
-from pipeline.report.results import Results, Score
+from pipeline.report import (
+    comparison,
+    formats,
+    remarks,
+    results,
+    seeds,
+    summary,
+    tables,
+    terminal,
+)
+from pipeline.report.results import Results, RunResult, Score
 
 from .experiments import SCORED, SKIPPED, TOP1, Experiment
 
@@ -140,6 +150,60 @@ def test_one_answer_for_every_clip_is_not_a_result(found: Results) -> None:
     assert "One answer to every clip: linear probe (sigma_mlp “left”)." in text
     assert "Not shown to be above the commonest class (25.0%): linear probe (pixel)." in text
     assert "commonest class" in text.split("One answer")[0]  # a row of the table
+
+
+def test_what_the_logs_tell_of_a_run_that_learned_nothing_is_said(found: Results) -> None:
+    """Catches a training that came to nothing, told by its curves alone; and one blamed for less
+    (the loss of hundreds of prototypes is far above 1)."""
+
+    def ended(sigma: float, pixel: float, rankme: float) -> tuple[RunResult, ...]:
+        lines = {"sigma_mlp": {"step": 9, "loss": sigma}, "pixel": {"step": 9, "loss": pixel}}
+        return tuple(
+            replace(run, metrics=({**lines[run.name], "rankme": rankme},)) for run in found.trained
+        )
+
+    assert remarks.of_training(ended(9.5, 0.9, 5)) == []
+    runs = ended(2 * math.log(256) - 0.01, 0.991, 1.25)
+    assert remarks.of_training(runs) == [
+        "At the end the features of all clips are nearly alike, by RankMe: sigma_mlp (1.2), "
+        "pixel (1.2).",
+        f"{remarks.NO_BETTER} guessing evenly gives: sigma_mlp (11.08).",
+        f"{remarks.NO_BETTER} predicting the mean gives, 1.0: pixel (0.991).",
+    ]
+    text = " ".join(printed(replace(found, runs=runs)).split())
+    assert all(remark in text for remark in remarks.of_training(runs))
+
+
+def test_a_gain_that_no_test_shows_is_said(found: Results) -> None:
+    """Catches a run that is level with no training, for which a reader has to see the brackets."""
+    level = with_top1(found, {"sigma_mlp": 0.75, "pixel": 0.2, "random": 0.25})
+    assert "Not shown to be better than no training: linear probe (pixel)." in printed(level)
+
+
+@pytest.mark.parametrize("others", ["learned", "did not learn"])
+def test_what_did_not_learn_is_no_result(found: Results, others: str) -> None:
+    """Catches a fine-tuning that came to nothing in the table, as the best, or as what a gain is
+    counted from; and a report that cannot be made where all came to nothing."""
+    same = with_top1(found, {"sigma_mlp": 0.625, "pixel": 0.5, "random": 0.25})
+    runs = []
+    for run in same.runs:
+        constant = "left" if others != "learned" or run.name == "sigma_mlp" else None
+        changes = {"probe": "finetune", "constant": constant}
+        runs.append(replace(run, scores=(run.scores[0].model_copy(update=changes),)))
+    same = replace(same, runs=tuple(runs))
+    text = " ".join(printed(same).split())
+    assert ("62.5" in text, "50.0" in text) == (False, others == "learned")
+    named = "sigma_mlp “left”" + ("" if others == "learned" else ", pixel “left”, random “left”")
+    assert f"so the score is no result: fine-tuned ({named})." in text
+    (sigma,), (pixel,) = (rows(same)[name] for name in ("sigma_mlp", "pixel"))
+    assert sigma is not None
+    assert pixel is not None
+    assert (sigma.best, sigma.gain, sigma.learned) == (False, None, False)
+    assert pixel.gain == (0.25 if others == "learned" else None)
+    paragraph = summary.paragraph(same)
+    told = "pixel is highest by the fine-tuned" if others == "learned" else "nothing was learned"
+    assert told in paragraph
+    assert summary.metrics(same) == summary.metrics(found)  # of the files, as they are
 
 
 def test_one_run_without_a_score(found: Results) -> None:
