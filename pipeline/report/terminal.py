@@ -24,6 +24,8 @@ def show(results: Results, console: Console) -> None:
     """Print all on each data set; of several, last, one table of them together."""
     console.print()
     _show_data(results, console)
+    for remark in of_training(results.trained):
+        console.print(Text(remark), soft_wrap=True)
     for further in results.further:
         console.print()
         console.rule(f"on {further.data.name}", align="left", characters="-")
@@ -44,8 +46,6 @@ def _show_data(results: Results, console: Console) -> None:
         console.print("no score: every probe was skipped")
     for table in of_benchmarks(results):
         console.print(_rich(table, untrained))
-    for remark in of_training(results.trained):
-        console.print(Text(remark), soft_wrap=True)
     reasons = notes(results)
     for note in reasons[:SHOWN_REASONS]:
         runs = "" if len(note.runs) == len(results.runs) else f" ({', '.join(note.runs)})"
