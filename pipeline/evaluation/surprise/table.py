@@ -24,8 +24,7 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
     for run, cells in by_run.items():
         values = [percent(cells[key][score]) if key in cells else None for key, score in shown]
         counted = line(run, [cells.get(key) for key in keys], "relative_accuracy").scored
-        if counted:
-            lines.append(Line(run, tuple(values), counted))
+        lines.append(Line(run, tuple(values), counted))  # of one without scores, too
     return Table(
         id="surprise",
         title="Surprise",

@@ -362,6 +362,10 @@ def test_an_untrained_run_is_named_with_the_reason(
         {"data": "embedded", "reason": "it is not trained: it predicts at random"}
     ]
     assert table({"random": body}) is None
+    shown = table({"random": body, RUN: surprise()})
+    assert shown is not None
+    assert [line.name for line in shown.runs] == ["random", RUN]  # as the report has them
+    assert set(shown.runs[0].values) == {None}
 
 
 def test_videos_of_a_folder_are_read_and_bad_ones_named(
