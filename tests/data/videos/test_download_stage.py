@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -213,8 +214,9 @@ def test_a_killed_job_s_download_is_taken_over_by_another(
             handler.file(BODY)
             return
         handler.reply(200, BODY, send=10_000, etag='"v1"')  # more than is kept in memory
-        time.sleep(3)
+        killed.wait(120)
 
+    killed = threading.Event()
     server.answers["/a.mp4"] = answer
     lines = [f"s{n},{server.url('/a.mp4')},{n},{n + 1}" for n in range(8)]
     many = chunked(params, 2, "id,url,start,end", *lines)
@@ -226,6 +228,7 @@ def test_a_killed_job_s_download_is_taken_over_by_another(
         time.sleep(0.02)
     os.kill(job.pid, signal.SIGKILL)
     job.join()
+    killed.set()
     clips = download_all(many, jobs=2)
     assert {clip.sha256 for clip in clips.values()} == {SHA256}
     assert server.requests["/a.mp4"] == 2
