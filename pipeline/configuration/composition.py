@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline.configuration import known_weights, old_names, plugins, several
 from pipeline.configuration.follow import follow
-from pipeline.configuration.schema import Params
+from pipeline.configuration.schema import Data, Params
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 
@@ -86,21 +86,27 @@ def left_out(text: str) -> str:
 
 
 def check_labels(text: str) -> None:
-    """Compare `data.labels` with the columns of the list, where that is there already.
+    """Compare `labels` of each data set with the columns of its list, where that is there already.
 
     Raises:
         UserError: for a column that the list lacks; but `label` is the default, and may be absent.
     """
     params = validate(yaml.safe_load(text), place="params.yaml")
-    manifest = Path(params.data.manifest or "")
+    for name in params.data_sets:
+        key = f"evaluation_data.{name}" if name in params.evaluation_data else "data"
+        _check_labels(params.on(name).data, key)
+
+
+def _check_labels(data: Data, key: str) -> None:
+    manifest = Path(data.manifest or "")
     if not manifest.is_file():
         return
     with manifest.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         columns = [name.strip() for name in next(csv.reader(file), [])]
-    unknown = [name for name in params.data.labels if name not in columns and name != "label"]
+    unknown = [name for name in data.labels if name not in columns and name != "label"]
     if unknown:
         raise UserError(
-            f"the list has no column {', '.join(unknown)}, which data.labels names",
+            f"the list has no column {', '.join(unknown)}, which {key}.labels names",
             place=str(manifest),
             remedy=f"its columns are {', '.join(columns)}",
         )

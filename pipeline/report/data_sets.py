@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.configuration.schema import Clip
 from pipeline.evaluation.table import Cell, Column, Line, Table
 from pipeline.report import figures, shown_tables, tables
 from pipeline.report.figures import Figure
@@ -56,7 +57,15 @@ def overview(results: Results) -> Table | None:
     parts = [part for each in (results, *results.further) for part in _of_data(each, groups)]
     parts += list(_cost(groups))
     cells_by_group = {g.name: tuple(cells[g.name] for _, cells in parts) for g in groups}
-    lines = [Line(g.name, cells=cells_by_group[g.name], seeds=len(g.runs)) for g in groups]
+    lines = [
+        Line(
+            group.name,
+            cells=cells_by_group[group.name],
+            seeds=len(group.runs),
+            description=_input(results.params.clip_of(group.first.name)),
+        )
+        for group in groups
+    ]
     return Table(
         id="overview",
         title="All data sets",
@@ -67,6 +76,11 @@ def overview(results: Results) -> Table | None:
         columns=tuple(column for column, _ in parts),
         runs=tuple(lines),
     )
+
+
+def _input(clip: Clip) -> str:
+    """Say which clips an encoder takes."""
+    return f"{clip.frames} frames of {clip.size}×{clip.size} pixels"
 
 
 def _of_data(
