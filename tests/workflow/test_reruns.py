@@ -19,6 +19,11 @@ TINY_RESULTS = ExperimentLayout("tiny")
 AFTER_TRAINING = {"evaluate": 3, "report": 1}
 BENCHMARKS = {"segment": 3, "severe": 3}
 ALL_BUT_DATA = {"pretrain": 3, **BENCHMARKS, **AFTER_TRAINING}
+ANOTHER_RUN = {"pretrain": 1, "evaluate": 1, "segment": 1, "severe": 1, "report": 1}
+ANOTHER_DATA_SET = {
+    **{"manifest_again": 1, "download_again": 2, "decode_again": 2, "shard_again": 2},
+    **{"index_again": 1, "evaluate_again": 3, "report": 1},
+}
 FROM_DECODE = {"decode": 2, "shard": 2, "index": 1, **ALL_BUT_DATA}
 
 
@@ -33,10 +38,9 @@ FROM_DECODE = {"decode": 2, "shard": 2, "index": 1, **ALL_BUT_DATA}
         ("data.synthetic.seed=5", {"manifest": 1, "download": 2, **FROM_DECODE}),
         ("segmentation.clusters=4", {"segment": 3, "report": 1}),
         ("severe.drawn.test=8", {"severe": 3, "report": 1}),
-        (
-            "runs.pixel.objective.mask.ratio=0.5",
-            {"pretrain": 1, "evaluate": 1, "segment": 1, "severe": 1, "report": 1},
-        ),
+        ("runs.pixel.objective.mask.ratio=0.5", ANOTHER_RUN),
+        ("encoders={again: results/tiny/runs/pixel/model.safetensors}", ANOTHER_RUN),
+        ("data={synthetic_tiny: synthetic_tiny, again: synthetic_tiny}", ANOTHER_DATA_SET),
         ("objective.loss.epsilon=0.2", {"report": 1}),  # no run reads it; the report shows it
     ],
 )
