@@ -48,7 +48,7 @@ REGISTRIES = {
     f"pipeline.method.{n}" for n in ("registry", "choices", "masks", "motion", "losses", "targets")
 }
 REGISTRIES |= {type(benchmark).__module__ for benchmark in BENCHMARKS.values()}
-REGISTRIES.add("pipeline.weights.formats")
+REGISTRIES |= {f"pipeline.weights.{name}" for name in ("formats", "networks")}
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,13 @@ def decoder_size(model: Model) -> TransformerSize:
 
 
 def encoder(model: Model, clip: Clip, *, final_norm: bool = True) -> Encoder:
-    """An encoder with fresh weights."""
-    return Encoder(encoder_size(model), tube_grid(clip, model.tube), final_norm=final_norm)
+    """An encoder with fresh weights; a network of the Transformers library keeps its last norm."""
+    grid = tube_grid(clip, model.tube)
+    if model.network is None:
+        return Encoder(encoder_size(model), grid, final_norm=final_norm)
+    from pipeline.weights.network_encoder import NetworkEncoder
+
+    return NetworkEncoder(model.network.config, model.network.normalisation, grid)
 
 
 def sigma_model(
@@ -59,7 +64,7 @@ def sigma_model(
     """The model of a run with fresh weights; `target` takes the place of the objective's."""
     return cls(
         tube_grid(clip, model.tube),
-        encoder_size(model),
+        encoder(model, clip) if model.network else encoder_size(model),
         decoder_size(model),
         _targets(objective) if target is None else target,
         prototypes=objective.loss.prototypes,

@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError, safe_open
 
 from pipeline.configuration.schema import Clip, Model, Params, Run
+from pipeline.configuration.schema.method import Network
 from pipeline.configuration.tensor_shapes import HEADS, Shapes, encoder_of, is_of_tubes, ratio
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_mapping
-from pipeline.weights import formats
+from pipeline.weights import formats, networks
 
 MODEL_FORMAT = "sigma-pipeline model 1"  # of this project's pretraining
 ENCODER_FORMAT = "sigma-pipeline encoder 1"  # what `exporting` writes
@@ -169,10 +170,30 @@ def known(path: Path) -> Known | None:
     if not path.exists():
         return None
     content = read_mapping(config) if config.is_file() else {}
+    if path.is_dir() and networks.is_known(content):
+        return _of_network(path, content)
     if content.get("model_type") == "videomae":
         theirs = checked(TheirConfig, content, config)
         return Known(theirs.model(), theirs.seen())
     return _of_tensors(path) if path.is_file() else None
+
+
+def _of_network(folder: Path, content: Mapping[str, Any]) -> Known:
+    """Return what a folder of the Transformers library says; its decoder is a stand-in."""
+    said = networks.described(folder, content)
+    model = Model(
+        name="loaded",
+        tube=said.tube,
+        width=said.width,
+        depth=said.depth,
+        heads=said.heads,
+        mlp_ratio=said.mlp_ratio,
+        decoder_width=64,
+        decoder_depth=1,
+        decoder_heads=1,
+        network=Network(config=said.config, normalisation=said.normalisation),
+    )
+    return Known(model, said.seen)
 
 
 def _of_tensors(path: Path) -> Known | None:
@@ -266,7 +287,8 @@ def refuse_others(
     if run.init is not None:
         follows = f"give runs.{name}.model the same encoder"
     theirs, ours = _shape(known.model), _shape(run.model)
-    differing = [f"{k} {theirs[k]}, here {ours[k]}" for k in ours if theirs[k] != ours[k]]
+    keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    differing = [f"{key} {theirs.get(key)}, here {ours.get(key)}" for key in keys]
     if differing:
         raise UserError(
             f"the encoder of the weights is another one: {'; '.join(differing)}",

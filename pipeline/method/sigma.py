@@ -77,7 +77,7 @@ class SigmaModel(Branch):
     def __init__(
         self,
         grid: TubeGrid,
-        encoder: TransformerSize,
+        encoder: TransformerSize | Encoder,
         decoder: TransformerSize,
         target: Target | TargetNetwork | Targets,
         *,
@@ -85,7 +85,7 @@ class SigmaModel(Branch):
         mask: Mask | None = None,
         load_target: bool = True,
     ) -> None:
-        """Build with fresh weights.
+        """Build with fresh weights; an `encoder` that is one already is taken as it is.
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
         have none. Each of the kinds of `mask` has a mask token; None: there is one kind.
@@ -94,7 +94,7 @@ class SigmaModel(Branch):
         """
         super().__init__()
         self.grid = grid
-        self.encoder = Encoder(encoder, grid)
+        self.encoder = encoder if isinstance(encoder, Encoder) else Encoder(encoder, grid)
         self.mask, self.mask_kinds = mask, mask.kinds if mask else 1
         targets = target if isinstance(target, Targets) else Targets(WeightedTarget(target), {})
         self.weight = targets.first.weight
@@ -104,12 +104,12 @@ class SigmaModel(Branch):
             self.build_decoder(ours, decoder, first, kinds=kinds, load_target=load_target)
         else:
             self.build_heads(ours, decoder, first, load_target=load_target)
-            self.aligned = aligned_blocks(encoder.depth, self.target.layers, targets.alignment)
+            self.aligned = aligned_blocks(len(ours.blocks), self.target.layers, targets.alignment)
         self.prototypes = None
         if prototypes:
             self.prototypes = nn.Parameter(torch.randn(prototypes, self.target.width))
             self.normalise_prototypes()
-        self.mask_network = mask.network(grid.shape, encoder.width) if mask else None
+        self.mask_network = mask.network(grid.shape, ours.width) if mask else None
         self.further = nn.ModuleDict()
         for name, part in targets.further.items():
             branch = Branch()

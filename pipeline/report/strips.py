@@ -176,7 +176,8 @@ def _rows(
     seen[hidden_pixels(hidden, grid)] = pictures.HIDDEN
     yield "what the encoder sees", seen
     for run in runs:
-        if run.settings.objective.target.kind == "pixel":
+        is_network = run.settings.model.network is not None  # it sees whole clips only
+        if run.settings.objective.target.kind == "pixel" and not is_network:
             model = hub.load_pretraining(run.layout.weights)
             yield f"filled in by {run.name}", reconstruct(model, videos, hidden)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -12,6 +13,8 @@ from torch import nn
 
 from pipeline.configuration.schema import Optimiser
 
+# Of this project's encoder, and of networks of the Transformers library.
+BLOCK = re.compile(r"\b(?:blocks|layers?)\.(\d+)\.")
 UNDECAYED = ("mask_token",)  # beside biases and vectors; prototypes do decay
 
 
@@ -104,9 +107,10 @@ def set_values(optimiser: Any, values: StepValues) -> None:
 def layer_of(name: str, depth: int) -> int:
     """A parameter's layer: 0 is the embedding, 1 to `depth` the blocks, then the rest."""
     parts = name.removeprefix("encoder.").split(".")
-    if parts[0] in ("patch_embed", "learned", *UNDECAYED):
+    if parts[0] in ("patch_embed", "learned", *UNDECAYED) or "embeddings" in parts:
         return 0
-    return int(parts[1]) + 1 if parts[0] == "blocks" else depth + 1
+    block = BLOCK.search(name)
+    return int(block[1]) + 1 if block else depth + 1
 
 
 def parameter_groups(

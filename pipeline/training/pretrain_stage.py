@@ -264,7 +264,8 @@ def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
     """
     settings = dict(info.settings)
     if "model" in settings:
-        settings["model"] = with_defaults(Model, settings["model"])
+        model = Model.model_validate(with_defaults(Model, settings["model"]))
+        settings["model"] = model.model_dump(mode="json")
     if "trainer" in settings:
         trainer = settings["trainer"]
         optimiser = with_defaults(Optimiser, trainer["optimiser"])

@@ -3,7 +3,8 @@
 - a `model.safetensors` of this project;
 - a checkpoint of SIGMA, VideoMAE or another of the `formats`, pretrained or fine-tuned (.pth,
   .pt, .safetensors);
-- a directory of Hugging Face's VideoMAE (`config.json` beside the weights), or its weights alone.
+- a directory of Hugging Face's VideoMAE (`config.json` beside the weights), or its weights alone;
+- a directory of one of the `networks` of the Transformers library.
 
 Only tensors are read (safetensors, or PyTorch's format without unpickling), and none but the
 encoder's. One that is missing, left over or of another shape is an error that names it.
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from pipeline.configuration import known_weights
 from pipeline.configuration.known_weights import ENCODER_FORMAT, SavedEncoder, TheirConfig
-from pipeline.configuration.schema import Clip, Run
+from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.errors import UserError
 from pipeline.method.choices import Positions
 from pipeline.method.pixels import MEAN, STD
@@ -65,6 +66,7 @@ class Checkpoint:
     # what is known of the clips that it was trained on, where no `config` says it
     clips: Mapping[str, Any] = field(default_factory=dict)
     positions: tuple[Positions, ...] = get_args(Positions)  # one of these
+    model: Model | None = None  # where the weights are of a network of the Transformers library
 
 
 def read(place: Path) -> Checkpoint:
@@ -74,6 +76,8 @@ def read(place: Path) -> Checkpoint:
         UserError: where there are no weights, or none that can be read here.
     """
     files = weight_files(place)
+    if (of_network := _of_network(place, files)) is not None:
+        return of_network
     config = _config(place, files[0])
     state: dict[str, Tensor] = {}
     arguments: dict[str, Any] = {}
@@ -95,6 +99,19 @@ def read(place: Path) -> Checkpoint:
             )
     clips = format.clips(shapes, arguments)
     return replace(checkpoint, format=format, clips=clips, positions=kinds)
+
+
+def _of_network(place: Path, files: Sequence[Path]) -> Checkpoint | None:
+    """Read a directory of a network of the Transformers library; None where it is none."""
+    known = known_weights.known(place)
+    network = known.model.network if known else None
+    if known is None or network is None or not place.is_dir():
+        return None
+    from pipeline.weights import network_encoder
+
+    tensors = network_encoder.tensors(place, network.config)
+    kind = f"Transformers' {network.config['model_type']}"
+    return Checkpoint(kind, files, tensors, {}, None, clips=known.seen, model=known.model)
 
 
 def _are_positions(stored: Tensor, kind: Positions) -> bool:
@@ -265,7 +282,7 @@ def warn_of_zero_biases(encoder: Encoder, path: Path) -> None:
     biases = [
         value for name, value in encoder.named_parameters() if name.endswith(("q_bias", "v_bias"))
     ]
-    if not any(bool(value.any()) for value in biases):
+    if biases and not any(bool(value.any()) for value in biases):
         print(
             f"warning: all query and value biases in {path} are zero, as after an export by a "
             "version of Transformers that loses them",

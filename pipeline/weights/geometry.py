@@ -20,6 +20,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from pipeline.configuration.schema import Clip, Model, Run
+from pipeline.configuration.schema.method import Network
 from pipeline.configuration.tensor_shapes import (
     BLOCK,
     DECODER_BLOCK,
@@ -32,6 +33,7 @@ from pipeline.configuration.tensor_shapes import (
 from pipeline.errors import UserError
 from pipeline.method.targets import MlpTarget
 
+NETWORK_BLOCK = re.compile(r"encoder\.network\.(?:\w+\.)*layers?\.(\d+)\.")
 STANDARD = {"frames": 16, "size": 224, "stride": 4}
 FLAG = "--heads NUMBER, or heads=NUMBER for hub.load"
 # Tubes of a clip: their positions are built, and no tensor of the file bounds them. So many has one
@@ -98,12 +100,13 @@ def from_state(
             remedy=FLAG,
         )
     model = encoder_of(shapes, heads, metadata.get("positions", "sinusoid"))
-    clip, notes = _clip(metadata, hints)
+    clip, notes = clip_of(metadata, hints)
     check_encoder(model, clip, shapes, place)
     return Geometry(model, clip, hints.fps or metadata.get("fps"), notes)
 
 
-def _clip(metadata: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, ...]]:
+def clip_of(metadata: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str, ...]]:
+    """Return the clips of an encoder, and notes of what was assumed."""
     values, assumed = {}, []
     for name, usual in STANDARD.items():
         value = getattr(hints, name) or metadata.get(name)
@@ -125,11 +128,15 @@ def check_encoder(model: Model, clip: Clip, shapes: Shapes, place: str) -> None:
     Raises:
         UserError: it names what differs; also for clips that no tube divides, or of too many.
     """
-    expected = {
-        "encoder.patch_embed.proj.weight": (model.width, 3, *model.tube),
-        "encoder.blocks.0.mlp.fc1.weight": (_inner(model.width, model), model.width),
-    }
-    _compare(expected, {"encoder": (BLOCK, model.depth)}, shapes, place)
+    if model.network is None:
+        expected: dict[str, tuple[int, ...]] = {
+            "encoder.patch_embed.proj.weight": (model.width, 3, *model.tube),
+            "encoder.blocks.0.mlp.fc1.weight": (_inner(model.width, model), model.width),
+        }
+        _compare(expected, {"encoder": (BLOCK, model.depth)}, shapes, place)
+    else:
+        _compare({}, {"encoder": (NETWORK_BLOCK, model.depth)}, shapes, place)
+        _compare(_network_shapes(model.network, clip), {}, shapes, place)
     t, h, w = model.tube
     tubes = (clip.frames // t) * (clip.size // h) * (clip.size // w)
     if tubes > MOST_TUBES:
@@ -138,6 +145,13 @@ def check_encoder(model: Model, clip: Clip, shapes: Shapes, place: str) -> None:
             f"tubes, more than {MOST_TUBES:,}",
             place=place,
         )
+
+
+def _network_shapes(network: Network, clip: Clip) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a network's tensors; none is allocated."""
+    from pipeline.weights import network_encoder
+
+    return network_encoder.shapes(network.config, clip.size)
 
 
 def check_pretraining(run: Run, clip: Clip, shapes: Shapes, place: str) -> None:

@@ -15,6 +15,8 @@ from pipeline.errors import UserError
 from pipeline.method.pixels import MEAN, STD
 from pipeline.runtime.files import read_mapping
 
+Channels = tuple[float, float, float]
+
 FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 WITHIN = ("image_processor", "video_processor")  # of processor_config.json
 FLAGS = ("do_rescale", "do_normalize")
@@ -84,19 +86,40 @@ def _crops(part: Mapping[str, Any], size: int) -> Iterator[str]:
         yield f"its pictures are cut to {_shown(crop)}, the model is for {size} x {size} pixels"
 
 
-def _others(part: Mapping[str, Any]) -> Iterator[str]:
-    """Anything that gives a byte another number than here."""
-    for key, value in part.items():
-        if key.startswith("do_") and key not in HARMLESS and value:
-            yield f"it asks for {key}, which is not done here"
+def normalisation(folder: Path) -> tuple[Channels, Channels] | None:
+    """Return mean and deviation of the pixels (from 0 to 1) that a model is given; None: not said.
+
+    Raises:
+        UserError: for settings that cannot be understood.
+    """
+    for file in (folder / name for name in FILES):
+        for part in _processors(read_mapping(file)) if file.exists() else ():
+            if faults := list(_malformed(part)):
+                raise UserError("; ".join(faults), place=str(file))
+            if part.get("do_normalize", True) and part.get("image_mean") is None:
+                continue
+            a, b = _map(part)
+            return (a[0], a[1], a[2]), (b[0], b[1], b[2])
+    return None
+
+
+def _map(part: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Return a and b of the map from a byte to (byte / 255 - a) / b, for each channel."""
     scale = part.get("rescale_factor", 1 / 255) if part.get("do_rescale", True) else 1.0
     offset = float(any(part.get(key, False) for key in OFFSETS))
     mean, std = (_three(part.get(key)) for key in ("image_mean", "image_std"))
     if not part.get("do_normalize", True):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     # (scale byte - offset - mean) / std = (byte / 255 - a) / b
-    a = [(each + offset) / scale / 255 for each in mean]
-    b = [each / scale / 255 for each in std]
+    return [(each + offset) / scale / 255 for each in mean], [each / scale / 255 for each in std]
+
+
+def _others(part: Mapping[str, Any]) -> Iterator[str]:
+    """Anything that gives a byte another number than here."""
+    for key, value in part.items():
+        if key.startswith("do_") and key not in HARMLESS and value:
+            yield f"it asks for {key}, which is not done here"
+    a, b = _map(part)
     pairs = zip((*a, *b), (*MEAN, *STD), strict=True)
     if any(abs(theirs - ours) > TOLERANCE for theirs, ours in pairs):
         keys = (*FLAGS, "rescale_factor", *OFFSETS, "image_mean", "image_std")

@@ -106,7 +106,7 @@ class VideoModel(nn.Module):
         )
         request = ClipRequest(self.clip, settings, clips)
         decoded = usable_clips(Path(video), request, Segment(start, end))
-        device = self.encoder.patch_embed.proj.weight.device
+        device = next(self.encoder.parameters()).device
         with torch.no_grad():
             made = normalise(torch.from_numpy(decoded.videos).to(device))
             return (self.tokens(made) if per_tube else self.pooled(made)).float().cpu()
@@ -159,7 +159,11 @@ def opened(path: str, hints: Hints) -> LoadedModel:
             remedy="give the directory that holds both",
         )
     known = {**checkpoint.clips, "positions": checkpoint.positions[0]}
-    shape = _shape(tensors, config, known, hints, place)
+    if checkpoint.model is not None:
+        clip, notes = geometry.clip_of(known, hints)
+        shape = geometry.Geometry(checkpoint.model, clip, hints.fps, notes)
+    else:
+        shape = _shape(tensors, config, known, hints, place)
     digests = {file.name: sha256_file(file) for file in checkpoint.files}
     origin = Origin(checkpoint.kind, path, digests)
     head = tensors.get("head.weight")

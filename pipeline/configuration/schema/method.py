@@ -24,6 +24,17 @@ from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
 from pipeline.method.targets import TARGETS
 
+Channels = tuple[float, float, float]
+
+
+class Network(Section):
+    """A network of the Transformers library, in place of this project's encoder."""
+
+    # of its `config.json`: `model_type`, and what differs from the library's defaults
+    config: dict[str, Any]
+    # mean and standard deviation of the pixels (R, G, B from 0 to 1) that it is given
+    normalisation: tuple[Channels, Channels]
+
 
 class Model(Section):
     """Encoder and decoder (paper, section 4 and its appendix)."""
@@ -43,6 +54,14 @@ class Model(Section):
     positions: Positions = "sinusoid"
     initialisation: Initialisation = "videomae"  # of weights; V-JEPA's are normal
     projection_bias: bool = False  # of the linear map from encoder to decoder
+    # in place of the encoder, which is then evaluated only; it follows `runs.NAME.weights`
+    network: Network | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a network that is not there: what was trained without it stays the same."""
+        values: dict[str, Any] = handler(self)
+        return values if self.network else {k: v for k, v in values.items() if k != "network"}
 
 
 class Paste(Section):

@@ -105,6 +105,15 @@ class Run(Section):
         return self
 
     @model_validator(mode="after")
+    def _networks_are_not_trained(self) -> Run:
+        if self.model.network is not None and self.trainer.epochs:
+            raise ValueError(
+                "a network of the Transformers library is evaluated, not pretrained: set "
+                "trainer.epochs of the run to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_are_not_trained(self) -> Run:
         if self.weights is not None and self.trainer.epochs:
             raise ValueError(

@@ -50,6 +50,12 @@ def export(
             model says something else than this one; then nothing is written.
     """
     _refuse_others(folder)
+    if (network := model.settings.network) is not None:
+        raise UserError(
+            f"its encoder is Transformers' {network.config['model_type']}, which is not exported",
+            place=model.origin.path,
+            remedy="use the folder that its weights are from",
+        )
     known = beside.find(Path(model.origin.path), model.sha256)
     clips, checked_on = real_input.clips(videos, model.clip, known.data)
     expected = comparison.expected(model, clips)

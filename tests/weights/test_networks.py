@@ -1,0 +1,231 @@
+"""Networks of the Transformers library as encoders: features are those of the library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.configuration import build, composition, known_weights
+from pipeline.configuration.build import sigma_model
+from pipeline.configuration.schema import Clip, Objective, Run
+from pipeline.errors import UserError
+from pipeline.evaluation.encoder import for_frames
+from pipeline.method.losses import MseLoss
+from pipeline.method.masks import TubeMask
+from pipeline.method.pixels import MEAN, STD, normalise
+from pipeline.method.targets import PixelTarget
+from pipeline.runtime.optimisers import layer_of
+from pipeline.use.exporting.export import export
+from pipeline.weights import encoders, hub
+from pipeline.weights.classifier import Classifier
+
+transformers = pytest.importorskip("transformers", reason="Transformers is missing")
+SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+IMAGES = SMALL | {"image_size": 32, "patch_size": 8, "intermediate_size": 48}
+CLIP = Clip(frames=4, size=32, stride=1, scales=(1.0,), flip=False)
+OTHER = ([0.3, 0.4, 0.5], [0.2, 0.3, 0.4])  # mean and deviation of pixels
+
+
+@dataclass(frozen=True)
+class Library:
+    """A network of the library, small, and what its folder is to be read as."""
+
+    config: Callable[[], Any]
+    model: str
+    vision: Callable[[Any], Any] = lambda model: model  # of the model, the part that sees
+    extra: int = 1  # tokens before those of patches
+
+
+def of(name: str, **values: Any) -> Callable[[], Any]:
+    return lambda: getattr(transformers, name)(**values)
+
+
+def with_texts(name: str, **vision: Any) -> Callable[[], Any]:
+    text = SMALL | {"intermediate_size": 48, "vocab_size": 50, "max_position_embeddings": 8}
+    return of(name, vision_config=IMAGES | vision, text_config=text)
+
+
+VIDEOS = SMALL | {"crop_size": 32, "patch_size": 8, "frames_per_clip": 4, "mlp_ratio": 2.0}
+VIDEOS |= {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+DINOV2 = SMALL | {"image_size": 32, "patch_size": 8, "mlp_ratio": 2}
+LIBRARY = {
+    "V-JEPA 2": Library(
+        of("VJEPA2Config", **VIDEOS), "VJEPA2Model", lambda model: model.encoder, extra=0
+    ),
+    "DINO": Library(of("ViTConfig", **IMAGES), "ViTModel"),
+    "DINOv2": Library(of("Dinov2Config", **DINOV2), "Dinov2Model"),
+    "DINOv2 with registers": Library(
+        of("Dinov2WithRegistersConfig", **DINOV2, num_register_tokens=3),
+        "Dinov2WithRegistersModel",
+        extra=4,
+    ),
+    "DINOv3": Library(
+        of("DINOv3ViTConfig", **IMAGES, num_register_tokens=2), "DINOv3ViTModel", extra=3
+    ),
+    "CLIP": Library(with_texts("CLIPConfig"), "CLIPModel", lambda model: model.vision_model),
+    "CLIP's image encoder": Library(of("CLIPVisionConfig", **IMAGES), "CLIPVisionModel"),
+    "SigLIP": Library(
+        with_texts("SiglipConfig"), "SiglipModel", lambda model: model.vision_model, extra=0
+    ),
+}
+
+
+def saved(library: Library, folder: Path) -> Any:
+    """Write a network none of whose parameters is as it was initialised."""
+    torch.manual_seed(0)
+    model = getattr(transformers, library.model)(library.config()).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    model.save_pretrained(folder)
+    processor = {"image_mean": OTHER[0], "image_std": OTHER[1], "rescale_factor": 1 / 255}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return model
+
+
+@torch.no_grad()
+def through_the_library(library: Library, model: Any, videos: Tensor) -> Tensor:
+    """Features B,N,D of bytes B,T,H,W,3."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in OTHER)
+    pixels = (videos.permute(0, 1, 4, 2, 3) / 255 - mean) / std
+    vision = library.vision(model)
+    if library.model == "VJEPA2Model":
+        tokens: Tensor = vision(pixels).last_hidden_state
+        return tokens
+    tokens = vision(pixels.flatten(0, 1)).last_hidden_state[:, library.extra :]
+    return tokens.reshape(len(videos), -1, tokens.shape[-1])
+
+
+def untrained(run: Run, **values: Any) -> Run:
+    objective = Objective(name="pixel", target=PixelTarget(), loss=MseLoss(), mask=TubeMask(0.5))
+    trainer = run.trainer.model_copy(update={"epochs": 0, "warmup_epochs": 0})
+    return run.model_copy(update={"objective": objective, "trainer": trainer, **values})
+
+
+@pytest.mark.parametrize("library", LIBRARY.values(), ids=LIBRARY)
+def test_features_are_those_of_the_library(tmp_path: Path, run: Run, library: Library) -> None:
+    """Catches another normalisation, a class token or register among the patches, frames in
+    another order, a tensor that is lost, and a model of this project that cannot be opened."""
+    model = saved(library, tmp_path / "theirs")
+    known = known_weights.known(tmp_path / "theirs")
+    assert known is not None
+    videos = torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8)
+    expected = through_the_library(library, model, videos)
+
+    own_run = untrained(run, model=known.model, weights=str(tmp_path / "theirs"))
+    torch.manual_seed(1)
+    sigma = sigma_model(known.model, own_run.objective, CLIP).eval()
+    assert "Transformers" in encoders.fill(sigma.encoder, own_run, CLIP).kind
+    assert tuple(expected.shape[1:]) == (sigma.encoder.grid.count, sigma.encoder.width)
+    hub.save(tmp_path / "model.safetensors", sigma, own_run, CLIP)
+    opened = hub.load(tmp_path / "theirs", frames=4, size=32)
+    again = hub.load(tmp_path / "model.safetensors")
+    with torch.no_grad():
+        for encoder in (sigma.encoder, opened.encoder, again.encoder):
+            tokens = encoder(normalise(videos))
+            torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
+        shorter = for_frames(again.encoder, 2)(normalise(videos[:, :2]))
+        expected = through_the_library(library, model, videos[:, :2])
+        torch.testing.assert_close(shorter, expected, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="not exported"):
+        export(again, "safetensors", tmp_path / "exported")
+
+
+@pytest.mark.parametrize("library", LIBRARY.values(), ids=LIBRARY)
+def test_what_does_not_fit_is_named(tmp_path: Path, run: Run, library: Library) -> None:
+    """Catches a checkpoint of which a part is taken, the rest being as it was initialised."""
+    saved(library, tmp_path)
+    known = known_weights.known(tmp_path)
+    assert known is not None
+    encoder = build.encoder(known.model, CLIP)
+    own_run = untrained(run, model=known.model, weights=str(tmp_path))
+    weights = load_file(tmp_path / "model.safetensors")
+    names = (name for name in weights if not name.startswith(("text", "predictor")))
+    gone = next(name for name in names if ".1." in name and name.endswith(".bias"))
+    kept = {name: tensor for name, tensor in weights.items() if name != gone}
+    for changed, problem in (
+        (kept, "missing: "),
+        (kept | {gone: torch.zeros(3)}, "shape"),
+        (weights | {"stray.weight": torch.zeros(1)}, r"not of this model: stray\.weight"),
+    ):
+        save_file(changed, tmp_path / "model.safetensors", {"format": "pt"})
+        with pytest.raises(UserError, match=problem):
+            encoders.fill(encoder, own_run, CLIP)
+
+
+def test_settings_follow_the_folder(tmp_path: Path) -> None:
+    """Catches clips of another size or length than the network was trained on, and a network
+    that `params.yaml` does not hold as it is."""
+    saved(LIBRARY["V-JEPA 2"], tmp_path)
+    text = composition.compose(["experiment=encoder", f"runs.encoder.weights={tmp_path}"])
+    params = composition.validate(yaml.safe_load(text), place="")
+    known = known_weights.known(tmp_path)
+    assert known is not None
+    assert params.data.clip.model_dump().items() >= {"frames": 4, "size": 32}.items()
+    for each in params.runs.values():
+        assert each.model.network == known.model.network
+    with pytest.raises(UserError, match="other clips"):
+        composition.compose(
+            ["experiment=encoder", f"runs.encoder.weights={tmp_path}", "data.clip.size=64"]
+        )
+
+
+def test_it_is_evaluated_not_pretrained(tmp_path: Path, run: Run) -> None:
+    """Catches a training of masked clips by a network that sees whole ones."""
+    saved(LIBRARY["DINO"], tmp_path)
+    known = known_weights.known(tmp_path)
+    assert known is not None
+    body = untrained(run, model=known.model).model_dump(mode="json")
+    Run.model_validate(body)
+    body["trainer"]["epochs"] = 1
+    with pytest.raises(ValueError, match="not pretrained"):
+        Run.model_validate(body)
+    encoder = build.encoder(known.model, CLIP)
+    with pytest.raises(UserError, match="whole clips"):
+        encoder(torch.zeros(1, 3, 4, 32, 32), torch.zeros(1, 2, dtype=torch.int64))
+
+
+def test_fine_tuning_knows_its_layers(tmp_path: Path) -> None:
+    """Catches layer decay that takes all of a network for its last layer."""
+    saved(LIBRARY["DINOv2"], tmp_path)
+    known = known_weights.known(tmp_path)
+    assert known is not None
+    classifier = Classifier(known.model, CLIP, classes=3)
+    layers = {layer_of(name, known.model.depth) for name, _ in classifier.named_parameters()}
+    assert layers == {0, 1, 2, 3}
+    assert classifier(torch.zeros(2, 3, 4, 32, 32)).shape == (2, 3)
+
+
+def test_a_model_file_that_builds_another_network(tmp_path: Path, run: Run) -> None:
+    """Catches a configuration within a file that would have anything built."""
+    saved(LIBRARY["DINOv2"], tmp_path)
+    known = known_weights.known(tmp_path)
+    assert known is not None
+    assert known.model.network is not None
+    own_run = untrained(run, model=known.model)
+    sigma = sigma_model(known.model, own_run.objective, CLIP)
+    for change in ({"num_hidden_layers": 10**6}, {"hidden_size": 48}, {"model_type": "bert"}):
+        config = known.model.network.config | change
+        depth = config.get("num_hidden_layers", 12)
+        network = known.model.network.model_copy(update={"config": config})
+        model = known.model.model_copy(update={"network": network, "depth": depth})
+        other = own_run.model_copy(update={"model": model})
+        hub.save(tmp_path / "model.safetensors", sigma, other, CLIP)
+        with pytest.raises(UserError):
+            hub.load(tmp_path / "model.safetensors")
+
+
+def test_the_normalisation_of_this_project_changes_nothing() -> None:
+    """Catches constants of ImageNet that have come apart."""
+    from pipeline.weights.networks import IMAGENET
+
+    assert IMAGENET == (MEAN, STD)
