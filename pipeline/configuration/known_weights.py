@@ -191,7 +191,7 @@ def _of_network(folder: Path, content: Mapping[str, Any]) -> Known:
         decoder_width=64,
         decoder_depth=1,
         decoder_heads=1,
-        network=Network(config=said.config, normalisation=said.normalisation),
+        network=Network(config=said.config, mean=said.mean, std=said.std),
     )
     return Known(model, said.seen)
 

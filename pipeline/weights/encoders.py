@@ -31,7 +31,7 @@ from pipeline.method.pixels import MEAN, STD
 from pipeline.method.positions import positions
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import read_mapping, sha256_file
-from pipeline.weights import checkpoint_files, formats, hub, hugging_face, processor
+from pipeline.weights import checkpoint_files, formats, hub, hugging_face, networks, processor
 from pipeline.weights.checkpoint_files import some
 from pipeline.weights.formats import Channels, Format
 
@@ -233,7 +233,10 @@ def _config(place: Path, file: Path) -> SavedEncoder | TheirConfig | None:
     if kind == "videomae":
         return known_weights.checked(TheirConfig, content, beside)
     if place.is_dir():
-        raise UserError(f"a model of type {kind!r}, not 'videomae'", place=str(beside))
+        raise UserError(
+            f"a model of type {kind!r}, none of {', '.join(('videomae', *networks.NAMES))}",
+            place=str(beside),
+        )
     return None
 
 

@@ -129,6 +129,8 @@ def tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
 
     kind = KINDS[config["model_type"]]
     full = networks.configuration(config, place=str(folder))
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # what does not fit is said below
     try:
         network, loading = getattr(transformers, kind.model).from_pretrained(
             folder,
@@ -142,6 +144,8 @@ def tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     except (OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [repr(error)]
         raise UserError(f"its weights cannot be read: {lines[0]}", place=str(folder)) from None
+    finally:
+        transformers.logging.set_verbosity(verbosity)
     missing = [name for name in loading["missing_keys"] if not _is_passed_over(name, kind)]
     left_over = [name for name in loading["unexpected_keys"] if not _is_passed_over(name, kind)]
     shapes = [f"{name}: shape" for name, *_ in loading["mismatched_keys"]]

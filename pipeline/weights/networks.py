@@ -66,11 +66,12 @@ KINDS = {
 }
 # Configurations of several networks, of which one is the encoder of images.
 WITHIN = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+NAMES = (*KINDS, *WITHIN)
 
 
 def is_known(content: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is of a network that can stand in an encoder's place."""
-    return content.get("model_type") in {*KINDS, *WITHIN}
+    return content.get("model_type") in NAMES
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Described:
     heads: int
     mlp_ratio: float
     seen: dict[str, int]  # of the clips or images that it was trained on
-    normalisation: tuple[Channels, Channels]
+    mean: Channels  # of its pixels
+    std: Channels
 
 
 def described(folder: Path, content: Mapping[str, Any]) -> Described:
@@ -108,6 +110,7 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
     seen = {"size": full.crop_size if kind.of_videos else full.image_size}
     if kind.of_videos:
         seen = {"frames": full.frames_per_clip, **seen}
+    mean, std = processor.normalisation(folder) or kind.normalisation
     return Described(
         config={"model_type": model_type, **config},
         tube=(full.tubelet_size if kind.of_videos else 1, patch, patch),
@@ -116,7 +119,8 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
         heads=full.num_attention_heads,
         mlp_ratio=_mlp_ratio(full),
         seen=seen,
-        normalisation=processor.normalisation(folder) or kind.normalisation,
+        mean=mean,
+        std=std,
     )
 
 

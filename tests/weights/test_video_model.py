@@ -162,7 +162,7 @@ def test_what_cannot_be_used_is_refused(
     with pytest.raises(UserError, match=r"without their config\.json"):
         hub.load(folder / "model.safetensors")
     for change, message in (
-        ({"model_type": "vit"}, "'vit', not 'videomae'"),
+        ({"model_type": "bert"}, "'bert', none of videomae, "),
         ({"hidden_act": "relu"}, "activation"),
         ({"image_size": [16, 24]}, "not square"),
     ):

@@ -24,16 +24,14 @@ from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
 from pipeline.method.targets import TARGETS
 
-Channels = tuple[float, float, float]
-
 
 class Network(Section):
     """A network of the Transformers library, in place of this project's encoder."""
 
     # of its `config.json`: `model_type`, and what differs from the library's defaults
     config: dict[str, Any]
-    # mean and standard deviation of the pixels (R, G, B from 0 to 1) that it is given
-    normalisation: tuple[Channels, Channels]
+    mean: tuple[float, float, float]  # that is taken off pixels (R, G, B) from 0 to 1
+    std: tuple[float, float, float]  # by which they then are divided
 
 
 class Model(Section):
