@@ -45,7 +45,16 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("report",),
 )
 # Of files that are otherwise equal: what was measured, not what came of it.
-OF_TIME = {"seconds", "provenance", "sessions", "clips_per_s", "made", "outputs", "pretrain_sha256"}
+OF_TIME = {
+    "seconds",
+    "cost",
+    "provenance",
+    "sessions",
+    "clips_per_s",
+    "made",
+    "outputs",
+    "pretrain_sha256",
+}
 # Files that tell of time alone, or name the moment they were made.
 LEFT_OUT = ("speed.jsonl", ".times.json", ".html", ".pt", ".pt.sha256", ".log", "journal.jsonl")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.configuration.schema import Clip
+from pipeline.evaluation.recognition import cost
 from pipeline.evaluation.table import Cell, Column, Line, Table
 from pipeline.report import figures, shown_tables, tables
 from pipeline.report.figures import Figure
@@ -127,6 +128,21 @@ def _cost(groups: Sequence[Group]) -> Iterator[tuple[Column, Mapping[str, Cell]]
     parameters = {group.name: _parameters(group.first) for group in groups}
     if any(cell.value for cell in parameters.values()):
         yield Column("cost", "parameters, M", is_error=True), parameters
+    bodies = {group.name: group.first.results.get("evaluation", {}) for group in groups}
+    if (costs := cost.table(bodies)) is None:
+        return
+    lines = {line.name: line for line in costs.runs}
+    for place, title in ((1, "operations, 10^9"), (2, "ms a clip")):
+        values = {group.name: _value(lines.get(group.name), place) for group in groups}
+        cells = {
+            name: Cell(costs.shown(place, value), value, notes=((costs.unit, costs.remark),))
+            for name, value in values.items()
+        }
+        yield Column("cost", title, is_error=True), cells
+
+
+def _value(line: Line | None, place: int) -> float | None:
+    return None if line is None else line.values[place]
 
 
 def _parameters(run: RunResult) -> Cell:

@@ -128,7 +128,9 @@ class RunResult:
         if not self.trained:
             return "not trained: the baseline"
         if self.settings.weights is not None:
-            return f"weights of {self.settings.weights}"
+            other = (self.pretrained.get("weights") or {}).get("other_clip")
+            clips = ", on other clips than it was trained on" if other else ""
+            return f"weights of {self.settings.weights}{clips}"
         return f"{self._objective}{self._beginning}"
 
     @property

@@ -16,13 +16,13 @@ import time
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.configuration.schema import Objective
 from pipeline.data.load.order import sample_rng
 from pipeline.method.masks.base import stacked
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import split_masks
+from pipeline.runtime.operations import counting
 
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices that find the peak
 TRIALS = 5
@@ -33,8 +33,6 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
 
     A frozen teacher counts where the model has its network.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     grid = model.grid
     model = copy.deepcopy(model).to("meta").eval()
     model.encoder.recompute = False
@@ -44,8 +42,7 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
     rng = sample_rng(0, 0, 0)
     drawn = [objective.mask.draw(grid.shape, rng, still) for _ in range(objective.masks_per_clip)]
     masks = torch.from_numpy(stacked(drawn))[None]
-    # Fused attention makes its scores again when going back, which is not the model's need.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with counting() as counter:
         videos = torch.empty(1, 3, *grid.clip_shape, device="meta")
         predictions: list[Prediction] = model(videos, split_masks(masks, model.mask_kinds))
         loss = sum((each.decoded.square().sum() for each in predictions), videos.new_zeros(()))

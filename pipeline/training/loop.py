@@ -67,7 +67,8 @@ def train(context: RunContext) -> TrainingState:
         context.initial.load(model)
     weights_of_run = functools.partial(weights_of, context.tracked.experiment)
     teachers.hand_over(model, run.objective.all_targets, weights_of_run)
-    operations = flops.per_clip(model, run.objective)  # copies the model: not on an accelerator
+    # Copies the model: not on an accelerator. A network of another library hides no tubes.
+    operations = flops.per_clip(model, run.objective) if run.trainer.epochs else 0
     model = model.to(context.device).train()
     clustering.hand_over(model, context)
     values = step_values(run, context.log.steps, clips=len(context.entries))

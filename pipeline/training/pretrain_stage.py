@@ -264,8 +264,10 @@ def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
     """
     settings = dict(info.settings)
     if "model" in settings:
-        model = Model.model_validate(with_defaults(Model, settings["model"]))
-        settings["model"] = model.model_dump(mode="json")
+        model = with_defaults(Model, settings["model"])
+        if model["network"] is None:  # as it is written
+            del model["network"]
+        settings["model"] = model
     if "trainer" in settings:
         trainer = settings["trainer"]
         optimiser = with_defaults(Optimiser, trainer["optimiser"])

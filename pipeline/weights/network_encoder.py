@@ -8,7 +8,8 @@ Shapes: B clips, T frames, H height, W width, N tubes of a clip, D width of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,23 +130,20 @@ def tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
 
     kind = KINDS[config["model_type"]]
     full = networks.configuration(config, place=str(folder))
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # what does not fit is said below
     try:
-        network, loading = getattr(transformers, kind.model).from_pretrained(
-            folder,
-            config=full,
-            output_loading_info=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # they are named below
-            **kind.options,
-        )
+        with _silent():  # what does not fit is said below
+            network, loading = getattr(transformers, kind.model).from_pretrained(
+                folder,
+                config=full,
+                output_loading_info=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                **kind.options,
+            )
     except (OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [repr(error)]
         raise UserError(f"its weights cannot be read: {lines[0]}", place=str(folder)) from None
-    finally:
-        transformers.logging.set_verbosity(verbosity)
     missing = [name for name in loading["missing_keys"] if not _is_passed_over(name, kind)]
     left_over = [name for name in loading["unexpected_keys"] if not _is_passed_over(name, kind)]
     shapes = [f"{name}: shape" for name, *_ in loading["mismatched_keys"]]
@@ -158,6 +156,22 @@ def tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
             place=str(folder),
         )
     return {PREFIX + name: tensor for name, tensor in _encoder(network).state_dict().items()}
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the library's own reports and progress bars back."""
+    from transformers.utils import logging
+
+    verbosity, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows_bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _is_passed_over(name: str, kind: networks.NetworkKind) -> bool:

@@ -23,6 +23,7 @@ from pipeline.method.losses import MseLoss
 from pipeline.method.masks import TubeMask
 from pipeline.method.pixels import MEAN, STD, normalise
 from pipeline.method.targets import PixelTarget
+from pipeline.runtime.operations import forward_operations
 from pipeline.runtime.optimisers import layer_of
 from pipeline.use.exporting.export import export
 from pipeline.weights import encoders, hub
@@ -229,3 +230,15 @@ def test_the_normalisation_of_this_project_changes_nothing() -> None:
     from pipeline.weights.networks import IMAGENET
 
     assert IMAGENET == (MEAN, STD)
+
+
+@pytest.mark.parametrize("library", LIBRARY.values(), ids=LIBRARY)
+def test_operations_are_counted(tmp_path: Path, library: Library) -> None:
+    """Catches a network that cannot be counted, which would end its evaluation."""
+    saved(library, tmp_path)
+    known = known_weights.known(tmp_path)
+    assert known is not None
+    encoder = build.encoder(known.model, CLIP)
+    matrices = sum(p.numel() for n, p in encoder.named_parameters() if n.endswith("weight"))
+    counted = forward_operations(encoder, (1, 3, 4, 32, 32))
+    assert 16 * matrices < counted < 500 * matrices

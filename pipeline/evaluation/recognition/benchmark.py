@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Recognition(Benchmark):
-    """Which class a clip is of. Its scores are what the report is about: no table here."""
+    """Which class a clip is of. Its scores are what the report is about; its table is of costs."""
 
     name = section = "evaluation"
     stage = "evaluate"
@@ -24,6 +24,7 @@ class Recognition(Benchmark):
     summary = "score one run's encoder"
     settings = Evaluation
     module = "pipeline.evaluation.recognition.run"
+    table = "pipeline.evaluation.recognition.cost"
     on_further_data = True
     reads = ("data.labels",)
     outputs = ("features.npz", "predictions.csv", "predictions.parquet")

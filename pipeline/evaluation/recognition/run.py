@@ -19,7 +19,7 @@ from pipeline.evaluation import features
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.encoder import check_clip
-from pipeline.evaluation.recognition import answers, images
+from pipeline.evaluation.recognition import answers, cost, images
 from pipeline.evaluation.recognition.extracted import lost_clips, scored_split
 from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
 from pipeline.evaluation.recognition.videos import execution, shown_videos
@@ -48,7 +48,9 @@ def score(job: Job) -> Outcome:
     keep_freed_memory()
     with threadpool_limits(trainer.threads):  # NumPy would take all cores
         shown = {"clips": _shown(index), "weights": job.weights}
-        results = _recognition(params, layout, index, shown)
+        encoder = hub.load(layout.weights).encoder
+        results = _recognition(params, layout, index, encoder, shown)
+        spent = cost.measure(encoder, execution(params, layout.run, "evaluate"))
     answers.write_best(layout.predictions, results)
     answers.write_all(layout.scores, results)
     return Outcome(
@@ -57,6 +59,7 @@ def score(job: Job) -> Outcome:
             "validation": [row.model_dump(mode="json") for row in results.validation],
             "skipped": [row.model_dump(mode="json") for row in results.skipped],
             "details": results.details,
+            "cost": spent,
             "census": index.census,
             "splits": index.splits,
         },
@@ -75,11 +78,14 @@ def _shown(index: DatasetIndex) -> dict[str, list[str]]:
 
 
 def _recognition(
-    params: Params, layout: RunLayout, index: DatasetIndex, inputs: Mapping[str, Any]
+    params: Params,
+    layout: RunLayout,
+    index: DatasetIndex,
+    encoder: Encoder,
+    inputs: Mapping[str, Any],
 ) -> Results:
     """Benchmark I on the data set's own clips, then on each image data set."""
     data, settings = DataLayout(params.data.name), params.evaluation
-    encoder = hub.load(layout.weights).encoder
     shown = shown_videos(params, layout.run, index, "evaluate")
     subject = _subject(params, layout, encoder, shown.splits, layout.features, inputs)
     subject = replace(subject, entries=shown.entries, caches=shown.caches)

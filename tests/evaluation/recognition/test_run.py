@@ -25,7 +25,7 @@ from pipeline.runtime.files import read_json, sha256_file, write_json
 
 from ..conftest import RUN, SIZES
 
-VOLATILE = {"seconds", "provenance"}
+VOLATILE = {"seconds", "provenance", "cost"}
 
 
 @pytest.fixture
