@@ -134,10 +134,7 @@ def _cost(groups: Sequence[Group]) -> Iterator[tuple[Column, Mapping[str, Cell]]
     lines = {line.name: line for line in costs.runs}
     for place, title in ((1, "operations, 10^9"), (2, "ms a clip")):
         values = {group.name: _value(lines.get(group.name), place) for group in groups}
-        cells = {
-            name: Cell(costs.shown(place, value), value, notes=((costs.unit, costs.remark),))
-            for name, value in values.items()
-        }
+        cells = {n: Cell(costs.shown(place, value), value) for n, value in values.items()}
         yield Column("cost", title, is_error=True), cells
 
 
