@@ -46,6 +46,7 @@ WITHOUT_EFFECT = {
     "pipeline.runtime.joblog": "messages",
     "pipeline.runtime.journal": "keeps what is done, for a job that goes on",
     "pipeline.runtime.launch": "starts processes",
+    "pipeline.runtime.operations": "how many operations a network needs",
     "pipeline.runtime.processes": "reads which process of a run this is",
     "pipeline.runtime.progress": "messages",
     "pipeline.runtime.provenance": "says what ran; compared by nobody",
