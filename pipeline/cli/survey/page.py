@@ -15,7 +15,7 @@ from pipeline.runtime.pages import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 BINS = 24
-MOST_BARS = 40  # of counts by name
+MOST_BARS = 12  # of counts by name
 
 
 @dataclass(frozen=True)
