@@ -57,8 +57,6 @@ WITHOUT_EFFECT = {
     "pipeline.training.flops": "how fast a training is",
     "pipeline.training.logs": "writes numbers that the loop gives",
     "pipeline.training.messages": "messages",
-    "pipeline.training.online_evaluation": "looks at copies of the weights",
-    "pipeline.training.probe_clips": "what online evaluation looks at",
     "pipeline.training.profiling": "how long operations take",
     "pipeline.training.record": "how a training went",
     "pipeline.training.tracking": "shows numbers that the loop gives",

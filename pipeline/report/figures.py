@@ -17,7 +17,7 @@ from pipeline.evaluation.table import Table
 from pipeline.method.losses import Loss
 from pipeline.report.results import Line, Results, RunResult
 from pipeline.report.seeds import Group, seed_groups
-from pipeline.training.online_evaluation import PREFIX, RANKME
+from pipeline.training.logs import KNN, RANKME
 
 POINTS = 1200  # of a curve; of longer ones every n-th is drawn
 ROWS = 8  # of the table that stands for a curve where it cannot be seen
@@ -165,7 +165,7 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
 def _learning_curves(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
     """What online evaluation told while the runs were trained: a chart per label, and RankMe."""
     keys = dict.fromkeys(key for run in runs for line in run.metrics for key in line)
-    labels = [key.removeprefix(PREFIX) for key in keys if key.startswith(PREFIX)]
+    labels = [key.removeprefix(KNN) for key in keys if key.startswith(KNN)]
     told = [run.pretrained.get("online_evaluation") for run in runs]
     clips = next((each for each in told if each), None)
     if clips is None:
@@ -181,7 +181,7 @@ def _learning_curves(runs: Sequence[RunResult], groups: Sequence[Group]) -> list
         guessing = clips["labels"].get(label)
         if guessing:
             caption += f" Guessing the commonest class gives {guessing['majority']:.1%}."
-        series = _series(runs, groups, f"{PREFIX}{label}", "metrics")
+        series = _series(runs, groups, f"{KNN}{label}", "metrics")
         axes = ("share of clips right", "step")
         title = f"k-NN while training: {label}"
         figures.append(_curve(f"knn-{number}", title, axes, caption, series, (0, 1.05)))

@@ -11,7 +11,7 @@ from pipeline.report.comparison import p_text
 from pipeline.report.results import RunResult
 from pipeline.report.seeds import Group, GroupCell, Verdict, group_rows, verdicts
 from pipeline.report.tables import ScoreTable, probe_name
-from pipeline.training.online_evaluation import RANKME
+from pipeline.training.logs import RANKME
 
 ALIKE = 2.0  # RankMe; less is fewer than two directions
 NO_BETTER = "At the end the loss is hardly or not below what"

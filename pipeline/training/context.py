@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -12,11 +12,21 @@ from pipeline.configuration.schema import Clip, Run
 from pipeline.data.shards.format import ClipEntry
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks
+from pipeline.training.engines import Engine
 from pipeline.training.inheritance import Initial
 from pipeline.training.logs import MetricsLog, SpeedLog
-from pipeline.training.online_evaluation import OnlineEvaluation
 from pipeline.training.state import Session
 from pipeline.training.tracking import TrackedRun
+
+
+class Scorer(Protocol):
+    """Scores an encoder while it trains (`online_evaluation`): its code decides no weights."""
+
+    def scores(self, engine: Engine) -> dict[str, float]:
+        """Return the scores of the weights as they are now, by their keys in the log."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what `pretrain.json` says of it."""
 
 
 @dataclass(frozen=True)
@@ -35,4 +45,4 @@ class RunContext:
     provenance: Mapping[str, Any]  # the code and the machine (`runtime.provenance`)
     session: Session  # begins as `provenance`, and grows while this process trains
     initial: Initial | None = None  # weights that it begins with; None: fresh ones
-    online: OnlineEvaluation | None = None  # scores it meanwhile; None: nothing does
+    online: Scorer | None = None  # scores it meanwhile; None: nothing does

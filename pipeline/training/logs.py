@@ -26,6 +26,9 @@ from pipeline.runtime.timing import MAXRSS_UNIT
 
 Item = TypeVar("Item")
 COLUMNS = ("step", "epoch", "loss", "lr")  # of the table where no step was logged
+# Keys of online evaluation (`online_evaluation`).
+RANKME = "rankme"
+KNN = "knn_"  # and a label
 
 
 class MetricsLog:

@@ -38,13 +38,12 @@ from pipeline.method.pixels import normalise, to_device
 from pipeline.method.vit import Encoder
 from pipeline.runtime.similarity import nearest, unit, vote_shares
 from pipeline.training.engines import Engine
+from pipeline.training.logs import KNN, RANKME
 from pipeline.training.probe_clips import ProbeClips
 
 K = 10  # neighbours
 TEMPERATURE = 0.07  # of their votes, as in evaluation
 BATCH = 32  # clips at once
-PREFIX = "knn_"  # of the key of a label's score in the log
-RANKME = "rankme"  # key in the log
 
 Names = NDArray[np.str_]
 
@@ -86,7 +85,7 @@ class OnlineEvaluation:
             others = None if gallery is None else _truth(self._gallery, label)
             share = knn_top1(queries, truth, gallery, others)
             if share is not None:
-                scores[f"{PREFIX}{label}"] = share
+                scores[f"{KNN}{label}"] = share
         return scores
 
     @cached_property

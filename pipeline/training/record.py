@@ -12,9 +12,8 @@ from pipeline.configuration.schema import Tracking
 from pipeline.runtime.progress import Progress
 from pipeline.training import flops
 from pipeline.training.context import RunContext
-from pipeline.training.logs import MetricsLog, SpeedLog
+from pipeline.training.logs import KNN, RANKME, MetricsLog, SpeedLog
 from pipeline.training.messages import StepResult
-from pipeline.training.online_evaluation import PREFIX, RANKME
 from pipeline.training.profiling import profiled
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import Trackers
@@ -142,5 +141,5 @@ def _shown_scores(scores: Mapping[str, float]) -> dict[str, str]:
         if key == RANKME:
             shown["RankMe"] = f"{value:.1f}"
         else:
-            shown[f"k-NN {key.removeprefix(PREFIX)}"] = f"{value:.1%}"
+            shown[f"k-NN {key.removeprefix(KNN)}"] = f"{value:.1%}"
     return shown
