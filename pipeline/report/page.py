@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from pipeline.evaluation.registry import BENCHMARKS
+from pipeline.evaluation.table import Table
 from pipeline.report import (
     comparison,
     data_sets,
@@ -167,7 +168,7 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
                 True,
                 Section(
                     shown.grouped.id,
-                    _title(shown.grouped.id),
+                    _title(shown.grouped),
                     "benchmark.html",
                     charts=bool(drawn[shown.grouped.id]),
                 ),
@@ -198,9 +199,9 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     return [section for shown, section in sections if shown]
 
 
-def _title(benchmark: str) -> str:
-    """A benchmark's title as it begins a line."""
-    title = BENCHMARKS[benchmark].title
+def _title(table: Table) -> str:
+    """A benchmark's title as it begins a line; that of a table beside one is the table's."""
+    title = BENCHMARKS[table.id].title if table.id in BENCHMARKS else table.title
     return f"{title[:1].upper()}{title[1:]}"
 
 

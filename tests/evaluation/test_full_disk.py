@@ -22,7 +22,7 @@ from .conftest import RUN
 
 KIB = 1024
 ROOM = (0, 8, 40, 80, 160, 320, 640, 1280, 2560, 20_000)  # KiB that are left
-VOLATILE = {"seconds", "provenance"}
+VOLATILE = {"seconds", "provenance", "cost"}
 
 
 class SmallDisk:

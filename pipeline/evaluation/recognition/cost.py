@@ -71,16 +71,12 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         remark="Operations are those of matrix products, a multiplication and an addition being "
         f"two. Time was measured where features were computed ({', '.join(sorted(devices))}).",
         columns=columns,
-        runs=tuple(_line(run, cost) for run, cost in costs.items()),
+        runs=tuple(_line(run, costs.get(run)) for run in bodies),
     )
 
 
-def _line(run: str, cost: Mapping[str, Any]) -> Line:
-    return Line(
-        run,
-        (
-            cost["parameters"] / 1e6,
-            cost["operations"] / 1e9,
-            cost["seconds_per_clip"] * 1e3,
-        ),
-    )
+def _line(run: str, cost: Mapping[str, Any] | None) -> Line:
+    if cost is None:  # evaluated before costs were measured
+        return Line(run, (None, None, None))
+    milliseconds = cost["seconds_per_clip"] * 1e3
+    return Line(run, (cost["parameters"] / 1e6, cost["operations"] / 1e9, milliseconds))

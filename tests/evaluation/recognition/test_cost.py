@@ -40,7 +40,8 @@ def test_the_table() -> None:
     }
     table = cost.table({"a": {"cost": measured}, "b": {}})
     assert table is not None
-    (line,) = table.runs
+    line, before = table.runs
     assert (line.name, line.values) == ("a", pytest.approx((86, 180, 250)))
+    assert (before.name, before.values) == ("b", (None, None, None))
     assert "16×224×224" in table.unit
     assert cost.table({"b": {}}) is None
