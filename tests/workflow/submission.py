@@ -110,6 +110,14 @@ def is_asked_to_stop(process: Path) -> bool:
     return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in pending)
 
 
+def is_paused(process: Path) -> bool:
+    """Whether a signal has stopped the process until another lets it go on."""
+    try:
+        return "\nState:\tT" in (process / "status").read_text()
+    except OSError:
+        return False
+
+
 def variable(process: Path, name: str) -> str | None:
     """A variable of a process's environment."""
     with contextlib.suppress(OSError):

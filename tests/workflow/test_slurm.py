@@ -24,6 +24,7 @@ from .submission import (
     checkpoint,
     edit,
     is_asked_to_stop,
+    is_paused,
     submitting,
     trainings,
     variable,
@@ -159,10 +160,16 @@ class Interrupter:
 
     def go_on(self) -> None:
         """Let paused trainings see their signals; who has left already is not paused."""
-        for run, job in self.jobs.items():
-            if self.slurm.job(job)["JobState"] == "STOPPED":
-                with contextlib.suppress(subprocess.TimeoutExpired):  # it left just now
-                    self._signal(run, "CONT")
+        for run in self.jobs:
+            self.snakemake.wait(lambda run=run: self._goes_on(run), f"{run} to go on")
+
+    def _goes_on(self, run: str) -> bool:
+        """Ask a paused training to go on, as often as Slurm is too busy to pass that on."""
+        paused = any(map(is_paused, trainings(self.workspace, run)))
+        if paused:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._signal(run, "CONT")
+        return not paused
 
     def come_near_the_time_limit(self) -> None:
         """Wait until Slurm has warned each paused job; it looks every 30 seconds."""
