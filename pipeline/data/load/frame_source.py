@@ -33,6 +33,7 @@ class FrameSource:
         self._room = cache_mib * MIB
         self._kept: dict[str, decoders.Frames] = {}
         self._decoder = decoder
+        self._all_here = False  # once it is known that no storage is named
 
     def read(
         self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None = None
@@ -58,9 +59,12 @@ class FrameSource:
 
         Such a clip takes as long as its store takes to answer. A loader's workers take turns.
         """
+        if self._all_here:  # or each step would be put in order, and its clips looked up, twice
+            return
         entries = entries_of(step)
         store = remote.of(entries[0].shard.parent) if entries else None
         if store is None:
+            self._all_here = bool(entries)
             return
         worker = get_worker_info()
         both = (*entries, *entries_of(step + (worker.num_workers if worker else 1)))
