@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     survey = summary.survey(options.source, options.files, _base(options))
     for line in summary.lines(survey):
         print(line)
-    _say_next(options.source, survey)
+    _say_next(survey)
     write_text(options.output, page.render(survey))
     print(f"wrote {options.output}")
 
@@ -63,14 +62,8 @@ def _base(options: argparse.Namespace) -> list[str]:
     return [*base, f"data.manifest={listed}", *options.overrides]
 
 
-def _say_next(source: Path, survey: Survey) -> None:
-    if survey.proposal is None:
-        return
-    print("to train on such clips:")
-    if source.is_dir():
-        listed = next(o for o in survey.proposal.overrides if o.startswith("data.manifest="))
-        target = listed.partition("=")[2]
-        folder = shlex.quote(source.as_posix())
-        print(f"  python -m pipeline manifest folder --annotations {folder} -o {target}")
-    overrides = " ".join(map(shlex.quote, survey.proposal.overrides))
-    print(f"  python -m pipeline compose {overrides}")
+def _say_next(survey: Survey) -> None:
+    if survey.commands:
+        print("to train on such clips:")
+    for command in survey.commands:
+        print(f"  {command}")

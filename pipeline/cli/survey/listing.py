@@ -49,19 +49,19 @@ def listing_of(source: Path) -> Listing:
     """
     if not source.is_dir():
         return Listing(video_list.read(source))
-    contents = videos_in(source)
-    if not contents.videos:
-        raise UserError(
-            "there is no video in this folder",
-            place=str(source),
-            remedy=f"passed over: {contents.note}" if contents.note else "",
-        )
     try:
         clips = subfolders.read(source, 1)
         return Listing(
             [_row(clip.id, source / clip.name, clip.label, clip.split) for clip in clips]
         )
     except UserError as error:  # labels are missing; what the videos are can be told all the same
+        contents = videos_in(source)
+        if not contents.videos:
+            raise UserError(
+                "there is no video in this folder",
+                place=str(source),
+                remedy=f"passed over: {contents.note}" if contents.note else "",
+            ) from None
         rows = [_row(id_of(str(path.relative_to(source))), path) for path in contents.videos]
         remedy = f" ({error.remedy})" if error.remedy else ""
         return Listing(rows, (f"no labels: {error.problem}{remedy}",))

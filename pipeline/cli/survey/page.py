@@ -52,7 +52,7 @@ def render(survey: Survey) -> str:
             charts=charts,
             lines="\n".join(summary.lines(survey)),
             unreadable=[(path.name, each) for path, each in survey.unreadable.items()],
-            overrides=" ".join(survey.proposal.overrides) if survey.proposal else "",
+            commands="\n".join(survey.commands),
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,19 @@ class Survey:
     numbers: Mapping[str, Sequence[float]]  # title -> a value for each clip or readable file
     classes: Sequence[ClassCount]
     proposal: Proposal | None  # None where no file can be read
+
+    @property
+    def commands(self) -> list[str]:
+        """What to type to train on such clips; nothing where there is no proposal."""
+        if self.proposal is None:
+            return []
+        overrides = self.proposal.overrides
+        compose = f"python -m pipeline compose {shlex.join(overrides)}"
+        if not Path(self.source).is_dir():
+            return [compose]
+        listed = next(o for o in overrides if o.startswith("data.manifest="))
+        folder, target = shlex.quote(self.source), listed.partition("=")[2]
+        return [f"python -m pipeline manifest folder --annotations {folder} -o {target}", compose]
 
     @property
     def readable(self) -> list[Probe]:
