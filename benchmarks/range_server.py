@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from benchmarks.loopback_server import LoopbackServer
 
 
-class RangeServer(ThreadingHTTPServer):
+class RangeServer(LoopbackServer):
     """Serves the files of a folder."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(self, folder: Path, delay_s: float = 0.0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.folder, self.delay_s = folder, delay_s
         self.ranges = True
         self.failures = 0  # so many requests fail first
         self.requests: Counter[str] = Counter()
         self.under_way = self.most_under_way = 0
-        self.lock = threading.Lock()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are part of the tests."""
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 
+from benchmarks.loopback_server import LoopbackServer
 from pipeline.configuration.schema import Download, YouTube
 
 # A client in a hurry, which asks this server where it would ask YouTube: a test gives the address.
@@ -97,37 +95,18 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(206, rest, send=send, content_range=span, **headers)
 
 
-class BadServer(ThreadingHTTPServer):
+class BadServer(LoopbackServer):
     """Serves `answers` by path, and remembers what it was asked."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.answers: dict[str, Answer] = {}
         self.requests: Counter[str] = Counter()
         self.ranges: dict[str, list[str]] = {}
         self.busy = self.most_busy = 0
-        self.lock = threading.Lock()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are part of the tests."""
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}{path}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.shutdown()
-        self.server_close()
+        return f"{self.address}{path}"
 
 
 def trickle(handler: Handler, body: bytes, pause_s: float) -> None:
