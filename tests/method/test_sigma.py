@@ -12,7 +12,6 @@ from pipeline.errors import UserError
 from pipeline.method import vit
 from pipeline.method.masks.base import PREDICTED, VISIBLE
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.projection import normalised_pixels
 from pipeline.method.tubes import split_mask, split_masks
 
 
@@ -185,18 +184,6 @@ def test_pixel_models_have_no_prototypes(model: Model, pixel: Objective, clip: C
     assert prediction.decoded.shape == (2, predicted.shape[1], sigma.grid.pixels)
     with pytest.raises(ValueError, match="no prototypes"):
         sigma.tube_scores(videos)
-
-
-def test_pixel_targets_are_normalised_per_tube_and_channel() -> None:
-    """Unbiased variance, of pixels from 0 to 1; and a flat tube gives zeros, not infinities."""
-    generator = torch.Generator().manual_seed(0)
-    tubes = torch.randn(2, 5, 16 * 3, generator=generator)
-    tubes[0, 0] = 0.25
-    targets = normalised_pixels(tubes).reshape(2, 5, 16, 3)
-    assert torch.equal(targets[0, 0], torch.zeros(16, 3))
-    torch.testing.assert_close(targets.mean(2), torch.zeros(2, 5, 3), rtol=0, atol=1e-5)
-    deviation = targets.std(2, unbiased=True)[0, 1:]
-    torch.testing.assert_close(deviation, torch.ones(4, 3), rtol=1e-4, atol=0)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(

@@ -24,6 +24,10 @@ Layers = Annotated[tuple[int, ...], Len(1)]
 # Of features: mean 0 and deviation 1 of each channel over a clip's tubes (SMILE, SIGMA), length
 # one (UMT), or as they are (MVD).
 Normalisation = Literal["clip", "l2", "none"]
+# Added to a tube's deviation before its pixels, from 0 to 1, are divided by it. The authors' only
+# keeps zero out of it: then the noise of a bland tube counts as much as an edge.
+Stabiliser = Annotated[float, Gt(0)]
+AUTHORS_STABILISER = 1e-6
 
 
 class Target(Protocol):
@@ -56,9 +60,17 @@ class PixelTarget:
     normalise: Literal["channel", "tube", "none"] = "channel"
     # all of a tube, or one: evenly spaced from the clip's first to its last (MAE-ST)
     frames: Literal["all", "one"] = "all"
+    stabiliser: Stabiliser = AUTHORS_STABILISER  # with `channel`
     kind: Literal["pixel"] = "pixel"
     is_trained = False
     description = "normalised pixels"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the stabiliser would have no effect."""
+        if self.normalise != "channel" and self.stabiliser != AUTHORS_STABILISER:
+            raise ValueError(
+                f"target 'pixel' has a stabiliser with normalise 'channel', not {self.normalise!r}"
+            )
 
     def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
         from pipeline.method.targets.projection import Pixels
@@ -72,6 +84,7 @@ class MlpTarget:
 
     hidden: tuple[int, ...]  # hidden widths
     width: Annotated[int, Gt(0)]  # of the output
+    stabiliser: Stabiliser = AUTHORS_STABILISER
     kind: Literal["mlp"] = "mlp"
     is_trained = True
     description = "a projection network trained with it"
@@ -79,7 +92,7 @@ class MlpTarget:
     def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:  # noqa: ARG002
         from pipeline.method.targets.projection import MlpProjection
 
-        return MlpProjection(grid.pixels, self.hidden, self.width)
+        return MlpProjection(grid.pixels, self.hidden, self.width, self.stabiliser)
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.method.pixels import MEAN, STD, by_channel
-from pipeline.method.targets import PixelTarget
+from pipeline.method.targets import AUTHORS_STABILISER, PixelTarget
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import CHANNELS, TubeGrid, gather
 
-STABILISER = 1e-6  # added to a deviation, in units of pixels from 0 to 1 (or of features)
+STABILISER = 1e-6  # added to a deviation of features, to a variance over a whole tube (MAE-ST)
 
 
-def normalised_pixels(tubes: Tensor) -> Tensor:
+def normalised_pixels(tubes: Tensor, stabiliser: float = AUTHORS_STABILISER) -> Tensor:
     """Normalise tubes ...,P to zero mean and unit (unbiased) variance per tube and channel.
 
     `tubes` hold pixels that ImageNet's mean and deviation have normalised. The targets are those
-    of pixels from 0 to 1: undoing the mean cancels here, undoing the deviation rescales the
-    stabiliser, so neither is carried out. The result is in float32.
+    of pixels from 0 to 1, x - mean over deviation + stabiliser: undoing ImageNet's mean cancels
+    here, undoing its deviation rescales the stabiliser, so neither is carried out. The result is
+    in float32.
     """
     values = tubes.float().reshape(*tubes.shape[:-1], -1, CHANNELS)
     deviation = by_channel(STD, values.device)
     # Two passes by hand: `torch.var_mean` over a strided axis takes six times as long.
     centred = values - values.mean(dim=-2, keepdim=True)
     length = torch.linalg.vector_norm(centred, dim=-2, keepdim=True)
-    normalised = centred.div_(length / (values.shape[-2] - 1) ** 0.5 + STABILISER / deviation)
+    normalised = centred.div_(length / (values.shape[-2] - 1) ** 0.5 + stabiliser / deviation)
     return normalised.flatten(-2)
 
 
@@ -54,7 +55,7 @@ class Pixels(TargetNetwork):
         """Targets B,M,O of the masked tubes."""
         values = self.chosen(gather(tubes, masked), masked)
         if self.settings.normalise == "channel":
-            return normalised_pixels(values)
+            return normalised_pixels(values, self.settings.stabiliser)
         if self.settings.normalise == "tube":
             return standardised(values.float())
         std, mean = (by_channel(constants, values.device) for constants in (STD, MEAN))
@@ -78,7 +79,8 @@ class Pixels(TargetNetwork):
         if self.settings.normalise == "channel":
             known, predicted = _channels(known), _channels(predicted)
             variance, mean = torch.var_mean(known, dim=-2, keepdim=True)
-            predicted = (predicted * variance.sqrt() + mean).flatten(-2)
+            stabiliser = self.settings.stabiliser / by_channel(STD, values.device)
+            predicted = (predicted * (variance.sqrt() + stabiliser) + mean).flatten(-2)
         elif self.settings.normalise == "tube":
             variance, mean = torch.var_mean(known, dim=-1, keepdim=True)
             predicted = predicted * variance.sqrt() + mean
@@ -105,9 +107,12 @@ class MlpProjection(TargetNetwork):
     Weights start as PyTorch's linear maps do (as in the public code).
     """
 
-    def __init__(self, pixels: int, hidden: Sequence[int], width: int) -> None:
+    def __init__(
+        self, pixels: int, hidden: Sequence[int], width: int, stabiliser: float = AUTHORS_STABILISER
+    ) -> None:
         super().__init__()
         self.width = width
+        self.stabiliser = stabiliser
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((pixels, *hidden, width)):
             layers += [nn.Linear(inputs, outputs), nn.GELU()]
@@ -115,5 +120,5 @@ class MlpProjection(TargetNetwork):
 
     def forward(self, tubes: Tensor, masked: Tensor) -> Tensor:
         """Targets B,M,O of the masked tubes."""
-        targets: Tensor = self.network(normalised_pixels(gather(tubes, masked)))
+        targets: Tensor = self.network(normalised_pixels(gather(tubes, masked), self.stabiliser))
         return targets
