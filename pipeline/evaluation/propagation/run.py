@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.configuration import stages
-from pipeline.evaluation import benchmark
 from pipeline.evaluation.benchmark import Job
+from pipeline.evaluation.benchmark import Outcome as Result
+from pipeline.evaluation.data_sets import Findings
 from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.propagation import scores
 from pipeline.evaluation.propagation.job import Outcome, PropagationJob
@@ -19,7 +19,6 @@ from pipeline.evaluation.propagation.scores import VideoScore
 from pipeline.evaluation.propagation.settings import Propagation
 from pipeline.evaluation.segmentation import sources
 from pipeline.evaluation.segmentation.sources import Lost, Source, open_source
-from pipeline.runtime.files import atomic_path
 from pipeline.runtime.store import Store
 from pipeline.weights import hub
 
@@ -34,7 +33,7 @@ SCHEMA = pa.schema(  # a row per object and view, and one per video that is not 
 )
 
 
-def score(job: Job) -> benchmark.Outcome:
+def score(job: Job) -> Result:
     """Score, and draw, every data set; write a row per object and the pictures.
 
     Raises:
@@ -44,38 +43,25 @@ def score(job: Job) -> benchmark.Outcome:
     params, layout = job.params, job.layout
     settings: Propagation = params.benchmarks["propagation"]
     check_clip(layout, params.data.clip, any_length=True)
-    unfinished = layout.result("propagation").with_suffix(".partial")
-    rows: list[dict[str, Any]] = []
-    objects: list[dict[str, Any]] = []
-    drawn: list[dict[str, str]] = []
-    skipped: list[dict[str, str]] = []
-    census: dict[str, dict[str, int]] = {}
-    inputs: dict[str, str] = {}
-    layout.work("propagation").mkdir(exist_ok=True)  # DVC expects it, also where none was drawn
+    findings = Findings(job, "propagation")
     for data in settings.data:
         opened = open_source(params, data)
         if isinstance(opened, str):
-            skipped.append({"data": data.name, "reason": opened})
+            findings.skip(data.name, opened)
             continue
-        source, lost, inputs[data.name] = opened
-        part = _part(job, settings, source, inputs[data.name])
-        outcomes = [*lost, *part.score(Store(unfinished / data.name, part.key))]
+        source, lost, digest = opened
+        findings.inputs[data.name] = digest
+        part = _part(job, settings, source, digest)
+        outcomes = [*lost, *part.score(Store(findings.unfinished / data.name, part.key))]
         scored = [each for each in outcomes if isinstance(each, VideoScore)]
         missing = [each for each in outcomes if isinstance(each, Lost)]
         about = {"data": data.name, "kind": data.kind}
-        rows += [scores.row(about, view, scored, missing) for view in settings.views]
-        objects += [line for each in outcomes for line in _lines(data.name, each)]
-        census[data.name] = sources.census(outcomes)
-        folder = layout.work("propagation") / data.name
-        for clip, path in part.draw([each.id for each in scored], folder):
-            file = path.relative_to(layout.scores_folder).as_posix()
-            drawn.append({"data": data.name, "id": clip, "file": file})
-    table = layout.rows("propagation")
-    with atomic_path(table) as temporary:
-        pq.write_table(pa.Table.from_pylist(objects, SCHEMA), temporary)
-    fields = {"scores": rows, "skipped": skipped, "census": census, "pictures": drawn}
-    summary = tuple(_summary(rows, skipped))
-    return benchmark.Outcome(fields, inputs, {"objects": table}, summary, (unfinished,))
+        findings.scores += [scores.row(about, view, scored, missing) for view in settings.views]
+        findings.rows += [line for each in outcomes for line in _lines(data.name, each)]
+        findings.census[data.name] = sources.census(outcomes)
+        drawn = part.draw([each.id for each in scored], findings.folder(data.name))
+        findings.add_pictures(data.name, drawn)
+    return findings.outcome("objects", SCHEMA, _sentence)
 
 
 def _part(job: Job, settings: Propagation, source: Source, data: str) -> PropagationJob:
@@ -109,20 +95,14 @@ def _lines(data: str, outcome: Outcome) -> Iterator[dict[str, Any]]:
             yield {**about, "view": view, "object": number, **asdict(found), **baselines}
 
 
-def _summary(
-    rows: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
-    for row in rows:
-        what = f"{row['data']}, {row['view']}"
-        if row["jf"] is None:
-            yield f"{what}: none of {row['of']:,} videos could be scored"
-            continue
-        error = "" if row["standard_error"] is None else f" ± {100 * row['standard_error']:.1f}"
-        yield (
-            f"{what}: J&F {100 * row['jf']:.1f}{error} (J {100 * row['j']:.1f}, F "
-            f"{100 * row['f']:.1f}) on {row['objects']:,} objects of {row['scored']:,} of "
-            f"{row['of']:,} videos (the first mask throughout: {100 * row['first_mask']:.1f}; "
-            f"true labels of tubes: {100 * row['limit']:.1f})"
-        )
-    for note in skipped:
-        yield f"{note['data']}: skipped: {note['reason']}"
+def _sentence(row: Mapping[str, Any]) -> str:
+    what = f"{row['data']}, {row['view']}"
+    if row["jf"] is None:
+        return f"{what}: none of {row['of']:,} videos could be scored"
+    error = "" if row["standard_error"] is None else f" ± {100 * row['standard_error']:.1f}"
+    return (
+        f"{what}: J&F {100 * row['jf']:.1f}{error} (J {100 * row['j']:.1f}, F "
+        f"{100 * row['f']:.1f}) on {row['objects']:,} objects of {row['scored']:,} of "
+        f"{row['of']:,} videos (the first mask throughout: {100 * row['first_mask']:.1f}; "
+        f"true labels of tubes: {100 * row['limit']:.1f})"
+    )

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
-from pipeline.evaluation import benchmark, rows
-from pipeline.evaluation.benchmark import Job
+from pipeline.evaluation import rows
+from pipeline.evaluation.benchmark import Job, Outcome
+from pipeline.evaluation.data_sets import Findings
 from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition.videos import execution
 from pipeline.evaluation.segmentation import pictures as files
@@ -33,7 +33,6 @@ from pipeline.evaluation.surprise.settings import Surprise
 from pipeline.evaluation.surprise.videos import UnreadableError, VideoSource, open_source
 from pipeline.evaluation.surprise.windows import WindowedVideos
 from pipeline.runtime.allocation import keep_freed_memory
-from pipeline.runtime.files import atomic_path
 from pipeline.runtime.store import Store
 from pipeline.weights import hub
 
@@ -58,7 +57,7 @@ class DataErrors:
     unreadable: Mapping[str, str]
 
 
-def score(job: Job) -> benchmark.Outcome:
+def score(job: Job) -> Outcome:
     """Predict every window of every video; write a row per video, and draw some pairs.
 
     Raises:
@@ -69,10 +68,7 @@ def score(job: Job) -> benchmark.Outcome:
     check_clip(layout, params.data.clip)
     run, clip = hub.read_config(layout.weights)
     steps = clip.frames // run.model.tube[0]
-    layout.work("surprise").mkdir(exist_ok=True)  # DVC expects it, also where none was drawn
-    skipped: list[dict[str, str]] = []
-    found: list[DataErrors] = []
-    inputs: dict[str, str] = {}
+    findings = Findings(job, "surprise")
     names = [f"{seen} of {steps}" for seen in predictor.context_steps(settings.contexts, steps)]
     reason = predictor.reason_without(run, steps)
     network = None if reason else _network(job, settings, steps)
@@ -80,24 +76,16 @@ def score(job: Job) -> benchmark.Outcome:
         stride = settings.stride or params.data.clip.stride
         opened = reason if network is None else open_source(params, data, stride)
         if isinstance(opened, str) or network is None:
-            skipped.append({"data": data.name, "reason": str(opened)})
+            findings.skip(data.name, str(opened))
             continue
-        inputs[data.name] = opened.digest
-        found.append(_errors(job, settings, network, opened))
-    lines = [line for each in found for line in _lines(each, names)]
-    table = layout.rows("surprise")
-    with atomic_path(table) as temporary:
-        pq.write_table(pa.Table.from_pylist(lines, SCHEMA), temporary)
-    rated = [row for each in found for row in _rows(each, names)]
-    fields = {
-        "scores": rated,
-        "skipped": skipped,
-        "census": {each.source.name: _census(each) for each in found},
-        "pictures": [entry for each in found for entry in _drawn(job, settings, each)],
-        "window": {"frames": clip.frames, "step": settings.step},
-    }
-    summary = tuple(_summary(rated, skipped))
-    return benchmark.Outcome(fields, inputs, {"videos": table}, summary, (_unfinished(job),))
+        findings.inputs[data.name] = opened.digest
+        found = _errors(findings, settings, network, opened)
+        findings.scores += _rows(found, names)
+        findings.rows += _lines(found, names)
+        findings.census[data.name] = _census(found)
+        findings.add_pictures(data.name, _drawn(findings.folder(data.name), settings, found))
+    window = {"frames": clip.frames, "step": settings.step}
+    return findings.outcome("videos", SCHEMA, _sentence, {"window": window})
 
 
 def _network(job: Job, settings: Surprise, steps: int) -> PredictionError:
@@ -107,14 +95,11 @@ def _network(job: Job, settings: Surprise, steps: int) -> PredictionError:
     return PredictionError(model, run.objective.loss, contexts).eval()
 
 
-def _unfinished(job: Job) -> Path:
-    return job.layout.result("surprise").with_suffix(".partial")
-
-
 def _errors(
-    job: Job, settings: Surprise, network: PredictionError, source: VideoSource
+    findings: Findings, settings: Surprise, network: PredictionError, source: VideoSource
 ) -> DataErrors:
     """Return the errors of a data set's videos; what an interrupted job kept is not done again."""
+    job = findings.job
     key = {
         "data": source.digest,
         "weights": job.weights,
@@ -127,7 +112,7 @@ def _errors(
     clips = WindowedVideos(source, grid.clip_shape[0], settings.step)
     keep_freed_memory()
     with threadpool_limits(options.threads):
-        store = Store(_unfinished(job) / source.name, key)
+        store = Store(findings.unfinished / source.name, key)
         done = rows.compute(network, clips, store, options, grid.count)
     errors = {clip: np.asarray(done.store.values(clip), np.float64) for clip in done.ids}
     by_id = {video.id: video for video in source.videos}
@@ -175,8 +160,8 @@ def _lines(found: DataErrors, contexts: Sequence[str]) -> Iterator[dict[str, Any
             }
 
 
-def _drawn(job: Job, settings: Surprise, found: DataErrors) -> Iterator[dict[str, str]]:
-    """Draw some pairs; yield what the report is told of each."""
+def _drawn(folder: Path, settings: Surprise, found: DataErrors) -> list[tuple[str, Path]]:
+    """Draw some pairs; return their names and files."""
     pairs = scores.matched(found.source.videos, found.errors)
     by_name = {possible.video.pair: (possible, other) for possible, other in pairs}
 
@@ -186,26 +171,17 @@ def _drawn(job: Job, settings: Surprise, found: DataErrors) -> Iterator[dict[str
             frames = [found.source.read(each.video) for each in pair]
             yield name, pictures.strip(frames, [each.at(None) for each in pair])
 
-    folder = job.layout.work("surprise") / found.source.name
-    for name, path in files.write(folder, strips()):
-        file = path.relative_to(job.layout.scores_folder).as_posix()
-        yield {"data": found.source.name, "id": name, "file": file}
+    return files.write(folder, strips())
 
 
-def _summary(
-    lines: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
-    for row in lines:
-        if row["context"] != scores.MEAN:
-            continue
-        what = f"{row['data']}, {row['property']}"
-        if row["relative_accuracy"] is None:
-            yield f"{what}: no pair of {row['of']:,} videos could be read"
-            continue
-        yield (
-            f"{what}: the impossible video of {100 * row['relative_accuracy']:.1f} % of "
-            f"{row['pairs']:,} pairs surprises more (± {100 * row['standard_error']:.1f}; chance "
-            f"50), AUROC {100 * row['auroc']:.1f}"
-        )
-    for note in skipped:
-        yield f"{note['data']}: skipped: {note['reason']}"
+def _sentence(row: Mapping[str, Any]) -> str | None:
+    if row["context"] != scores.MEAN:
+        return None
+    what = f"{row['data']}, {row['property']}"
+    if row["relative_accuracy"] is None:
+        return f"{what}: no pair of {row['of']:,} videos could be read"
+    return (
+        f"{what}: the impossible video of {100 * row['relative_accuracy']:.1f} % of "
+        f"{row['pairs']:,} pairs surprises more (± {100 * row['standard_error']:.1f}; chance "
+        f"50), AUROC {100 * row['auroc']:.1f}"
+    )
