@@ -40,7 +40,7 @@ from pipeline.data.load.loader import Batch
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.frozen import frozen_features, prepared
+from pipeline.method.targets.image_teachers import frozen_features, prepared
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.provenance import hardware
 from pipeline.training import flops

@@ -18,7 +18,8 @@ from pipeline.method.branch import Branch
 from pipeline.method.masks.base import Mask
 from pipeline.method.pixels import to_device
 from pipeline.method.targets import Target
-from pipeline.method.targets.frozen import Attended, FrozenFeatures
+from pipeline.method.targets.feature_networks import Attended
+from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid, TubeSplit, split_mask
 from pipeline.method.vit import Encoder, TransformerSize

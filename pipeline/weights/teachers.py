@@ -11,12 +11,9 @@ from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import ClustersTarget, EncoderTarget, Target
 from pipeline.method.targets.clusters import ClusterTargets
-from pipeline.method.targets.frozen import (
-    ClipFeatures,
-    VideoFeatures,
-    check_digest,
-    tensors_digest,
-)
+from pipeline.method.targets.feature_networks import ClipFeatures
+from pipeline.method.targets.frozen import VideoFeatures
+from pipeline.method.targets.image_teachers import check_digest, tensors_digest
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
 from pipeline.weights import hub

@@ -16,7 +16,8 @@ from pipeline.method.losses import SmoothL1Loss
 from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.sigma import aligned_blocks
 from pipeline.method.targets import EncoderTarget
-from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures
+from pipeline.method.targets.feature_networks import ClipFeatures
+from pipeline.method.targets.frozen import VideoFeatures
 from pipeline.weights import hub, teachers
 
 SMOOTH, COSINE = {"kind": "smooth_l1"}, {"kind": "cosine"}

@@ -17,12 +17,9 @@ from pipeline.method.masked_video import masked_video_loss
 from pipeline.method.masks import AttentionMask
 from pipeline.method.sigma import SigmaModel, Targets, WeightedTarget
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.frozen import (
-    Attended,
-    FrozenFeatures,
-    prepared,
-    under_timms_names,
-)
+from pipeline.method.targets.feature_networks import Attended
+from pipeline.method.targets.frozen import FrozenFeatures
+from pipeline.method.targets.image_teachers import prepared, under_timms_names
 
 from .golden import (
     FEATURES,

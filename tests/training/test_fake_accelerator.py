@@ -34,7 +34,8 @@ from pipeline.method.targets import (
     Target,
 )
 from pipeline.method.targets.clusters import ClusterTargets
-from pipeline.method.targets.frozen import ClipFeatures, VideoFeatures
+from pipeline.method.targets.feature_networks import ClipFeatures
+from pipeline.method.targets.frozen import VideoFeatures
 from pipeline.runtime.interruption import StopRequest
 from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.precision import Precision

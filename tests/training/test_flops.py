@@ -16,7 +16,8 @@ from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model, tube_grid
 from pipeline.data.load.order import sample_rng
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.frozen import FrozenFeatures, PatchFeatures
+from pipeline.method.targets.feature_networks import PatchFeatures
+from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.tubes import split_mask
 from pipeline.training import flops
 

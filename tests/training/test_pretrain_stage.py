@@ -22,7 +22,7 @@ from pipeline.configuration.schema import Params
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.frozen import tensors_digest
+from pipeline.method.targets.image_teachers import tensors_digest
 from pipeline.runtime.checkpoint_sets import SetInfo
 from pipeline.runtime.files import read_json, sha256_file
 from pipeline.runtime.interruption import EXIT_RESUME_LATER

@@ -121,7 +121,7 @@ class FrozenTarget:
         return "a frozen DINO" if "dino" in self.model else f"a frozen {self.model}"
 
     def build(self, grid: TubeGrid, *, load: bool = True) -> TargetNetwork:
-        from pipeline.method.targets.frozen import frozen_features
+        from pipeline.method.targets.image_teachers import frozen_features
 
         return frozen_features(self, grid, load=load)
 

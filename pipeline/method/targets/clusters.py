@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pipeline.method.targets import ClustersTarget
-from pipeline.method.targets.frozen import FrozenFeatures, tensors_digest
+from pipeline.method.targets.frozen import FrozenFeatures
+from pipeline.method.targets.image_teachers import tensors_digest
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid
 
