@@ -14,20 +14,15 @@ from typing import Any
 
 import torch
 
-from pipeline.configuration import old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import Clip, Model, Optimiser, Params, Run, Section, Trainer
-from pipeline.configuration.schema.registered import OneOf
+from pipeline.configuration.schema import Clip, Params, Run, Trainer
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.clip_table import counts
-from pipeline.data.shards.index import DatasetIndex, Pictures
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.method.losses import LOSSES
-from pipeline.method.masks import MASKS
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets import TARGETS
 from pipeline.runtime import launch, processes
-from pipeline.runtime.checkpoint_sets import FINISHED, SetInfo, fingerprint
+from pipeline.runtime.checkpoint_sets import FINISHED, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
 from pipeline.runtime.devices import choose_device
@@ -37,6 +32,7 @@ from pipeline.runtime.provenance import provenance
 from pipeline.runtime.ranks import LINGER, Ranks, process_group
 from pipeline.training import clustering, probe_clips
 from pipeline.training.context import RunContext
+from pipeline.training.earlier_settings import in_todays_terms
 from pipeline.training.explained_errors import explained
 from pipeline.training.finished import is_done
 from pipeline.training.identity import Identity, pictures_of
@@ -206,7 +202,7 @@ def _context(
             keep_every=trainer.keep_every,
             code=identity.code,
             on_code_change=trainer.on_code_change,
-            translate=lambda info: _translated(info, pictures),
+            translate=lambda info: in_todays_terms(info, pictures),
         ),
         log=MetricsLog(
             layout.metrics, every=trainer.log_every, steps=steps, probe_every=trainer.probe_every
@@ -246,43 +242,6 @@ def common_rate(clips: Mapping[float, int]) -> float | None:
         return None
     up_to = list(itertools.accumulate(clips[rate] for rate in rates))
     return round(rates[bisect.bisect_right(up_to, up_to[-1] // 2)], 6)  # that of the middle clip
-
-
-def with_defaults(section: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section of before with the keys that it has got since, at their defaults."""
-    fields = section.model_fields.items()
-    return {name: f.default for name, f in fields if not f.is_required()} | dict(values)
-
-
-def _translated(info: SetInfo, pictures: Pictures) -> SetInfo:
-    """Say in today's terms what a checkpoint of before was made with.
-
-    Settings of the objective get their names of today, and new settings their defaults. One from
-    before pictures and files were noted has one hash of all files' bytes and one of all shards'
-    bytes, which nothing of today equals: so it counts as made of these pictures by other code, and
-    `on_code_change` decides.
-    """
-    settings = dict(info.settings)
-    if "model" in settings:
-        model = with_defaults(Model, settings["model"])
-        if model["network"] is None:  # as it is written
-            del model["network"]
-        settings["model"] = model
-    if "trainer" in settings:
-        trainer = settings["trainer"]
-        optimiser = with_defaults(Optimiser, trainer["optimiser"])
-        settings["trainer"] = {**trainer, "optimiser": optimiser}
-    if "objective" in settings:
-        settings["objective"] = old_names.objective(settings["objective"])
-        for part, registry in (("target", TARGETS), ("loss", LOSSES), ("mask", MASKS)):
-            values = settings["objective"].get(part)
-            if isinstance(values, dict) and values.get("kind") in registry:
-                settings["objective"][part] = OneOf(registry).with_defaults(values)
-    data = settings.get("data", {})
-    if "shards" in data:
-        settings.pop("code", None)
-        settings["data"] = {"clip": data["clip"], "pictures": pictures.sha256}
-    return replace(info, settings=settings)
 
 
 def _results(

@@ -28,6 +28,7 @@ from pipeline.runtime.files import read_json, sha256_file
 from pipeline.runtime.interruption import EXIT_RESUME_LATER
 from pipeline.runtime.optimisers import StepValues
 from pipeline.training import pretrain_stage
+from pipeline.training.earlier_settings import in_todays_terms
 from pipeline.training.engines import Engine
 from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.loop import initial_model
@@ -169,7 +170,7 @@ def test_checkpoints_from_before_a_setting_are_gone_on_with(compose: Compose) ->
     for key in ("final_weight_decay", "decay_mask_token", "stretch"):
         del before["trainer"]["optimiser"][key]
     info = SetInfo(before, {}, 1, 1.0)
-    assert pretrain_stage._translated(info, pictures_of(params.data)).settings == now
+    assert in_todays_terms(info, pictures_of(params.data)).settings == now
 
 
 def test_done_is_done(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
