@@ -110,7 +110,7 @@ def _on_data(params: Params, stage: Stage, name: str | None) -> tuple[Params, st
 
 def _run_stage(options: argparse.Namespace) -> None:
     from pipeline.cli.lineage import made
-    from pipeline.configuration import composition, known_weights
+    from pipeline.configuration import composition, fitting_weights
 
     if getattr(options, "dataset", None):
         manifest.run(options)
@@ -119,7 +119,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     stage = STAGES[options.command]
     params = composition.load(Path(options.params))
     if options.command in ("manifest", "pretrain"):  # before hours of downloads, and of evaluation
-        known_weights.check(params)
+        fitting_weights.check(params)
     params, on = _on_data(params, stage, getattr(options, "data", None))
     wildcards = {name: getattr(options, name) for name in stage.per}
     if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.configuration import known_weights, old_names, plugins, several
+from pipeline.configuration import fitting_weights, old_names, plugins, several
 from pipeline.configuration.follow import follow
 from pipeline.configuration.schema import Data, Params
 from pipeline.errors import UserError
@@ -56,7 +56,7 @@ def compose(overrides: Sequence[str]) -> str:
             f"the configuration cannot be composed: {message}", place=place, remedy=_remedy(message)
         ) from None
     params = validate(yaml.safe_load(OmegaConf.to_yaml(config)), place=place)
-    known_weights.check(params)
+    fitting_weights.check(params)
     for benchmark in BENCHMARKS.values():  # DVC takes its matrix from there
         settings, runs = benchmark.of(params), benchmark.runs(params)
         if benchmark.name in params.benchmarks:  # with what the plugin's defaults are

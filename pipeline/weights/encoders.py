@@ -22,7 +22,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from pipeline.configuration import known_weights
+from pipeline.configuration import fitting_weights, known_weights
 from pipeline.configuration.known_weights import ENCODER_FORMAT, SavedEncoder, TheirConfig
 from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.errors import UserError
@@ -159,10 +159,10 @@ def opened(path: Path, run: Run, clip: Clip, fps: float | None = None) -> tuple[
     files = weight_files(path)
     other_clip: list[str] = []
     if known := known_weights.known(path):
-        # Another rate is refused where it is planned (`known_weights.check`), here it is told.
-        unlike = known_weights.differences(known, clip, "not compared")
-        known_weights.refuse_others(known, run, unlike, place=str(path))
-        other_clip = known_weights.differences(known, clip, fps)
+        # Another rate is refused where it is planned (`fitting_weights.check`), here it is told.
+        unlike = fitting_weights.differences(known, clip, "not compared")
+        fitting_weights.refuse_others(known, run, unlike, place=str(path))
+        other_clip = fitting_weights.differences(known, clip, fps)
     digests = {file.name: sha256_file(file) for file in files}
     checkpoint = read(path)
     return Origin(checkpoint.kind, str(path), digests, tuple(other_clip)), checkpoint

@@ -15,7 +15,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from pipeline.cli.doctor import training
-from pipeline.configuration import composition, known_weights
+from pipeline.configuration import composition, fitting_weights, known_weights
 from pipeline.configuration.known_weights import CLIP_KEY, ENCODER_FORMAT, MODEL_FORMAT
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
@@ -104,7 +104,7 @@ def test_other_clips_are_refused_or_deliberate(
     params = composed(path, override, "runs.encoder.allow_other_clip=true")
     known = known_weights.known(path)
     assert known is not None
-    assert said in known_weights.differences(known, params.data.clip, None)
+    assert said in fitting_weights.differences(known, params.data.clip, None)
 
 
 def test_another_rate_is_refused(tmp_path: Path, tiny: dict[str, Any]) -> None:

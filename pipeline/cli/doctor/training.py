@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.cli.doctor.workplace import version_of
-from pipeline.configuration import known_weights
+from pipeline.configuration import fitting_weights, known_weights
 from pipeline.configuration.schema import Params, Run
 from pipeline.errors import UserError, first_line
 from pipeline.method.targets import FrozenTarget
@@ -54,12 +54,14 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
     """What the weights know of their encoder and clips, and whether they are given just these."""
     run, subject = params.runs[name], f"geometry of {name}"
     try:
-        known_weights.check(params.model_copy(update={"runs": {name: run}}))
+        fitting_weights.check(params.model_copy(update={"runs": {name: run}}))
         known = known_weights.known(Path(run.weights or ""))
     except UserError as error:
         yield missing(subject, error.problem, error.remedy, needed=True)
         return
-    other = known_weights.differences(known, params.clip_of(name), "not compared") if known else []
+    other = (
+        fitting_weights.differences(known, params.clip_of(name), "not compared") if known else []
+    )
     if other:
         remedy = f"runs.{name}.allow_other_clip says that it is meant"
         yield warning(subject, f"other clips than the weights': {'; '.join(other)}", remedy)
