@@ -11,7 +11,7 @@ from snakemake.cli import parse_args
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from pipeline.runtime import joblog
-from pipeline.configuration import known_weights, layout, stages
+from pipeline.configuration import fitting_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.planning import ending, plan, snapshot
@@ -25,7 +25,7 @@ try:
     else:  # a job on its own, such as Slurm's
         SETTINGS = snapshot.handed_on(os.environ)
     PARAMS = SETTINGS.params
-    known_weights.check(PARAMS)
+    fitting_weights.check(PARAMS)
     for key, data in {"data": PARAMS.data, **PARAMS.evaluation_data}.items():
         if not Path(data.rows_from).is_file():  # Snakemake's message would not say of which key
             key = key if key == "data" else f"evaluation_data.{key}"
