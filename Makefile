@@ -12,6 +12,7 @@ TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); e
 
 help:
 	@echo "make run    make everything that params.yaml asks for; end with a table and a report"
+	@echo "            (make run VERBOSE=1 shows all that Snakemake and the jobs print)"
 	@echo "make test   check the code and run the tests; make test-system runs those of whole"
 	@echo "            chains, several processes, Slurm, a browser, notebooks, kills and damaged files"
 	@echo "make clean  remove results and what was derived from downloads, but no download"
@@ -20,11 +21,7 @@ help:
 
 run: setup
 	@$(BIN)/python workflow/free_lock.py
-	@mkdir -p logs && touch logs/.started
-	@name=$$(sed -n 's/^name: //p' params.yaml); log=logs/$$name/report.log; \
-	  $(BIN)/snakemake --cores all || exit; \
-	  if [ $$log -nt logs/.started ] || [ ! -f $$log ]; \
-	  then echo "report: results/$$name/report.html"; else cat $$log; fi
+	@$(BIN)/snakemake --cores all
 
 PYTEST = $(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 

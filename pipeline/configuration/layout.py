@@ -236,6 +236,14 @@ def log(owner: str, stage: str, job: object = "") -> Path:
     return LOGS / owner / (f"{stage}-{job}.log" if job != "" else f"{stage}.log")
 
 
+def printed(experiment: str) -> Path:
+    """All that Snakemake and its jobs printed, where the terminal shows a board or a line per job.
+
+    No `.log`: those are of one job each.
+    """
+    return LOGS / experiment / "output.txt"
+
+
 def times(owner: str, stage: str, job: object = "") -> Path:
     """How long a job took, beside its log; by the command line, for the report."""
     return log(owner, stage, job).with_suffix(".times.json")

@@ -51,8 +51,10 @@ def run(params: Params) -> None:
     write_text(experiment.layout.report, rendered.page)
     write_json(experiment.layout.metrics, summary.metrics(experiment))
     write_json(experiment.layout.evaluation, summary.evaluation(experiment))
-    # A log file has no width of its own, and a row must not be broken in two there.
-    console = Console(highlight=False, width=None if os.isatty(1) else 110)
+    # A log file has no width of its own, and a row must not be broken in two there; COLUMNS is that
+    # of the terminal on which a workflow will show it.
+    has_width = os.isatty(1) or "COLUMNS" in os.environ
+    console = Console(highlight=False, width=None if has_width else 110)
     terminal.show(experiment, console)
     console.print(f"report: {experiment.layout.report}", soft_wrap=True)
 

@@ -71,6 +71,16 @@ def copied_to(path: Path | None) -> Iterator[None]:
             log.close()
 
 
+def last_words(log: Path) -> str:
+    """Return why a job failed, from the end of its log; empty where it does not say."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    begin = LAST_WORDS.search(text)
+    return text[begin.start() :].rstrip() if begin else ""
+
+
 def failures(folder: Path, since: float, most: int = 3) -> str:
     """Return what the jobs said that have failed since a time (seconds since 1970).
 
@@ -80,10 +90,8 @@ def failures(folder: Path, since: float, most: int = 3) -> str:
     """
     messages: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.log"), key=lambda path: path.stat().st_mtime):
-        if path.stat().st_mtime >= since:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            if begin := LAST_WORDS.search(text):
-                messages.setdefault(text[begin.start() :].rstrip(), path)
+        if path.stat().st_mtime >= since and (message := last_words(path)):
+            messages.setdefault(message, path)
     shown = [f"{text}\n  log:    {path}" for text, path in list(messages.items())[:most]]
     if len(messages) > most:
         shown.append(f"... and {len(messages) - most} more: see {folder}")

@@ -7,8 +7,10 @@ nobody redraws another's line. So it is, too, where there is no terminal.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+from dataclasses import dataclass
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -16,6 +18,12 @@ from rich.live import Live
 from rich.text import Text
 
 REDRAWN = 0.5  # seconds between two states of a line that is rewritten in place
+# A line as `Progress.say` writes it.
+LINE = re.compile(
+    r"^\[(?P<label>[^\]\n]+)\] (?P<done>[\d,]+)/(?P<total>[\d,]+) (?P<unit>\w+)(?P<fields>.*?)"
+    r", (?P<rate>[\d,.]+) (?P<rate_unit>\w+)/s, (?P<left>[\d:?]+) left$",
+    re.MULTILINE,
+)
 
 
 def binary_bytes(number: float) -> str:
@@ -33,6 +41,35 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+@dataclass(frozen=True)
+class ProgressLine:
+    """What a line of `Progress` says, read again from a job's log."""
+
+    done: int
+    total: int
+    unit: str
+    fields: tuple[str, ...]  # such as `loss 3.210`
+    rate: float
+    rate_unit: str  # what `rate` counts per second
+    left: str  # time, as `duration` writes it; "?" where it is not known
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 1.0
+
+
+def last_progress(text: str) -> ProgressLine | None:
+    """Return the last line of progress in a log's text; None where there is none."""
+    lines = list(LINE.finditer(text))
+    if not lines:
+        return None
+    line = lines[-1]
+    done, total, rate = (line[name].replace(",", "") for name in ("done", "total", "rate"))
+    fields = tuple(field for field in line["fields"].split(", ") if field)
+    numbers = int(done), int(total), line["unit"], fields, float(rate)
+    return ProgressLine(*numbers, line["rate_unit"], line["left"])
 
 
 class Progress:

@@ -106,6 +106,7 @@ def environment() -> dict[str, str]:
         "PATH": os.pathsep.join(path),
         "OMP_NUM_THREADS": "1",
         "DVC_NO_ANALYTICS": "1",
+        "VERBOSE": "1",  # what jobs print is what most tests look for
     }
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from snakemake.cli import parse_args
+from snakemake.settings.enums import Quietness
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from pipeline.runtime import joblog
@@ -15,6 +16,8 @@ from pipeline.configuration import fitting_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.planning import ending, plan, snapshot
+from pipeline.planning.board import last_screen
+from pipeline.planning.board.display import Display, is_wanted
 from pipeline.cli.versions.unrecorded import refusal, unrecorded
 from pipeline.data.manifest import local_files
 
@@ -198,8 +201,34 @@ for handler in logger.handlers:
 logger.addFilter(plan.DryRun(functools.partial(plan.table, PARAMS)))
 
 
+def results_there():
+    """Return the results, for when nothing is to be done; empty where other targets are asked for."""
+    targets = set(workflow.dag_settings.targets)  # known when all rules are read
+    return last_screen.of_results(EXPERIMENT) if targets <= {"all"} else ""
+
+
+# A board on a terminal, elsewhere a line per job. Snakemake's --verbose, --printshellcmds and
+# --debug-dag ask for its own lines, as VERBOSE=1 does.
+DISPLAY = None
+PRINTED = workflow.output_settings
+if workflow.is_main_process and not PRINTED.dryrun:
+    logger.addFilter(functools.partial(last_screen.add_results, results_there))
+    if is_wanted(os.environ) and not (
+        PRINTED.verbose or PRINTED.printshellcmds or PRINTED.debug_dag
+    ):
+        DISPLAY = Display(
+            PARAMS.name,
+            plan.stages_of_rules(PARAMS),
+            layout.printed(PARAMS.name),
+            quiet=Quietness.ALL in (PRINTED.quiet or ()),
+        )
+        DISPLAY.attach(logger)
+
+
 onstart:
     SETTINGS.write()
+    if DISPLAY:
+        DISPLAY.begin()
     ending.pass_signals_on()
 
 
@@ -208,8 +237,15 @@ onsuccess:
     if dvc_stage := os.environ.get("DVC_STAGE"):
         if changed := snapshot.differs_for_dvc(PARAMS, dvc_stage, SOURCE):
             sys.exit(f"error: {changed}")
+    if DISPLAY:
+        DISPLAY.end()
+        print(last_screen.of_success(DISPLAY.events, EXPERIMENT), flush=True)
 
 
 # Said once more at the end, where it is looked for: other jobs have gone on printing since.
 onerror:
-    print("", joblog.failures(layout.LOGS, STARTED), "", sep="\n", file=sys.stderr)
+    if DISPLAY:
+        DISPLAY.end()
+        print(last_screen.of_failure(DISPLAY.events, STARTED, DISPLAY.output), file=sys.stderr)
+    else:
+        print("", joblog.failures(layout.LOGS, STARTED), "", sep="\n", file=sys.stderr)
