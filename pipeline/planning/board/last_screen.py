@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.configuration.layout import LOGS, ExperimentLayout, log
 from pipeline.planning.board.jobs import JobEvents
 from pipeline.runtime import joblog
-from pipeline.runtime.progress import duration
+from pipeline.runtime.progress import duration, last_progress
 
 AGAIN = "run the same command again: it goes on"
 NEXT = """\
@@ -30,11 +30,12 @@ def add_results(results: Callable[[], str], record: logging.LogRecord) -> bool:
 
 def of_results(experiment: ExperimentLayout) -> str:
     """Return the table as the report printed it, the page's path, and what to try next."""
-    path = log(experiment.name, "report")
-    report = f"report: {experiment.report}"
     if not experiment.report.is_file():
         return ""
-    table = path.read_text(encoding="utf-8").rstrip() if path.is_file() else ""
+    path = log(experiment.name, "report")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    table = "\n".join(line for line in lines if not last_progress(line)).strip()
+    report = f"report: {experiment.report}"
     return "\n".join([table if report in table else report, "", NEXT])
 
 
