@@ -201,7 +201,14 @@ def begin(
     model = run.model.model_copy(update={"drop_path": drop_path})
     with seeded(settings.seed):
         norm: Literal["layer", "batch"] = "batch" if settings.batch_norm else "layer"
-        network = Classifier(model, clip, outputs, head_scale=settings.head_scale, norm=norm)
+        network = Classifier(
+            model,
+            clip,
+            outputs,
+            head_scale=settings.head_scale,
+            norm=norm,
+            drop_tubes=settings.drop_tubes,
+        )
     hub.load_pretrained_encoder(network.encoder, hub.read_state(weights), place=str(weights))
     network.to(device).train()
     if settings.frozen:

@@ -78,6 +78,8 @@ class Finetune(Section):
     batch_norm: bool  # before the linear layer, without scale and shift, in place of LayerNorm
     layer_decay: float = Field(gt=0, le=1)  # learning rate of a block by that of the block after it
     drop_path: Share  # stochastic depth, of the last block
+    # of a clip's tubes, those that change least: the encoder does not see them (EVEREST: 0.4)
+    drop_tubes: Share = 0.0
     head_scale: float = Field(gt=0)  # of the head's initial weights
     ema: float | None = Field(gt=0, lt=1)  # decay of the averaged weights, which are then scored
     augmentation: Augmentation  # of train clips

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.configuration import build
 from pipeline.configuration.schema import Clip, Model
+from pipeline.method.masks.base import visible_count
+from pipeline.method.masks.redundancy import most_important
 from pipeline.method.vit import NORM_EPS
 
 
@@ -20,7 +23,8 @@ class Classifier(nn.Module):
 
     A new head starts as a normal of deviation 0.02 (cut at one deviation) times `head_scale`,
     with zero bias. `norm="batch"` normalises the pooled features over the batch, without scale
-    and shift (linear probe of He et al. 2022, appendix A.1), in place of LayerNorm.
+    and shift (linear probe of He et al. 2022, appendix A.1), in place of LayerNorm. `drop_tubes` is
+    the share of a clip's tubes, those that change least, that the encoder does not see (EVEREST).
     """
 
     def __init__(
@@ -31,8 +35,10 @@ class Classifier(nn.Module):
         *,
         head_scale: float = 1.0,
         norm: Literal["layer", "batch"] = "layer",
+        drop_tubes: float = 0.0,
     ) -> None:
         super().__init__()
+        self.drop_tubes = drop_tubes
         self.encoder = build.encoder(model, clip, final_norm=False)
         self.fc_norm: nn.Module = nn.LayerNorm(model.width, eps=NORM_EPS)
         if norm == "batch":
@@ -43,9 +49,18 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def features(self, videos: Tensor) -> Tensor:
-        """Pooled features B,D: the normalised mean of all tokens."""
-        pooled: Tensor = self.fc_norm(self.encoder(videos).mean(1))
+        """Pooled features B,D: the normalised mean of all tokens, of tubes that are not dropped."""
+        tokens = self.encoder(videos, self._kept(videos) if self.drop_tubes else None)
+        pooled: Tensor = self.fc_norm(tokens.mean(1))
         return pooled
+
+    @torch.no_grad()
+    def _kept(self, videos: Tensor) -> Tensor:
+        """Indices B,V of the tubes that the encoder sees, in ascending order."""
+        grid = self.encoder.grid
+        count = visible_count(grid.count, self.drop_tubes, grid.shape)
+        embeddings = self.encoder.patch_embed(grid.split(videos))
+        return most_important(embeddings, count, grid.shape).sort(1).values
 
     def forward(self, videos: Tensor) -> Tensor:
         """Logits B,C."""

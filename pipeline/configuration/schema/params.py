@@ -210,6 +210,7 @@ class Params(Section):
         """Raise ValueError where labels or encoders do not go with the data set."""
         self._check_labels()
         self._check_tubes()
+        self._check_dropped_tubes()
 
     def _check_labels(self) -> None:
         tuned = self.evaluation.finetune and self.evaluation.finetune.labels
@@ -220,6 +221,23 @@ class Params(Section):
                 f"({', '.join(self.data.labels) or 'none'}) lacks: nothing would be fine-tuned on "
                 "it; null follows data.labels"
             )
+
+    def _check_dropped_tubes(self) -> None:
+        tuned = self.evaluation.finetune
+        if tuned is None or not tuned.drop_tubes:
+            return
+        for name, run in self.runs.items():
+            clip, (frames, height, width) = self.clip_of(name), run.model.tube
+            count = clip.frames // frames * (clip.size // height) * (clip.size // width)
+            if (
+                run.model.network
+                or clip.frames < 2 * frames
+                or not int(count * (1 - tuned.drop_tubes))
+            ):
+                raise ValueError(
+                    f"evaluation.finetune.drop_tubes keeps the tubes that change most: "
+                    f"runs.{name} has no two tubes in time, keeps none, or is no video transformer"
+                )
 
     def _check_tubes(self) -> None:
         for name, run in self.runs.items():

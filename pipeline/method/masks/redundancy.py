@@ -56,14 +56,19 @@ class RedundancyMask(Mask):
         """Split tubes by their embeddings B,N,D and random numbers B,K of `draw`."""
         from pipeline.method.tubes import TubeSplit
 
-        # The first time is as important as the second, place by place. On a CPU such ties are in
-        # torch's own order, which recorded numbers have; elsewhere it might depend on the batch.
-        stable = embeddings.device.type != "cpu"
-        kept = importance(embeddings, grid).argsort(dim=1, descending=True, stable=stable)
         order = noise.argsort(dim=1, stable=True)
-        mixed = kept[:, : noise.shape[1]].gather(1, order)
+        mixed = most_important(embeddings, noise.shape[1], grid).gather(1, order)
         visible = visible_count(math.prod(grid), self.ratio, grid)
         return TubeSplit(*(part.sort(1).values for part in mixed.tensor_split((visible,), dim=1)))
+
+
+def most_important(embeddings: Tensor, count: int, grid: Grid) -> Tensor:
+    """Return the indices B,K of the `count` most important tubes, the most important one first."""
+    # The first time is as important as the second, place by place. On a CPU such ties are in
+    # torch's own order, which recorded numbers have; elsewhere it might depend on the batch.
+    stable = embeddings.device.type != "cpu"
+    order = importance(embeddings, grid).argsort(dim=1, descending=True, stable=stable)
+    return order[:, :count]
 
 
 def importance(embeddings: Tensor, grid: Grid) -> Tensor:
