@@ -69,20 +69,11 @@ def compose(overrides: Sequence[str]) -> str:
 
 def left_out(text: str) -> str:
     """Say what this `params.yaml` names and nothing can be run on: `Params` has it no more."""
-    whole = yaml.safe_load(text)
-    params = validate(whole, place="params.yaml")
-    gone = [
-        text
-        for benchmark in BENCHMARKS.values()
-        if benchmark.section in whole
-        for text in benchmark.left_out(whole[benchmark.section], benchmark.of(params))
-    ]
-    if not gone:
+    params = validate(yaml.safe_load(text), place="params.yaml")
+    parts = [f"{BENCHMARKS[name].title}: {', '.join(w)}" for name, w in params.left_out.items()]
+    if not parts:
         return ""
-    needs = "the embedded data" if params.data.synthetic is None else "the test split"
-    if params.data.synthetic is None and not params.evaluation.test:
-        needs += " or the test split"
-    return f"left out, since it needs {needs}: {', '.join(gone)}"
+    return f"left out, since it needs {params.left_out_for}: {'; '.join(parts)}"
 
 
 def check_labels(text: str) -> None:

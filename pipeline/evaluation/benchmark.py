@@ -97,8 +97,8 @@ class Benchmark(Protocol):
         """Return its settings without what needs clips that there are not."""
         return self.of(params)
 
-    def left_out(self, before: Body, settings: Any) -> list[str]:  # noqa: ARG002
-        """Name what `before`, the settings as they are written, asks for in vain."""
+    def left_out(self, asked: Any, fitting: Any) -> list[str]:  # noqa: ARG002
+        """Name what its settings ask for and those that fit the data do not."""
         return []
 
     def keys(self) -> tuple[str, ...]:

@@ -107,6 +107,9 @@ def notes(results: Results) -> list[Note]:
 
 def _of_benchmarks(results: Results, run: RunResult) -> Iterator[tuple[str, str, str, int]]:
     """Name each benchmark beyond recognition that was asked for and has not run, or not wholly."""
+    for name, parts in results.params.left_out.items():
+        reason = f"it needs {results.params.left_out_for}"
+        yield BENCHMARKS[name].title, ", ".join(parts), reason, 0
     for name, benchmark in BENCHMARKS.items():
         if name == "evaluation" or run.name not in benchmark.runs(results.params):
             continue

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipeline.configuration import stages
+from pipeline.configuration.composition import compose, parse
 from pipeline.report import (
     comparison,
     formats,
@@ -258,6 +260,21 @@ def test_a_benchmark_that_did_not_run_is_named(found: Results) -> None:
     command = "python -m pipeline severe --run NAME"
     assert f"skipped: SEVERE ({missing}): it has not run yet: {command}" in lines
     assert not any("retrieval" in line for line in lines)  # was not asked for
+
+
+def test_what_the_data_cannot_be_asked_is_named(found: Results) -> None:
+    """Catches tasks that the settings name and the report is silent about: they need other data."""
+    overrides = ["experiment=demo", "data=folder", "data.name=mine", "data.manifest=mine.csv"]
+    params = stages.restrict(parse(compose(overrides), place="mine"), "report")
+    assert params.left_out["segmentation"] == ("embedded",)
+    asked = found.params.model_copy(update={"severe": params.severe})
+    asked._left_out = params.left_out
+    lines = printed(replace(found, params=asked)).splitlines()
+    needs = "it needs the test split"  # as the data of these results is the embedded one
+    if asked.data.synthetic is None:
+        needs = "it needs the embedded data"
+    assert f"skipped: segmentation, embedded: {needs}" in lines
+    assert any(line.startswith("skipped: SEVERE, unseen_backgrounds, ") for line in lines)
 
 
 def test_markup_in_a_reason_is_printed_as_it_is(found: Results) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.configuration.schema.data import Clip, Data
 from pipeline.configuration.schema.further import EvaluationData
@@ -42,6 +42,7 @@ class Params(Section):
     evaluation_data: dict[RunName, EvaluationData] = Field(default_factory=dict)
     # what is pretrained and compared: name (without `.`) to settings
     runs: dict[RunName, Run] = Field(min_length=1)
+    _left_out: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     @field_validator("benchmarks")
     @classmethod
@@ -70,7 +71,21 @@ class Params(Section):
             benchmark.check(self)
             if (fitting := benchmark.fitting(self)) != settings:
                 update[benchmark.section] = fitting
+                if gone := benchmark.left_out(settings, fitting):
+                    self._left_out[benchmark.name] = tuple(gone)
         return self.model_copy(update=update) if update else self
+
+    @property
+    def left_out(self) -> dict[str, tuple[str, ...]]:
+        """What benchmarks, by their names, are asked for and cannot be run on."""
+        return dict(self._left_out)
+
+    @property
+    def left_out_for(self) -> str:
+        """What is missing that benchmarks' left out parts need."""
+        if self.data.synthetic is not None:
+            return "the test split"
+        return "the embedded data" + ("" if self.evaluation.test else " or the test split")
 
     @property
     def data_sets(self) -> tuple[str, ...]:
@@ -101,7 +116,9 @@ class Params(Section):
                 update["benchmarks"][name] = benchmark.settings.model_validate(values)
             elif name not in self.benchmarks:
                 update[benchmark.section] = settings.model_copy(update={"runs": ()})
-        return self.model_copy(update=update)
+        plain = self.model_copy(update=update)
+        plain._left_out = {}  # it is told of the experiment's own
+        return plain
 
     def clip_of(self, run: str) -> Clip:
         """Return the clips that a run's encoder takes."""

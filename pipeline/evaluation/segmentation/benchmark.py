@@ -54,11 +54,9 @@ class Segmentation(Benchmark):
         kept = tuple(m for m in params.segmentation.data if drawn or m.kind != "embedded")
         return params.segmentation.model_copy(update={"data": kept})
 
-    def left_out(self, before: Body, settings: Settings) -> list[str]:
+    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
         """Name the data sets that cannot be segmented."""
-        kept = [each.name for each in settings.data]
-        masks = [each["name"] for each in before["data"]]
-        return [f"segmentation on {name!r}" for name in masks if name not in kept]
+        return [each.name for each in asked.data if each not in fitting.data]
 
     def has_work(self, params: Params) -> bool:
         """Whether there is a data set with masks."""

@@ -49,10 +49,9 @@ class Severe(Benchmark):
         )
         return settings.model_copy(update={"tasks": kept})
 
-    def left_out(self, before: Body, settings: Settings) -> list[str]:
-        """Say how many tasks cannot be asked."""
-        count = len(before["tasks"]) - len(settings.tasks)
-        return [f"{count} task{'s' * (count > 1)} of SEVERE"] if count else []
+    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
+        """Name the tasks that cannot be asked."""
+        return [task.name for task in asked.tasks if task not in fitting.tasks]
 
     def has_work(self, params: Params) -> bool:
         """Whether there is a task."""
