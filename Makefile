@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # One more than there are cores, as some tests wait for servers and schedulers; 2 GB of memory each.
 TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
 
-.PHONY: help run test test-system lint clean setup lock deps
+.PHONY: help run test test-system lint docs clean setup lock deps
 
 help:
 	@echo "make run    make everything that params.yaml asks for; end with a table and a report"
@@ -16,7 +16,7 @@ help:
 	@echo "make test   check the code and run the tests; make test-system runs those of whole"
 	@echo "            chains, several processes, Slurm, a browser, notebooks, kills and damaged files"
 	@echo "make clean  remove results and what was derived from downloads, but no download"
-	@echo "make lint   check the code only"
+	@echo "make lint   check the code only          make docs   make the site of docs/ in site/"
 	@echo "make lock   renew requirements.lock      make deps   renew the settings in dvc.yaml"
 
 run: setup
@@ -42,6 +42,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf results data logs .snakemake

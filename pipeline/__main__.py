@@ -1,13 +1,18 @@
-"""The command line: one command per stage, plus `compose`."""
+"""The command line: one command per stage, and those beside them."""
 
 from pipeline.cli.main import main
 from pipeline.planning.ending import Termination
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """Run the command that the process was started with; return its exit status."""
     termination = Termination()
     termination.heed()
     try:
-        status = main()
+        return main()
     finally:
         termination.ignore()
-    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())

@@ -23,7 +23,7 @@ def at_work(folder: Path) -> Iterator[psutil.Process]:
             words = process.cmdline()
             if process.pid != psutil.Process().pid and Path(process.cwd()) == folder:
                 names = [Path(word).name for word in words[:3]]
-                if "snakemake" in names or words[1:3] == ["-m", "pipeline"]:
+                if {"snakemake", "sigma-pipeline"} & {*names} or words[1:3] == ["-m", "pipeline"]:
                     yield process
         except psutil.Error:  # it has ended, or is somebody else's
             continue

@@ -23,6 +23,9 @@ from pipeline.runtime.files import write_text
 BENCHMARK_STAGES = re.compile(
     r"(?ms)(?<=^  # The registered benchmarks: written by `make deps`\.\n).*?(?=^  # Depends on)"
 )
+OF_CODE = re.compile(
+    r"(?m)^(?:    always_changed: true\n)?(?:    deps:\n(?:      .*\n)+)?(?=    outs:)"
+)
 RUN = "results/${name}/runs/${item.run}"
 ON_FURTHER_DATA = RUN + "/data/${item.data}"
 KEPT = "!/results/*/runs/*/"  # in .dvcignore
@@ -66,10 +69,7 @@ def _configured(params: Params) -> list[Benchmark]:
 def _stage(part: str, params: Params) -> str:
     name = part.split(":", 1)[0].strip()
     if name == "code":
-        files = [code.find(plugin) for plugin in params.plugins]
-        roots = {path.relative_to(stages.PROJECT).parts[0] for path in files if path}
-        lines = "".join(f"      - {root}\n" for root in ("pipeline", *sorted(roots)))
-        return re.sub(r"(?m)(?<=^    deps:\n)(?:      .*\n)+", lines, part)
+        return OF_CODE.sub(_what_code_is_of(params), part, count=1)
     if name not in stages.STAGES:
         return part
     lines = "".join(f"      - {key}\n" for key in stages.keys(name, run="${item.run}"))
@@ -77,6 +77,20 @@ def _stage(part: str, params: Params) -> str:
     if name == "pretrain":  # Snakemake trains the runs that it needs first
         lines += "          - needs.${item.run}\n"
     return re.sub(r"(?m)(?<=^    params:\n)(?:      .*\n)+", lambda _: lines, part)
+
+
+def _what_code_is_of(params: Params) -> str:
+    """What the stage `code` depends on: the package, where it is here, and the plugins' folders.
+
+    DVC does not look at a package that is installed elsewhere: so the stage runs each time.
+    """
+    files = [code.find(plugin) for plugin in params.plugins]
+    folders = sorted({path.relative_to(Path.cwd()).parts[0] for path in files if path})
+    is_here = Path("pipeline", "__init__.py").is_file()
+    lines = [] if is_here else ["    always_changed: true"]
+    if folders := ["pipeline"] * is_here + folders:
+        lines += ["    deps:", *(f"      - {folder}" for folder in folders)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _of_benchmark(benchmark: Benchmark) -> str:
@@ -163,7 +177,7 @@ def _kept(name: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    params = composition.load(stages.PROJECT / "params.yaml")
+    params = composition.load()
     for name, renewed in (("dvc.yaml", mirrored), (".dvcignore", kept)):
-        path = stages.PROJECT / name
+        path = Path(name)
         write_text(path, renewed(path.read_text(encoding="utf-8"), params))

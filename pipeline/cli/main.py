@@ -1,44 +1,31 @@
-"""`python -m pipeline COMMAND`: parse arguments, then run a stage or a command."""
+"""`python -m pipeline COMMAND` or `sigma-pipeline COMMAND`: run a stage or a command."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.cli.commands import manifest
-from pipeline.configuration import layout, plugins, stages
-from pipeline.configuration.schema import Params
-from pipeline.configuration.stages import STAGES, Stage
+from pipeline.cli.parser import BUILT_IN, COMMANDS, StageOptions, parser
+from pipeline.configuration import plugins
 from pipeline.errors import UserError
 from pipeline.planning import ending
 from pipeline.runtime.files import disk_full
 from pipeline.runtime.interruption import EXIT_RESUME_LATER
-from pipeline.runtime.joblog import copied_to
-from pipeline.runtime.launch import own_log
-from pipeline.runtime.timing import recorded
-
-# Modules of pipeline.cli.commands, in the order of the help.
-COMMANDS = (
-    *("split", "survey", "compose", "doctor", "shards", "embed", "neighbours", "export"),
-    *("versions", "trace", "checkpoints"),
-)
+from pipeline.runtime.joblog import copied_to, own_log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status (2 for what the user can put right)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments and arguments[0] not in STAGES and arguments[0] != "compose":
-            plugins.load_from(Path("params.yaml"))  # they may bring stages, and results to trace
+        stages = _stages(arguments[0] if arguments else "")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    options = _parser().parse_args(arguments)
+    options = parser(stages).parse_args(arguments)
     with copied_to(own_log(options.log, os.environ)):
         try:
             return options.handler(options) or 0
@@ -63,79 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline",
-        description="From a list of videos to an evaluated SIGMA model. Snakemake calls these "
-        "commands in order; each can be called by hand, and goes on where it was interrupted.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        module = importlib.import_module(f"pipeline.cli.commands.{name}")
-        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
-        module.add_arguments(command)
-        command.set_defaults(handler=module.run, log=None)
-    for name, stage in STAGES.items():
-        command = commands.add_parser(name, help=stage.summary, description=stage.summary)
-        command.add_argument("--params", default="params.yaml", help="default: %(default)s")
-        if "chunk" in stage.per:
-            command.add_argument("--chunk", type=int, required=True, help="number, from 0")
-        if stage.takes_data:
-            command.add_argument("--data", help="a key of `evaluation_data`; default: `data`")
-        if "run" in stage.per:
-            command.add_argument("--run", required=True, help="a key of `runs` in params.yaml")
-        command.add_argument("--log", type=Path, help="copy what is printed to this file")
-        command.set_defaults(handler=_run_stage)
-        if name == "manifest":  # with a data set's name, the list itself is written
-            manifest.add_arguments(command)
-    return parser
-
-
-def _on_data(params: Params, stage: Stage, name: str | None) -> tuple[Params, str]:
-    """Return the settings on a data set, and its name where it is a further one.
+def _stages(command: str) -> Mapping[str, StageOptions]:
+    """Return the stages that a command line may name: those of plugins, too, where it is of use.
 
     Raises:
-        UserError: where no data set of the experiment has this name, or a benchmark needs more
-            than a further one has.
+        UserError: where a plugin that params.yaml names cannot be imported.
     """
-    if name is None or name == params.data.name:
-        return params, ""
-    if name not in params.evaluation_data:
-        known = ", ".join(params.data_sets)
-        raise UserError(f"there is no data set {name!r}", remedy=f"one of {known}")
-    if stage.benchmark and not stage.benchmark.on_further_data:
-        raise UserError(f"{stage.benchmark.title} is not for further data sets", place=name)
-    return params.on(name), name
+    if command in BUILT_IN or command == "compose":
+        return BUILT_IN
+    has_plugins = plugins.load_from(Path("params.yaml"))
+    is_no_stage = command in COMMANDS or command.startswith("-") or not command
+    if is_no_stage and not has_plugins:
+        return BUILT_IN
+    from pipeline.configuration.stages import STAGES
 
-
-def _run_stage(options: argparse.Namespace) -> None:
-    from pipeline.cli.lineage import made
-    from pipeline.configuration import composition, fitting_weights
-
-    if getattr(options, "dataset", None):
-        manifest.run(options)
-        return
-    ending.end_with_workflow(os.environ)
-    stage = STAGES[options.command]
-    params = composition.load(Path(options.params))
-    if options.command in ("manifest", "pretrain"):  # before hours of downloads, and of evaluation
-        fitting_weights.check(params)
-    params, on = _on_data(params, stage, getattr(options, "data", None))
-    wildcards = {name: getattr(options, name) for name in stage.per}
-    if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:
-        raise UserError(f"there is no chunk {options.chunk}", remedy="see data.chunks")
-    if "run" in wildcards and wildcards["run"] not in params.runs:
-        raise UserError(
-            f"there is no run {options.run!r}", remedy=f"one of {', '.join(params.runs)}"
-        )
-    run = wildcards.get("run", "")
-    restricted = stages.restrict(params.of(run), options.command, run)
-    owner = layout.owner(params.name, on) if "name" in stage.reads else params.data.name
-    with recorded(layout.times(owner, options.command, *wildcards.values()), os.environ):
-        if stage.benchmark:
-            runner = importlib.import_module("pipeline.evaluation.stage")
-            runner.run(stage.benchmark, restricted, **wildcards, data=on)
-        else:
-            importlib.import_module(stage.module).run(restricted, **wildcards)
-    if options.command in made.STAGES:
-        made.record(params, options.command, **wildcards)
+    return STAGES

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+# What the package `pipeline` lies in: the checkout, or where packages are installed.
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 # Modules that decide no result, with all that is in them: module -> why.
@@ -67,7 +68,7 @@ TEMPLATES = {".html", ".css", ".js", ".j2"}
 
 def meanings(files: Iterable[Path]) -> dict[str, str]:
     """Return the hash of the meaning of each file that has one, by its name in the project."""
-    hashes = {path.relative_to(PROJECT).as_posix(): _meaning(path) for path in files}
+    hashes = {_name(path): _meaning(path) for path in files}
     return {name: digest for name, digest in sorted(hashes.items()) if digest}
 
 
@@ -100,6 +101,12 @@ def meaning(source: str | bytes) -> str:
     if spelt == ["Module", ")"]:
         return ""
     return hashlib.sha256("\n".join(spelt).encode()).hexdigest()
+
+
+def _name(path: Path) -> str:
+    """A file's name below what its package lies in; that of a plugin's, in the working folder."""
+    root = PROJECT if path.is_relative_to(PROJECT / "pipeline") else Path.cwd()
+    return path.relative_to(root).as_posix()
 
 
 def _meaning(path: Path) -> str:
@@ -193,8 +200,10 @@ def _file(module: str) -> Path:
 
 @functools.cache
 def find(module: str) -> Path | None:
-    """Return the file of a module of this project; None where the name is not a module."""
-    path = PROJECT.joinpath(*module.split("."))
+    """Return the file of a module of this package, or of one in the project's folder, which is
+    the working folder; None where the name is not a module of either."""
+    first, *rest = module.split(".")
+    path = (PROJECT if first == "pipeline" else Path.cwd()).joinpath(first, *rest)
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
 
 

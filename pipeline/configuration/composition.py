@@ -164,7 +164,7 @@ def _remedy(message: str) -> str:
 
 def choices() -> dict[str, list[str]]:
     """Return the choices of every Hydra group, by group."""
-    folders = sorted(folder for folder in CONF.rglob("*") if folder.is_dir())
+    folders = sorted(folder for folder in CONF.rglob("[!_]*") if folder.is_dir())
     return {
         folder.relative_to(CONF).as_posix(): sorted(file.stem for file in folder.glob("*.yaml"))
         for folder in folders
@@ -189,7 +189,7 @@ def read(path: Path | str) -> str:
         raise UserError(
             "there is no configuration here",
             place=str(path),
-            remedy="run from the project's folder, or: python -m pipeline compose experiment=demo",
+            remedy="run from the project's folder; make one: sigma-pipeline init DIR",
         ) from None
 
 

@@ -11,8 +11,6 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
-
 from pipeline.configuration import code
 from pipeline.errors import UserError
 
@@ -24,8 +22,8 @@ def load(modules: object, *, place: str) -> None:
         UserError: where one is not there, or cannot be imported.
     """
     names = modules if isinstance(modules, list | tuple) else ()
-    if names and str(code.PROJECT) not in sys.path:
-        sys.path.append(str(code.PROJECT))
+    if names and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     for name in names:
         if not isinstance(name, str) or not code.find(name):
             remedy = "write it there, or take it out of `plugins`"
@@ -38,11 +36,15 @@ def load(modules: object, *, place: str) -> None:
             raise UserError(problem, place=place, remedy="mend the module") from error
 
 
-def load_from(path: Path) -> None:
-    """Import the plugins that a configuration file names, where it is there and names any."""
+def load_from(path: Path) -> bool:
+    """Import the plugins that a configuration file names; return whether it names any."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if section := re.search(r"(?m)^plugins:(?! *\[\]).*\n(?:[ -].*\n?)*", text):
+        import yaml
+
         load(yaml.safe_load(section.group())["plugins"], place=str(path))
+        return True
+    return False
 
 
 def is_one(module: str) -> bool:

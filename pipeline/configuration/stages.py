@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.configuration import code, plugins
@@ -23,8 +24,7 @@ from pipeline.method.masks import MASKS
 from pipeline.method.targets import TARGETS
 from pipeline.runtime.files import write_text
 
-PROJECT = code.PROJECT
-CODE = PROJECT / "workflow" / "code.yaml"
+CODE = Path("workflow") / "code.yaml"  # in the project's folder
 
 
 @dataclass(frozen=True)

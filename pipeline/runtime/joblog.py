@@ -47,6 +47,12 @@ def own_rank(environment: Mapping[str, str]) -> str:
     return environment.get("RANK", environment.get("SLURM_PROCID", "0"))
 
 
+def own_log(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The file into which this process copies what it prints: one for each rank."""
+    rank = own_rank(environment)
+    return path if path is None or rank == "0" else path.with_suffix(f".rank{rank}{path.suffix}")
+
+
 @contextlib.contextmanager
 def copied_to(path: Path | None) -> Iterator[None]:
     """Copy standard output and error to `path` within the block; None copies nowhere."""

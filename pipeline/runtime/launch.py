@@ -24,7 +24,6 @@ from typing import IO
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
 from pipeline.runtime import watchdog
-from pipeline.runtime.joblog import own_rank
 from pipeline.runtime.processes import ProcessInfo
 
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -68,7 +67,8 @@ def this_command() -> list[str]:
     Raises:
         UserError: where it is not a command of this package.
     """
-    if Path(sys.argv[0]).parts[-2:] != ("pipeline", "__main__.py"):
+    started = Path(sys.argv[0])
+    if started.parts[-2:] != ("pipeline", "__main__.py") and started.name != "sigma-pipeline":
         raise UserError(
             "several processes are configured, and this is none of this package's commands",
             place="trainer.nodes, trainer.devices",
@@ -82,12 +82,6 @@ def this_command() -> list[str]:
         elif not argument.startswith("--log="):
             kept.append(argument)
     return kept
-
-
-def own_log(path: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """The file into which this process copies what it prints: one for each rank."""
-    rank = own_rank(environment)
-    return path if path is None or rank == "0" else path.with_suffix(f".rank{rank}{path.suffix}")
 
 
 def _spawn_locally(command: Sequence[str], devices: int) -> int:

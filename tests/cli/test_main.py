@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main as cli
+from pipeline.cli.parser import BUILT_IN, COMMANDS, BuiltIn
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
@@ -55,6 +59,73 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         if name in STAGES:
             assert ("--chunk" in options) == ("chunk" in STAGES[name].per)
             assert ("--run" in options) == ("run" in STAGES[name].per)
+
+
+def test_the_parser_knows_the_stages() -> None:
+    """Catches a stage that was added, or takes other options, unknown to the command line."""
+    assert list(BUILT_IN) == list(STAGES)
+    for name, stage in STAGES.items():
+        assert BUILT_IN[name] == BuiltIn(stage.summary, stage.per, takes_data=stage.takes_data)
+
+
+def test_help_starts_quickly(project: Path) -> None:
+    """Catches an import for which every help and every completion waits."""
+    program = (
+        "import json, sys\nfrom pipeline.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    print(json.dumps(list(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stdout.splitlines()[-1]))
+    slow = {"torch", "numpy", "pydantic", "yaml", "rich", "pipeline.configuration.schema"}
+    assert modules & slow == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_is_read_by_its_shell(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a script with a syntax error, or without a command."""
+    assert cli.main(["completion", shell]) == 0
+    script = tmp_path / "script"
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    for name in (*COMMANDS, *STAGES):
+        assert name in script.read_text(encoding="utf-8")
+    if shutil.which(shell):
+        subprocess.run([shell, "-n", str(script)], check=True)
+
+
+def test_bash_completes_commands_and_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a script that is read and completes nothing."""
+    assert cli.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for words, expected in (("emb", "embed"), ("pretrain --ru", "--run")):
+        line = ["sigma-pipeline", *words.split()]
+        quoted = " ".join(f"'{word}'" for word in line)
+        program = (
+            f"{script}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(line) - 1}\n"
+            "_shtab_sigma_pipeline\nprintf '%s\\n' \"${COMPREPLY[@]}\""
+        )
+        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [expected], done.stderr
+
+
+def test_init_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a project made over another one, and half a project."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    Path("mine/Snakefile").write_text("rule mine:\n", encoding="utf-8")
+    assert cli.main(["init", "mine", "experiment=tiny"]) == 2
+    printed = capsys.readouterr().err
+    assert "Snakefile" in printed
+    assert "where:  mine" in printed
+    assert [path.name for path in Path("mine").iterdir()] == ["Snakefile"]
+    assert cli.main(["init", "other", "experiment=nothing"]) == 2
+    assert not Path("other").exists()
 
 
 def test_compose_writes_lists_and_warns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

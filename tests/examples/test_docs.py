@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.main import _parser
+from pipeline.cli.parser import parser
 from pipeline.configuration import composition
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -64,7 +64,7 @@ def test_every_page_is_listed(project: Path) -> None:
 
 def test_commands_and_choices_exist(project: Path) -> None:
     """Would catch a command, a script or a group's choice that was renamed."""
-    actions = [a for a in _parser()._actions if a.choices]
+    actions = [a for a in parser()._actions if a.choices]
     commands = set(actions[0].choices or ())
     choices = {(group, name) for group, names in composition.choices().items() for name in names}
     missing = set()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params, Trainer
 from pipeline.errors import UserError
-from pipeline.runtime import launch, processes
+from pipeline.runtime import joblog, launch, processes
 from pipeline.runtime.files import read_json
 from pipeline.runtime.interruption import EXIT_RESUME_LATER
 from pipeline.runtime.processes import ProcessInfo, process_info
@@ -138,14 +138,16 @@ def test_settings_that_cannot_be(changes: dict[str, object], said: str) -> None:
 def test_logs_and_commands_of_ranks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Catches processes that write over each other's log, or that start pytest once more."""
     log = tmp_path / "x.log"
-    assert launch.own_log(log, {}) == launch.own_log(log, torchrun(0, 1, 2)) == log
-    assert launch.own_log(log, torchrun(1, 1, 2)) == tmp_path / "x.rank1.log"
-    assert launch.own_log(None, torchrun(1, 1, 2)) is None
+    assert joblog.own_log(log, {}) == joblog.own_log(log, torchrun(0, 1, 2)) == log
+    assert joblog.own_log(log, torchrun(1, 1, 2)) == tmp_path / "x.rank1.log"
+    assert joblog.own_log(None, torchrun(1, 1, 2)) is None
     with pytest.raises(UserError, match="none of this package's commands"):
         launch.this_command()
     command = ["/x/pipeline/__main__.py", "pretrain", "--log", "a", "--run", "b", "--log=c"]
     monkeypatch.setattr(sys, "argv", command)
     expected = [sys.executable, "-m", "pipeline", "pretrain", "--run", "b"]
+    assert launch.this_command() == expected
+    monkeypatch.setattr(sys, "argv", ["/x/bin/sigma-pipeline", *command[1:]])
     assert launch.this_command() == expected
 
 

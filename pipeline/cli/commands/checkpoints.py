@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.configuration import composition, layout
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.configuration import layout
     from pipeline.runtime.checkpoint_sets import ArchivedSet, SetInfo
 
 SUMMARY = "list the trainings of a run that were set aside, and bring one back"
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each set, with what it differs in from the present one."""
+    from pipeline.configuration import composition, layout
     from pipeline.runtime import checkpoint_sets
     from pipeline.training import pretrain_stage
 

@@ -47,6 +47,12 @@ def run(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     print(f"wrote {options.output}; next: {_next(options.output)}")
+    if not Path("Snakefile").is_file():
+        print(
+            "warning: there is no project here for snakemake to run; make one: "
+            "sigma-pipeline init DIR",
+            file=sys.stderr,
+        )
     if is_locked():
         print(
             "a workflow is at work here (or was killed): it keeps the settings that it began with"

@@ -1,0 +1,45 @@
+"""What MkDocs adds to the pages of docs/: the commands, from their parser, and the examples."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline.cli.parser import SCRIPT, parser  # noqa: E402
+
+WIDTH = "96"  # characters of a command's help
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the page of commands, and the files of examples/ that pages link to."""
+    files.append(File.generated(config, "commands.md", content="\n".join(_commands())))
+    for path in sorted((ROOT / "examples").glob("*.*")):
+        name = path.relative_to(ROOT).as_posix()
+        files.append(File.generated(config, name, abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Have links to examples/, which lies beside docs/, lead to the copies on the site."""
+    return markdown.replace("](../examples/", "](examples/")
+
+
+def _commands() -> Iterator[str]:
+    os.environ["COLUMNS"] = WIDTH
+    whole = parser(prog=SCRIPT)
+    yield "# Commands\n"
+    yield f"`{SCRIPT} COMMAND`, or `python -m pipeline COMMAND`: both are the same.\n"
+    actions = [each for each in whole._actions if isinstance(each, argparse._SubParsersAction)]
+    for action in actions:
+        for name, command in action.choices.items():
+            yield f"## {name}\n"
+            yield f"```text\n{command.format_help()}```\n"
