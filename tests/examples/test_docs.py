@@ -57,8 +57,9 @@ def test_every_link_leads_somewhere(project: Path) -> None:
 
 def test_every_page_is_listed(project: Path) -> None:
     """Would catch a page that nobody finds."""
-    listed = LINK.findall((project / "docs" / "README.md").read_text(encoding="utf-8"))
-    there = {path.name for path in (project / "docs").glob("*.md")} - {"README.md"}
+    docs = project / "docs"
+    listed = LINK.findall((docs / "README.md").read_text(encoding="utf-8"))
+    there = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} - {"README.md"}
     assert there - set(listed) == set()
 
 
