@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.cli.commands import manifest
 from pipeline.cli.lineage import made
-from pipeline.configuration import composition, known_weights, layout, stages
+from pipeline.configuration import composition, fitting_weights, layout, stages
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES, Stage
 from pipeline.errors import UserError
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     stage = STAGES[options.command]
     params = composition.load(Path(options.params))
     if options.command in ("manifest", "pretrain"):  # before hours of downloads, and of evaluation
-        known_weights.check(params)
+        fitting_weights.check(params)
     params, on = _on_data(params, stage, getattr(options, "data", None))
     if options.command == "manifest" and not Path(params.data.rows_from).is_file():
         raise UserError(
