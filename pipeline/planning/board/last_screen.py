@@ -16,7 +16,7 @@ AGAIN = "run the same command again: it goes on"
 NEXT = """\
 next:
   your own videos     python -m pipeline survey FOLDER
-  another experiment  python -m pipeline compose experiment=NAME, then this command again
+  another experiment  python -m pipeline compose experiment=NAME
   all pages           docs/README.md"""
 
 
