@@ -136,6 +136,15 @@ def test_a_job_that_is_tried_again_has_not_failed(workflow: Workflow) -> None:
     assert again.message == ""  # of the log that is not its own
 
 
+def test_a_stopped_job_is_no_failure(workflow: Workflow) -> None:
+    """Catches a Ctrl-C after which the board is full of errors."""
+    workflow.fail(workflow.start("pretrain", "pixel", "stopped: pretrain pixel, SIGTERM"))
+    lines = rendered(workflow, 140)
+    assert lines[0].rstrip() == "demo  1:02  2/16 jobs, 1 failed"
+    assert "1 stopped" in "".join(lines)
+    assert "SIGTERM" not in "".join(lines)
+
+
 def test_lines_tell_each_job_once(workflow: Workflow) -> None:
     """Catches a log of a pipe with control characters, or that tells a job twice or never."""
     stream = io.StringIO()

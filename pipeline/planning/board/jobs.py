@@ -37,6 +37,7 @@ class Job:
     progress: ProgressLine | None = None
     seen: int = 0  # the log's time of change when it was last read
     before: int = 0  # that of the log of an earlier job of this name
+    last_words: str = ""
 
     @property
     def name(self) -> str:
@@ -53,9 +54,14 @@ class Job:
     @property
     def message(self) -> str:
         """Why it failed, in its own words; empty where it left none."""
-        if self.log is None or _changed(self.log) == self.before:
-            return ""
-        return joblog.last_words(self.log)
+        if not self.last_words and self.log and _changed(self.log) != self.before:
+            self.last_words = joblog.last_words(self.log)
+        return self.last_words
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it ended because it was told to, and will go on: no failure."""
+        return self.failed and self.message.startswith(("interrupted: ", "stopped: "))
 
     def read_log(self) -> None:
         """Take the last line of progress from the log, if that has grown since the last look."""
@@ -96,7 +102,11 @@ class Stage:
 
     @property
     def failed(self) -> list[Job]:
-        return [job for job in self.jobs if job.failed]
+        return [job for job in self.jobs if job.failed and not job.is_stopped]
+
+    @property
+    def stopped(self) -> list[Job]:
+        return [job for job in self.jobs if job.is_stopped]
 
     @property
     def done(self) -> int:

@@ -124,7 +124,8 @@ def _of_stage(stage: Stage) -> Row:
         return replace(row, details=(f"in {duration(stage.seconds)}",))
     if not stage.jobs:
         return replace(row, style="dim")
-    failed = (f"{len(stage.failed)} failed",) if stage.failed else ()
+    ended = (("failed", stage.failed), ("stopped", stage.stopped))
+    failed = tuple(f"{len(jobs)} {word}" for word, jobs in ended if jobs)
     row = replace(row, speed=_speed(lines), style="red" if stage.failed else "")
     if stage.total == 1 and lines:
         return replace(row, left=lines[0].left, details=_details(lines[0]))
