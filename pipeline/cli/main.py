@@ -56,7 +56,7 @@ def _stages(command: str) -> Mapping[str, StageOptions]:
     Raises:
         UserError: where a plugin that params.yaml names cannot be imported.
     """
-    if command in BUILT_IN or command == "compose":
+    if command in BUILT_IN or command in ("compose", "sweep"):
         return BUILT_IN
     has_plugins = plugins.load_from(Path("params.yaml"))
     is_no_stage = command in COMMANDS or command.startswith("-") or not command

@@ -21,7 +21,8 @@ MODULE = "python -m pipeline"
 
 # Modules of pipeline.cli.commands, in the order of the help.
 COMMANDS = (
-    *("init", "split", "survey", "compose", "doctor", "shards", "embed", "neighbours", "export"),
+    *("init", "split", "survey", "compose", "sweep", "choose", "results"),
+    *("doctor", "shards", "embed", "neighbours", "export"),
     *("versions", "trace", "checkpoints", "completion"),
 )
 

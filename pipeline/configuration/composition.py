@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,15 @@ def compose(overrides: Sequence[str]) -> str:
     Raises:
         UserError: for an unknown group, choice or key, or a value outside its bounds.
     """
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     place = " ".join(["compose", *overrides])
-    overrides = old_names.current(overrides)
-    try:
+    return finished(composed(old_names.current(overrides), place), place)
+
+
+def composed(overrides: Sequence[str], place: str) -> DictConfig:
+    """Return the configuration of these overrides, with its interpolations."""
+    from omegaconf import OmegaConf
+
+    with explained(place):
         config = _compose(several.expanded(overrides))
         missing = _missing(OmegaConf.to_container(config, resolve=False))
         if missing:
@@ -49,12 +52,15 @@ def compose(overrides: Sequence[str]) -> str:
                 f"no value for {', '.join(missing)}", place=place, remedy=f"add {missing[0]}=..."
             )
         follow(config, overrides)
+    return config
+
+
+def finished(config: DictConfig, place: str) -> str:
+    """Resolve and check a configuration; return it as the text of `params.yaml`."""
+    from omegaconf import OmegaConf
+
+    with explained(place):
         OmegaConf.resolve(config)
-    except (HydraException, OmegaConfBaseException) as error:
-        message = _explain(error)
-        raise UserError(
-            f"the configuration cannot be composed: {message}", place=place, remedy=_remedy(message)
-        ) from None
     params = validate(yaml.safe_load(OmegaConf.to_yaml(config)), place=place)
     fitting_weights.check(params)
     for benchmark in BENCHMARKS.values():  # DVC takes its matrix from there
@@ -65,6 +71,21 @@ def compose(overrides: Sequence[str]) -> str:
         if getattr(settings, "runs", runs) != runs:
             OmegaConf.update(config, f"{benchmark.section}.runs", runs)
     return OmegaConf.to_yaml(config)
+
+
+@contextlib.contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into a UserError, while open."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        message = _explain(error)
+        raise UserError(
+            f"the configuration cannot be composed: {message}", place=place, remedy=_remedy(message)
+        ) from None
 
 
 def left_out(text: str) -> str:

@@ -85,6 +85,10 @@ class DataLayout:
         """What encoders looked at, decoded, for those that look at it next; may be deleted."""
         return self.derived / "views"
 
+    def baselines(self, digest: str) -> Path:
+        """Grey pixels of clips, which scores are compared with; may be deleted."""
+        return self.derived / "baselines" / f"{digest}.npz"
+
     @property
     def pictures(self) -> Path:
         """What pretraining learns from: a hash of the pictures, and of nothing else."""
@@ -220,6 +224,10 @@ class ExperimentLayout:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
+
+    @property
+    def chosen(self) -> Path:  # which trials of a sweep are scored on test, and by what
+        return self.folder / "chosen.json"
 
     @property
     def figures(self) -> Path:  # the report's sections as pages of their own

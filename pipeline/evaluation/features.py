@@ -68,6 +68,28 @@ def extract(
         key: what the features depend on (hashes, settings); others' files are not reused.
         options: how fast.
     """
+    return computed(
+        Pooled(encoder),
+        encoder.width,
+        splits,
+        path=path,
+        key=key,
+        options=options,
+        tokens=encoder.grid.count,
+    )
+
+
+def computed(
+    network: nn.Module,
+    width: int,
+    splits: Mapping[str, Clips],
+    *,
+    path: Path,
+    key: Mapping[str, Any],
+    options: ExecutionOptions,
+    tokens: int = 0,
+) -> dict[str, SplitFeatures]:
+    """Compute what a network (b, 3, T, H, W) -> (b, width) says of these clips, as `extract`."""
     finished = _finished(path, key)
     if finished is not None:
         print(f"[{options.label}] reusing {path}")
@@ -75,8 +97,8 @@ def extract(
     features, stores = {}, []
     for split, clips in sorted(splits.items()):
         store = Store(path.with_name(f"{path.stem}.partial-{split}"), key)
-        part = rows.compute(Pooled(encoder), clips, store, options, encoder.grid.count)
-        values = part.stacked(clips.views, encoder.width)
+        part = rows.compute(network, clips, store, options, tokens)
+        values = part.stacked(clips.views, width)
         features[split] = SplitFeatures(part.ids, values, part.failed)
         stores.append(store)
     _write(path, key, features)

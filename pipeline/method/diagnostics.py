@@ -19,7 +19,8 @@ def assignment_diagnostics(counts: Tensor, agreeing: Tensor, all_reduce: AllRedu
 
     `prototypes_used`: share of prototypes that either branch uses; `assignment_entropy`: of the
     target branch's use of prototypes, from 0 (one prototype: collapsed) to 1 (the most even that
-    as many tubes can be); `branch_agreement`: share of tubes that both branches assign alike.
+    as many tubes can be); `largest_prototype`: share of the tubes that the target branch assigns to
+    the prototype with the most; `branch_agreement`: share of tubes that both branches assign alike.
     """
     counts = all_reduce(counts.double(), "sum")
     tubes = counts[0].sum()
@@ -28,6 +29,7 @@ def assignment_diagnostics(counts: Tensor, agreeing: Tensor, all_reduce: AllRedu
     return {
         "prototypes_used": (counts.sum(0) > 0).double().mean(),
         "assignment_entropy": -torch.xlogy(share, share).sum() / evenest,
+        "largest_prototype": share.max(),
         "branch_agreement": all_reduce(agreeing.double(), "sum") / tubes,
     }
 

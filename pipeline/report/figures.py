@@ -38,6 +38,12 @@ DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
         "How evenly the tubes are spread over the prototypes (or clusters): 0 is one for all.",
         (0, 1.05),
     ),
+    "largest_prototype": (
+        "Largest prototype",
+        "share of tubes",
+        "Share of the tubes that are assigned to the prototype (or cluster) with the most of them.",
+        (0, 1.05),
+    ),
     "lr": ("Learning rate", "per step", "Warm-up, then a cosine.", None),
     "branch_agreement": (
         "Agreement of the branches",

@@ -29,6 +29,7 @@ from pipeline.report import (
     tables,
     time_chart,
     times,
+    trials,
 )
 from pipeline.report.figures import Figure
 from pipeline.report.formats import TEMPLATES, census_line, environment
@@ -142,6 +143,8 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         "census_line": census_line(results.index.census),
         "lost": results.index.lost[:LOST_SHOWN],
         "curves": figures.curves(results),
+        "trial_charts": trials.figures(results),
+        "trial_counts": trials.counts(results.params.sweep) if results.params.sweep else "",
         "training_remarks": remarks.of_training(results.trained),
         "confusions": matrices.confusions(firsts),
         "class_tables": class_tables(results),
@@ -163,6 +166,7 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     sections = [
         (values["overview"], Section("overview", "All data sets", "overview.html")),
         (True, Section("runs", "Runs", "scores.html")),
+        (values["trial_charts"], Section("trials", "Trials", "trials.html", charts=True)),
         *(
             (
                 True,

@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
+from pipeline.errors import UserError
 from pipeline.method.targets import PixelTarget
 from pipeline.report import comparison
 from pipeline.report.comparison import p_text
+from pipeline.report.neighbours import read_features
 from pipeline.report.results import RunResult
 from pipeline.report.seeds import Group, GroupCell, Verdict, group_rows, verdicts
 from pipeline.report.tables import ScoreTable, probe_name
 from pipeline.training.logs import RANKME
 
 ALIKE = 2.0  # RankMe; less is fewer than two directions
+SAME_DIRECTION = 0.99  # mean cosine of two clips' features
+UNEVEN = 0.9  # entropy of the assignments; healthy runs begin above 0.95 (docs/diagnostics.md)
+MOST = 0.5  # of the tubes, assigned to one prototype
 NO_BETTER = "At the end the loss is hardly or not below what"
 OF_THE_MEAN = 0.98  # of the loss that an answer gives which looks at nothing
 
@@ -64,9 +71,23 @@ def _of_answers(table: ScoreTable, cells: Mapping[str, GroupCell]) -> Iterator[t
     if below:
         share = table.first.majority
         yield f"Not shown to be above the commonest class ({share:.1%})", ", ".join(below)
+    yield from _of_baselines(table, cells)
     level = [name for name, c in cells.items() if c.learned and _is_level_with_untrained(c)]
     if level:
         yield "Not shown to be better than no training", ", ".join(level)
+
+
+def _of_baselines(table: ScoreTable, cells: Mapping[str, GroupCell]) -> Iterator[tuple[str, str]]:
+    """Who is not shown to be above the better one of the two baselines on grey pixels."""
+    best = max(table.baselines, key=lambda score: score.top1, default=None)
+    if best is None:
+        return
+    below = [name for name, c in cells.items() if c.learned and c.above_grey is False]
+    if below:
+        yield (
+            f"Not shown to be above grey pixels alone ({best.baseline}, {best.top1:.1%})",
+            (", ".join(below)),
+        )
 
 
 def _is_level_with_untrained(cell: GroupCell) -> bool:
@@ -79,13 +100,41 @@ def _is_level_with_untrained(cell: GroupCell) -> bool:
 def of_training(runs: Sequence[RunResult]) -> list[str]:
     """Return a sentence per thing in the logs that tells of a run that has learned nothing.
 
-    Over each run: the last RankMe of online evaluation, and the last loss.
+    Over each run: the last RankMe of online evaluation, how alike its features are, the assignments
+    at the beginning and at the end, and the last loss.
     """
     runs_of: dict[str, list[str]] = {}  # remark -> runs that it is true of
     for run in runs:
-        for what, value in _of_logs(run):
+        for what, value in [*_of_features(run), *_of_assignments(run), *_of_logs(run)]:
             runs_of.setdefault(what, []).append(f"{run.name} ({value})")
     return [f"{what}: {', '.join(names)}." for what, names in runs_of.items()]
+
+
+def _of_features(run: RunResult) -> Iterator[tuple[str, str]]:
+    """Whether the features of all scored clips point the same way."""
+    try:
+        parts = read_features(run)
+    except UserError:  # the page says so where it would draw them
+        return
+    if parts is not None:
+        direction = parts[0].values.mean(axis=0, dtype=np.float64)
+        if (cosine := float(direction @ direction)) > SAME_DIRECTION:
+            what = "The features of all clips are nearly alike, by the mean cosine of two of them"
+            yield what, f"{cosine:.3f}"
+
+
+def _of_assignments(run: RunResult) -> Iterator[tuple[str, str]]:
+    """Whether few prototypes hold most tubes, from the beginning or at the end."""
+    entropies = [value for line in run.metrics if (value := line.get("assignment_entropy"))]
+    if entropies and entropies[0] < UNEVEN and entropies[-1] < UNEVEN:
+        what = (
+            "Assignments are uneven from the first line of the log on: many tubes are alike, such "
+            "as a constant background (docs/diagnostics.md); entropy"
+        )
+        yield what, f"{entropies[0]:.2f}, at the end {entropies[-1]:.2f}"
+    largest = [value for line in run.metrics if (value := line.get("largest_prototype"))]
+    if largest and largest[-1] > MOST:
+        yield "At the end one prototype holds most tubes", f"{largest[-1]:.0%}"
 
 
 def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ class Score(BaseModel):
     chance: float | None = None
     majority: float | None = None
     constant: str | None = None  # the answer, where it is the same one for every clip
+    baseline: str = ""  # what is scored in place of an encoder: grey pixels
     classes: int
     train_clips: int
     scored: int
@@ -107,6 +108,7 @@ class RunResult:
     right: Mapping[tuple[str, str], Mapping[str, bool]]  # label, probe -> is it right, by clip
     metrics: tuple[Line, ...]
     speed: tuple[Line, ...]
+    baselines: tuple[Score, ...] = ()  # of grey pixels in place of the encoder's features
 
     @property
     def evaluated(self) -> Mapping[str, Any]:
@@ -200,13 +202,13 @@ def _read(params: Params, further: str = "") -> Results:
 
 def _read_run(params: Params, layout: RunLayout) -> RunResult:
     bodies = {
-        name: _mapping(layout.result(name), f"{benchmark.stage} {layout.options}")
+        name: mapping(layout.result(name), f"{benchmark.stage} {layout.options}")
         for name, benchmark in BENCHMARKS.items()
         if layout.run in benchmark.runs(params)
         and (name == "evaluation" or layout.result(name).is_file())
     }
     evaluated = bodies["evaluation"]
-    pretrained = _mapping(layout.pretrained, f"pretrain --run {layout.run}")
+    pretrained = mapping(layout.pretrained, f"pretrain --run {layout.run}")
     try:
         return RunResult(
             name=layout.run,
@@ -214,11 +216,12 @@ def _read_run(params: Params, layout: RunLayout) -> RunResult:
             layout=layout,
             scores=tuple(Score.model_validate(row) for row in evaluated["scores"]),
             validation=tuple(Score.model_validate(r) for r in evaluated.get("validation", ())),
+            baselines=tuple(Score.model_validate(r) for r in evaluated.get("baselines", ())),
             skipped=tuple(Skipped.model_validate(row) for row in evaluated.get("skipped", ())),
             details=tuple(Details.model_validate(row) for row in evaluated.get("details", ())),
             pretrained=pretrained,
             results=bodies,
-            right=_right(layout.predictions),
+            right=right_answers(layout.predictions),
             metrics=_lines(layout.metrics),
             speed=_lines(layout.speed),
         )
@@ -230,7 +233,8 @@ def _read_run(params: Params, layout: RunLayout) -> RunResult:
         ) from None
 
 
-def _mapping(path: Path, command: str) -> Mapping[str, Any]:
+def mapping(path: Path, command: str) -> Mapping[str, Any]:
+    """Read a JSON file; a UserError names the command that makes it."""
     remedy = f"python -m pipeline {command}"
     try:
         value = read_json(path)
@@ -245,7 +249,7 @@ def _mapping(path: Path, command: str) -> Mapping[str, Any]:
     return value
 
 
-def _right(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:
+def right_answers(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:
     """Read which answers are right; nothing where they are not here, or damaged.
 
     Then no run is compared with another, and the report says so.

@@ -60,8 +60,9 @@ class GroupCell:
     `best` is shown to be higher than every other group. `gain` is the distance of the mean to that
     of no training, None where there is none to compare, and `gain_p` the p of a test of it.
     `interval` is what the number of clips leaves open (95 %), None of several seeds. `above` says
-    whether the score is shown to be above the commonest class; `constant` is the answer, where it
-    is the same one for every clip. What no seed has `learned` is compared with nothing.
+    whether the score is shown to be above the commonest class, `above_grey`, of trained encoders,
+    above the better baseline on grey pixels; `constant` is the answer, where it is the same one for
+    every clip. What no seed has `learned` is compared with nothing.
     """
 
     top1: MeanStd
@@ -73,6 +74,7 @@ class GroupCell:
     above: bool | None
     constant: str | None
     learned: bool = True
+    above_grey: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ class _Column:
         """Return the cell of each group."""
         verdict = self.verdict()
         untrained = next((group for group in self.groups if not group.first.trained), None)
+        grey = max((score.top1 for score in self.table.baselines), default=None)
         cells = {}
         for group in self.groups:
             scores = self.scores[group.name]
@@ -235,21 +238,21 @@ class _Column:
                 gain=gain,
                 gain_p=p,
                 interval=scores[0].interval if len(scores) == 1 else None,
-                above=_above(scores),
+                above=_above(scores, scores[0].majority),
                 constant=constant.pop() if len(constant) == 1 else None,
                 learned=self.learned(group),
+                above_grey=_above(scores, grey) if group.first.trained else None,
             )
         return cells
 
 
-def _above(scores: Sequence[Score]) -> bool | None:
-    """Whether the commonest class is below the interval of the score; None of an older score."""
-    majority = scores[0].majority
-    if majority is None:
+def _above(scores: Sequence[Score], share: float | None) -> bool | None:
+    """Whether a share of right answers is below the interval of the score; None of no share."""
+    if share is None:
         return None
     if len(scores) == 1:
-        return scores[0].interval[0] > majority
-    return comparison.above([score.top1 for score in scores], majority)
+        return scores[0].interval[0] > share
+    return comparison.above([score.top1 for score in scores], share)
 
 
 def _settings(run: RunResult) -> str:

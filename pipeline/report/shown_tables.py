@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.table import Cell, Column, Line, Table
-from pipeline.report import comparison, paper
+from pipeline.report import comparison, paper, trials
 from pipeline.report.formats import percent, points
 from pipeline.report.remarks import remarks
-from pipeline.report.results import Results
+from pipeline.report.results import Results, Score
 from pipeline.report.seeds import (
     Group,
     GroupCell,
@@ -37,9 +37,9 @@ class ShownTable:
     scores: ScoreTable | None = None  # None of a benchmark beyond recognition
 
 
-def of_scores(results: Results) -> list[ShownTable]:
-    """Return a table per label and split, those on val last."""
-    groups, singles = seed_groups(results.runs), single_groups(results.runs)
+def of_scores(results: Results, groups: Sequence[Group] = ()) -> list[ShownTable]:
+    """Return a table per label and split, those on val last; by default seeds are grouped."""
+    groups, singles = groups or seed_groups(results.runs), single_groups(results.runs)
     return [
         ShownTable(
             _of_scores(results, table, groups),
@@ -103,8 +103,9 @@ def _of_scores(results: Results, table: ScoreTable, groups: Sequence[Group]) -> 
     if majority is not None:
         cells = [Cell(percent(majority) if c.title == "top-1" else "") for c in columns]
         others.append(Line("commonest class", cells=tuple(cells)))
+    others += [_of_baseline(table, columns, score) for score in table.baselines]
     what = "on which probes chose their settings" if table.beside else "% of clips right"
-    return Table(
+    shown = Table(
         id=table.label,
         title=table.label,
         unit=f"{table.classes} classes, split {table.split}, {what}",
@@ -115,6 +116,19 @@ def _of_scores(results: Results, table: ScoreTable, groups: Sequence[Group]) -> 
         runs=tuple(_line(table, row) for row in group_rows(table, groups)),
         others=(*others, *paper.lines(results, table)),
     )
+    sweep = results.params.sweep
+    return shown if sweep is None else trials.with_values(shown, sweep, groups)
+
+
+def _of_baseline(table: ScoreTable, columns: Sequence[Column], score: Score) -> Line:
+    """What grey pixels tell, in the column of the probe that was asked, or else the first."""
+    title = probe_name(score.probe if score.probe in table.probes else table.probes[0])
+    cells = [
+        Cell(percent(score.top1) if (column.group, column.title) == (title, "top-1") else "")
+        for column in columns
+    ]
+    how = "grey pixels at 12×12, logistic regression"
+    return Line(score.baseline, cells=tuple(cells), description=how)
 
 
 def _line(table: ScoreTable, row: GroupRow) -> Line:

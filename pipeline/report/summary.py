@@ -43,6 +43,9 @@ def _on_data(results: Results) -> dict[str, Any]:
         "validation": [
             {"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.validation
         ],
+        "baselines": [
+            {"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.baselines
+        ],
         "skipped": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.skipped],
         "data": {
             "name": results.index.name,

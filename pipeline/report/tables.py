@@ -35,6 +35,7 @@ class ScoreTable:
     probes: tuple[str, ...]
     rows: tuple[Row, ...]
     beside: bool = False
+    baselines: tuple[Score, ...] = ()  # by the linear probe on grey pixels in place of features
 
     @property
     def first(self) -> Score:
@@ -131,4 +132,10 @@ def _table(
     }
     probes = tuple(dict.fromkeys(probe for cells in here.values() for probe in cells))
     rows = tuple(Row(run, tuple(here[run.name].get(p) for p in probes)) for run, _ in scores)
-    return ScoreTable(label, split, probes, rows, beside)
+    by_name = {
+        score.baseline: score
+        for run, _ in scores
+        for score in run.baselines
+        if (score.label, score.split) == (label, split)
+    }
+    return ScoreTable(label, split, probes, rows, beside, tuple(by_name.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipeline.evaluation.table import Cell, Line, Table
+from pipeline.report import trials
 from pipeline.report.data_sets import overview
 from pipeline.report.formats import census_line
 from pipeline.report.remarks import of_training
@@ -38,10 +39,9 @@ def _show_data(results: Results, console: Console) -> None:
     """Print a table per label, what was skipped and why, and the census."""
     untrained = {run.name for run in results.runs if not run.trained}
     tables = of_scores(results)
-    for table in tables:
-        console.print(_rich(table, untrained))
-        for remark in [*table.remarks, *_interval(table.scores)]:
-            console.print(Text(remark), soft_wrap=True)
+    show_tables(tables, untrained, console)
+    if sweep := results.params.sweep:
+        console.print(Text(trials.counts(sweep)), soft_wrap=True)
     if not tables:
         console.print("no score: every probe was skipped")
     for table in of_benchmarks(results):
@@ -55,6 +55,14 @@ def _show_data(results: Results, console: Console) -> None:
     if len(reasons) > SHOWN_REASONS:
         console.print(f"... and {len(reasons) - SHOWN_REASONS} more: see the report")
     console.print(Text(f"clips: {census_line(results.index.census)}"), soft_wrap=True)
+
+
+def show_tables(tables: Sequence[ShownTable], untrained: set[str], console: Console) -> None:
+    """Print tables of scores; `untrained` are the runs whose encoder has learned nothing."""
+    for table in tables:
+        console.print(_rich(table, untrained))
+        for remark in [*table.remarks, *_interval(table.scores)]:
+            console.print(Text(remark), soft_wrap=True)
 
 
 def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
             f"for one run: {instead}",
             file=sys.stderr,
         )
-    print(f"wrote {options.output}; next: {_next(options.output)}")
+    print(f"wrote {options.output}; next: {next_command(options.output)}")
     if not Path("Snakefile").is_file():
         print(
             "warning: there is no project here for snakemake to run; make one: "
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-def _next(output: str) -> str:
+def next_command(output: str) -> str:
     """Return the command that makes what a file of settings asks for."""
     is_usual = Path(output).resolve() == Path("params.yaml").resolve()
     return "snakemake --cores all" + ("" if is_usual else f" --config params={shlex.quote(output)}")

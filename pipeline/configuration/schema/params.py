@@ -10,6 +10,7 @@ from pipeline.configuration.schema.data import Clip, Data
 from pipeline.configuration.schema.further import EvaluationData
 from pipeline.configuration.schema.method import Model, Objective
 from pipeline.configuration.schema.run import Run
+from pipeline.configuration.schema.sweep import Sweep
 from pipeline.configuration.schema.training import Trainer
 from pipeline.configuration.section import Name, RunName, Section
 from pipeline.evaluation.recognition.settings import Evaluation
@@ -42,6 +43,8 @@ class Params(Section):
     evaluation_data: dict[RunName, EvaluationData] = Field(default_factory=dict)
     # what is pretrained and compared: name (without `.`) to settings
     runs: dict[RunName, Run] = Field(min_length=1)
+    # which runs are trials, and what varies (`python -m pipeline sweep`, docs/sweeps.md)
+    sweep: Sweep | None = None
     _left_out: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     @field_validator("benchmarks")
@@ -74,6 +77,21 @@ class Params(Section):
                 if gone := benchmark.left_out(settings, fitting):
                     self._left_out[benchmark.name] = tuple(gone)
         return self.model_copy(update=update) if update else self
+
+    @model_validator(mode="after")
+    def _trials_are_scored_on_val(self) -> Params:
+        if self.sweep is None:
+            return self
+        if unknown := self.sweep.trials.keys() - self.runs.keys():
+            raise ValueError(f"sweep.trials names {', '.join(sorted(unknown))}, which is no run")
+        others = [n for n, each in BENCHMARKS.items() if n != "evaluation" and each.runs(self)]
+        if self.evaluation.test or others:
+            keys = ["evaluation.test", *others] if self.evaluation.test else others
+            raise ValueError(
+                f"trials of a sweep are scored on val alone: switch off {', '.join(keys)} "
+                "(python -m pipeline choose scores the chosen ones on test)"
+            )
+        return self
 
     @property
     def left_out(self) -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from pipeline.evaluation import features
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.encoder import check_clip
-from pipeline.evaluation.recognition import answers, cost, images
+from pipeline.evaluation.recognition import answers, baselines, cost, images
 from pipeline.evaluation.recognition.extracted import lost_clips, scored_split
 from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
 from pipeline.evaluation.recognition.videos import execution, shown_videos
@@ -49,7 +49,7 @@ def score(job: Job) -> Outcome:
     with threadpool_limits(trainer.threads):  # NumPy would take all cores
         shown = {"clips": _shown(index), "weights": job.weights}
         encoder = hub.load(layout.weights).encoder
-        results = _recognition(params, layout, index, encoder, shown)
+        results, baseline_rows = _recognition(params, layout, index, encoder, shown)
         spent = cost.measure(encoder, execution(params, layout.run, "evaluate"))
     answers.write_best(layout.predictions, results)
     answers.write_all(layout.scores, results)
@@ -57,6 +57,7 @@ def score(job: Job) -> Outcome:
         {
             "scores": [row.model_dump(mode="json") for row in results.scores],
             "validation": [row.model_dump(mode="json") for row in results.validation],
+            "baselines": baseline_rows,
             "skipped": [row.model_dump(mode="json") for row in results.skipped],
             "details": results.details,
             "cost": spent,
@@ -83,25 +84,21 @@ def _recognition(
     index: DatasetIndex,
     encoder: Encoder,
     inputs: Mapping[str, Any],
-) -> Results:
-    """Benchmark I on the data set's own clips, then on each image data set."""
+) -> tuple[Results, list[dict[str, Any]]]:
+    """Benchmark I on the data set's own clips, with its baselines, then on each image data set."""
     data, settings = DataLayout(params.data.name), params.evaluation
     shown = shown_videos(params, layout.run, index, "evaluate")
     subject = _subject(params, layout, encoder, shown.splits, layout.features, inputs)
     subject = replace(subject, entries=shown.entries, caches=shown.caches)
     only = {"finetune": settings.finetune.labels} if settings.finetune else {}
+    labels, lost, split = labels_of(shown.entries), lost_clips(data, index), scored_split(settings)
     results = probe_all(
-        params.data.labels,
-        labels_of(shown.entries),
-        subject.features,
-        lost_clips(data, index),
-        probes(settings, subject),
-        only,
-        scored_split(settings),
+        params.data.labels, labels, subject.features, lost, probes(settings, subject), only, split
     )
+    rows = baselines.scores(params, subject, labels, lost, split) if settings.baselines else []
     for image_set in settings.images:
         results.extend(_on_images(params, layout, encoder, image_set, inputs["weights"]))
-    return results
+    return results, rows
 
 
 def _on_images(

@@ -97,6 +97,9 @@ class Evaluation(Section):
     views_gib: float = Field(default=4.0, ge=0)
     # score the test split; false leaves it alone (for trials), and val is scored
     test: bool = True
+    # two rows to compare with, by a linear probe on grey pixels: the middle frame's, and frame
+    # differences; of labelled data sets alone
+    baselines: bool = True
     # a clip that can no longer be read ends the stage, or is named beside the score
     on_failure: Literal["stop", "report"] = "stop"
     # null leaves the probe out, here and below
