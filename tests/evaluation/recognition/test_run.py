@@ -170,7 +170,7 @@ def test_features_of_other_code_are_computed_anew(
     evaluate(params, files)
     out = capsys.readouterr().out
     assert "reusing" in out
-    assert out.count("as answered before") == 2
+    assert out.count("as answered before") == 4, "two probes, and the two baselines"
     edit_source("pipeline/evaluation/recognition/knn.py")
     evaluate(params, files)
     out = capsys.readouterr().out
