@@ -84,6 +84,7 @@ class MlpTarget:
 
     hidden: tuple[int, ...]  # hidden widths
     width: Annotated[int, Gt(0)]  # of the output
+    # added to the deviation that pixels are divided by, as of target `pixel`
     stabiliser: Stabiliser = AUTHORS_STABILISER
     kind: Literal["mlp"] = "mlp"
     is_trained = True
