@@ -31,6 +31,7 @@ PACKAGES = (
     "triton",
     "decord",
     "torchcodec",
+    "av",
     "imageio-ffmpeg",
     "pillow",
     "webdataset",
@@ -98,7 +99,7 @@ def packages() -> dict[str, str]:
 def codecs() -> dict[str, str | None]:
     """Return the version of the ffmpeg program that clips are made with; null where there is none.
 
-    What decodes clips in training is a package (decord, torchcodec) with its own libraries.
+    What decodes clips in training is a package (decord, torchcodec, av) with its own libraries.
     """
     from pipeline.runtime import ffmpeg  # late: a result that needs no video needs no ffmpeg
 

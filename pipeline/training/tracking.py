@@ -22,6 +22,7 @@ from typing import Any, Protocol, Self
 
 from pipeline.configuration.schema import Tracking
 from pipeline.errors import UserError, first_line
+from pipeline.runtime.extras import how_to_install
 
 ON_THE_WAY = 50  # lines to MLflow that may be, before training waits
 BATCH = 100  # parameters in one request to MLflow, its limit
@@ -80,7 +81,7 @@ class Trackers:
             raise UserError(
                 f"{name} is switched on, but not installed",
                 place=place,
-                remedy="pip install 'sigma-pipeline[tracking]', or switch it off",
+                remedy=how_to_install("tracking") + ", or switch it off",
             )
         try:
             self.trackers[name] = begin()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.runtime.extras import how_to_install
 
 Channels = tuple[float, float, float]
 
@@ -132,7 +133,7 @@ def configuration(config: Mapping[str, Any], *, place: str = "") -> Any:
         raise UserError(
             "a network of the Transformers library, which is not installed",
             place=place,
-            remedy="pip install 'sigma-pipeline[export]'",
+            remedy=how_to_install("export"),
         ) from None
     values = dict(config)
     try:

@@ -26,6 +26,7 @@ from pipeline.errors import UserError
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
+from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.files import sha256_file
 from pipeline.weights import encoders, formats, geometry, hub, hugging_face, processor
 from pipeline.weights.classifier import Classifier
@@ -229,7 +230,7 @@ def _fetched(path: str) -> Path:
         raise UserError(
             "there is no such checkpoint here, and huggingface-hub is not installed",
             place=path,
-            remedy="pip install 'sigma-pipeline[export]'",
+            remedy=how_to_install("export"),
         ) from None
     patterns = ["*.json", "*.safetensors", "pytorch_model.bin"]
     try:

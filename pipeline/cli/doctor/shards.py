@@ -14,7 +14,7 @@ from pipeline.cli.doctor.videos import for_trial, tiny_clip
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration.schema import Decode, Params, Shards
 from pipeline.data.load import clip_reader
-from pipeline.data.load.decoders import DecodeError, Decoder, Frames
+from pipeline.data.load.decoders import MODULES, DecodeError, Decoder, Frames, problem_of
 from pipeline.data.records import Outcome
 from pipeline.data.shards.format import ClipEntry, clips_file
 from pipeline.data.shards.shard_stage import pack
@@ -52,19 +52,19 @@ def decoders(params: Params) -> Iterator[Finding]:
     asked_for = {run.trainer.decoder for run in params.runs.values()} if h264 else set()
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         entry = packed(Path(folder), params.data.decode, "h264")
-        for library in ("decord", "torchcodec"):
+        for library, module in MODULES.items():
+            needed = library in asked_for and library != "decord"  # another one takes its place
+            problem = problem_of(library)
+            if problem is not None:
+                yield missing(library, *problem, needed=needed)
+                continue
             try:
                 shape = _frames(entry, library).shape
-            except (UserError, DecodeError, ImportError, OSError) as error:
-                remedy = "the extra torchcodec, and the system's ffmpeg; decord does without"
-                yield missing(
-                    library,
-                    first_line(error),
-                    remedy if library == "torchcodec" else "make setup",
-                    needed=library in asked_for or (library == "decord" and "auto" in asked_for),
-                )
+            except (UserError, DecodeError, OSError) as error:
+                yield missing(library, first_line(error), "make setup", needed=True)
             else:
-                yield ok(library, f"{version_of(library)}, decoded {shape[0]} frames")
+                version = version_of(module.split(".")[0])
+                yield ok(library, f"{version}, decoded {shape[0]} frames")
 
 
 def packed(folder: Path, settings: Decode, codec: Codec) -> ClipEntry:

@@ -14,6 +14,7 @@ from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration.schema import Params
 from pipeline.data.fetch.remote import EXTRAS
 from pipeline.data.manifest import addresses
+from pipeline.runtime.extras import how_to_install
 
 MOST_ROWS = 1_000_000  # that are looked at
 OLD_DAYS = 90  # yt-dlp has to follow YouTube, which changes every few weeks
@@ -109,7 +110,7 @@ def _stores(counted: ListSummary) -> Iterator[Finding]:
             fsspec.get_filesystem_class(scheme)
         except (ImportError, ValueError) as error:
             extra = EXTRAS.get(scheme)
-            remedy = f"pip install 'sigma-pipeline[{extra}]'" if extra else f"install it: {error}"
+            remedy = how_to_install(extra) if extra else f"install it: {error}"
             needed = scheme in counted.schemes
             yield missing(f"{scheme}://", "no package", remedy, needed=needed)
         else:

@@ -13,6 +13,7 @@ from pipeline.configuration import fitting_weights, known_weights
 from pipeline.configuration.schema import Params, Run
 from pipeline.errors import UserError, first_line
 from pipeline.method.targets import FrozenTarget
+from pipeline.runtime.extras import how_to_install
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
 
@@ -92,7 +93,7 @@ def _teachers(name: str, run: Run) -> Iterator[Finding]:
 def _package(module: str, package: str, extra: str, needed: bool) -> Finding:
     """Import it where it is needed; deepspeed takes seconds, so else see if it is installed."""
     version = version_of(package)
-    remedy = f"pip install 'sigma-pipeline[{extra}]'"
+    remedy = how_to_install(extra)
     if not version:
         return missing(module, "not installed", remedy, needed=needed)
     if needed:

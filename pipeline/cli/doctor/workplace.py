@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Params
+from pipeline.runtime.extras import how_to_install
 
 TIMEOUT_S = 20.0
 
@@ -67,7 +68,7 @@ def slurm(_params: Params) -> Iterator[Finding]:
     if version_of(plugin):
         yield ok("Snakemake for Slurm", version_of(plugin))
     else:
-        remedy = "pip install 'sigma-pipeline[slurm]'"
+        remedy = how_to_install("slurm")
         yield missing("Snakemake for Slurm", f"no {plugin}", remedy)
 
 

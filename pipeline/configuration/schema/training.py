@@ -70,8 +70,9 @@ class Trainer(Section):
     threads: int = Field(gt=0)  # of each process, on CPU; also what the job asks of Snakemake
     workers: int = Field(ge=0)  # loader processes; 0 loads in the training process
     cache_mib: int = Field(ge=0)  # decoded frames kept in memory by each loader worker
-    # of `h264`; equal pixels; `auto`: torchcodec where it is there (docs/shards.md)
-    decoder: Literal["auto", "decord", "torchcodec"] = "auto"
+    # of `h264`; equal pixels; `auto`: the first of torchcodec, decord and PyAV that is there, as is
+    # `decord` where there is none (docs/shards.md)
+    decoder: Literal["auto", "decord", "torchcodec", "pyav"] = "auto"
     # a clip that can no longer be read is left out and named; above this share of the clips
     # the run stops
     max_failed_share: Share = 0.001

@@ -19,6 +19,7 @@ from pipeline.data.manifest.addresses import scheme_of
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.runtime import claims
+from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.files import disk_full
 
 BLOCK = 2**20
@@ -71,7 +72,7 @@ def store_class(scheme: str) -> Any:
             raise UserError(
                 f"the package that reads {scheme}:// addresses is not installed",
                 place=f"{scheme}://",
-                remedy=f"pip install 'sigma-pipeline[{extra}]'",
+                remedy=how_to_install(extra),
             ) from None
         raise
 

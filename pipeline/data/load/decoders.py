@@ -1,16 +1,18 @@
 """From a clip's H.264 to its frames: the one place that knows the decoding libraries.
 
-Two libraries decode behind one interface, chosen by `trainer.decoder`; `auto` is torchcodec where
-it is there, else decord. Their pixels are equal bit for bit (tests/data/load): the choice is one of
-speed alone: torchcodec is 1.2 to 1.8 times as fast, but takes seconds to import (it loads torch's
-compiler), which short jobs do not win back.
+Three libraries decode behind one interface, chosen by `trainer.decoder`. Their pixels are equal bit
+for bit (tests/data/load): the choice is one of speed alone. torchcodec is 1.2 to 1.8 times as fast
+as decord, but takes seconds to import (it loads torch's compiler), which short jobs do not win
+back. PyAV decodes a clip from its beginning, and brings its own libraries for every platform.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,10 +20,18 @@ import numpy.typing as npt
 
 from pipeline.data.decode.raw_frames import DecodeError as DecodeError
 from pipeline.errors import UserError, first_line
+from pipeline.runtime.extras import how_to_install
 
 Frames = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
-Decoder = Literal["auto", "decord", "torchcodec"]
+Library = Literal["torchcodec", "decord", "pyav"]
+Decoder = Literal["auto", Library]
+
+MODULES: dict[Library, str] = {
+    "torchcodec": "torchcodec.decoders",
+    "decord": "decord",
+    "pyav": "av",
+}
 
 
 def read(
@@ -38,10 +48,7 @@ def read(
     parallelism.
     """
     distinct, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-    if chosen(decoder) == "torchcodec":
-        decoded = _by_torchcodec(video, distinct, shape)
-    else:
-        decoded = _by_decord(video, distinct, shape)
+    decoded = READERS[chosen(decoder)](video, distinct, shape)
     if decoded.shape[1:3] != shape[1:]:
         raise DecodeError(
             f"{_size(decoded.shape[1:3])} pixels where there should be {_size(shape[1:])}"
@@ -51,23 +58,42 @@ def read(
 
 
 @functools.cache
-def chosen(decoder: Decoder) -> Literal["decord", "torchcodec"]:
-    """Return the library that will decode. Raises UserError where it is asked for but not there."""
-    if decoder == "decord":
-        return "decord"
+def chosen(decoder: Decoder) -> Library:
+    """Return the library that will decode: the one asked for; for `auto` the first that is there.
+
+    decord has wheels for Linux on x86-64 alone. Where it is missing, `decord` is like `auto`, so
+    that one configuration serves every machine.
+
+    Raises:
+        UserError: torchcodec or PyAV is asked for but not there, or there is none at all.
+    """
+    if decoder in ("torchcodec", "pyav"):
+        problem = problem_of(decoder)
+        if problem is None:
+            return decoder
+        raise UserError(problem[0], place="trainer.decoder", remedy=f"{problem[1]}, or use auto")
+    preferred: tuple[Library, ...] = ("decord",) if decoder == "decord" else ()
+    for library in (*preferred, *MODULES):
+        if problem_of(library) is None:
+            return library
+    raise UserError("no library decodes video here", place="trainer.decoder", remedy="make setup")
+
+
+def problem_of(library: Library) -> tuple[str, str] | None:
+    """Return the problem of a library that cannot be used, and its remedy; None: it can be."""
     try:
-        import torchcodec.decoders  # noqa: F401 - loads ffmpeg's libraries, which may be missing
+        importlib.import_module(MODULES[library])  # loads ffmpeg's libraries, which may be missing
     except ImportError:
-        problem, remedy = "torchcodec is not installed", "pip install 'sigma-pipeline[torchcodec]'"
+        if library == "decord":
+            return "decord is not installed", "make setup; it has wheels for Linux on x86-64 alone"
+        extra = "motion-vectors" if library == "pyav" else library
+        return f"{library} is not installed", how_to_install(extra)
     except (OSError, RuntimeError):
-        problem = "torchcodec does not find the libraries of ffmpeg (libavcodec and others)"
-        remedy = "install them, on Debian and Ubuntu with `apt-get install ffmpeg`"
-    else:
-        return "torchcodec"
-    if decoder == "auto":
-        return "decord"
-    remedy += ", or set trainer.decoder=decord"
-    raise UserError(problem, place="trainer.decoder", remedy=remedy)
+        return (
+            f"{library} does not find the libraries of ffmpeg (libavcodec and others)",
+            "install them, on Debian and Ubuntu with `apt-get install ffmpeg`",
+        )
+    return None
 
 
 def _by_torchcodec(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames:
@@ -101,6 +127,28 @@ def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> F
     return frames
 
 
+def _by_pyav(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames:
+    import av
+
+    last = int(indices[-1])
+    try:
+        with av.open(io.BytesIO(video)) as container:
+            stream = container.streams.video[0]
+            if stream.frames != shape[0]:
+                raise DecodeError(f"{stream.frames} frames where there should be {shape[0]}")
+            stream.codec_context.thread_count = 1
+            wanted = set(indices.tolist())
+            pictures = enumerate(itertools.islice(container.decode(stream), last + 1))
+            frames = [
+                picture.to_ndarray(format="rgb24") for index, picture in pictures if index in wanted
+            ]
+    except (av.FFmpegError, IndexError) as error:  # the latter where there is no stream
+        raise DecodeError(first_line(error)) from None
+    if len(frames) != len(indices):
+        raise DecodeError(f"{len(frames)} of {len(indices)} frames could be decoded")
+    return np.stack(frames)
+
+
 def _without_padding(frame: Frames) -> Frames:
     """Return a frame (H,W,3) of one for which decord 0.6 says (H,W,C), C > 3.
 
@@ -110,6 +158,13 @@ def _without_padding(frame: Frames) -> Frames:
     """
     height, width, _ = frame.shape
     return frame.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
+
+
+READERS: dict[Library, Callable[[bytes, Indices, tuple[int, int, int]], Frames]] = {
+    "torchcodec": _by_torchcodec,
+    "decord": _by_decord,
+    "pyav": _by_pyav,
+}
 
 
 def _size(shape: tuple[int, ...]) -> str:

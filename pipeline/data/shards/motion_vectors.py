@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.records import ClipRecord
 from pipeline.errors import UserError
+from pipeline.runtime.extras import how_to_install
 
 CELL = 8  # pixels of a cell's sides: the smallest part that ffmpeg gives a vector for
 UNIT = 2  # numbers to a pixel: vectors are kept in halves, and up to 63.5 pixels
@@ -62,7 +63,7 @@ def _frames(video: bytes, record: ClipRecord) -> list[NDArray[Any] | None]:
         raise UserError(
             "motion vectors are read with PyAV, which is not installed",
             place="data.shards.motion_vectors",
-            remedy="pip install av (the extra `motion-vectors`)",
+            remedy=how_to_install("motion-vectors"),
         ) from None
     tables: list[NDArray[Any] | None] = []
     try:

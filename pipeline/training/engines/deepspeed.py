@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
+from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.optimisers import StepValues, adamw, set_values
 from pipeline.training.engines.engine import Engine, Tensors
 
@@ -207,7 +208,7 @@ def import_deepspeed(device: torch.device) -> Any:
         raise UserError(
             f"DeepSpeed cannot be imported: {error}",
             place="trainer.engine",
-            remedy="pip install 'sigma-pipeline[deepspeed]', or use engine ddp or fsdp",
+            remedy=how_to_install("deepspeed") + ", or use engine ddp or fsdp",
         ) from error
     importlib.import_module("deepspeed.utils").logger.setLevel(logging.WARNING)
     if device.type == "cpu":  # it would compile an all-reduce of its own; gloo's will do

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.runtime.extras import how_to_install
 from pipeline.use.exporting.comparison import Expected, largest
 from pipeline.weights.video_model import VideoModel
 
@@ -86,6 +87,4 @@ def _need(*names: str) -> Any:
     try:
         return [importlib.import_module(name) for name in names][-1]
     except ImportError as error:
-        raise UserError(
-            f"{error.name} is not installed", remedy="pip install 'sigma-pipeline[export]'"
-        ) from None
+        raise UserError(f"{error.name} is not installed", remedy=how_to_install("export")) from None

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.runtime.extras import how_to_install
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -27,7 +28,7 @@ def push(folder: Path, name: str, *, public: bool) -> str:
         from huggingface_hub.errors import HfHubHTTPError
     except ImportError:
         raise UserError(
-            "huggingface-hub is not installed", remedy="pip install 'sigma-pipeline[export]'"
+            "huggingface-hub is not installed", remedy=how_to_install("export")
         ) from None
     api = HfApi()
     try:

@@ -18,6 +18,7 @@ from pipeline.method.pixels import MEAN, STD, denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import PixelTarget
 from pipeline.method.targets.projection import Pixels
+from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.files import write_json
 from pipeline.use.exporting.comparison import Expected, largest
 from pipeline.use.exporting.state_dicts import head_tensors
@@ -161,9 +162,7 @@ def _library() -> Any:
     try:
         import transformers
     except ImportError:
-        raise UserError(
-            "Transformers is not installed", remedy="pip install 'sigma-pipeline[export]'"
-        ) from None
+        raise UserError("Transformers is not installed", remedy=how_to_install("export")) from None
     return transformers
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -35,7 +37,10 @@ def videos(
     return made
 
 
-@pytest.mark.parametrize("decoder", ["decord", "torchcodec"])
+LIBRARIES = get_args(decoders.Library)
+
+
+@pytest.mark.parametrize("decoder", LIBRARIES)
 @pytest.mark.parametrize("width", [16, 24, 32, 40, 48, 64, 72])
 def test_every_width(videos: Videos, width: int, decoder: decoders.Decoder) -> None:
     """Catches what decord takes for channels at widths 16, 24, 48, 72, and skewed rows at any."""
@@ -52,7 +57,7 @@ def test_all_decoders_agree(videos: Videos, width: int) -> None:
     """Catches pixels that depend on `trainer.decoder`, a clip's width or its codec."""
     _, encoded = videos[width]
     by_ffmpeg = np.stack(list(decode_frames(encoded, (6, 16, width))))
-    for decoder in ("decord", "torchcodec"):
+    for decoder in LIBRARIES:
         for some in (np.arange(6), np.array([1, 2, 5])):
             decoded = decoders.read(encoded, some, (6, 16, width), decoder)
             assert np.array_equal(by_ffmpeg[some], decoded)
@@ -67,11 +72,8 @@ def test_all_decoders_agree_on_real_clips(clips_folder: Path, tmp_path: Path) ->
         segment = transcode.Segment(0.0, 0.5)
         done = transcode.transcode(clips_folder / "good" / name, path, segment, settings)
         shape, some = (done.frames, done.height, done.width), np.arange(0, done.frames, 3)
-        decoded = [
-            decoders.read(path.read_bytes(), some, shape, decoder)
-            for decoder in ("decord", "torchcodec")
-        ]
-        assert np.array_equal(*decoded)
+        decoded = [decoders.read(path.read_bytes(), some, shape, decoder) for decoder in LIBRARIES]
+        assert all(np.array_equal(decoded[0], other) for other in decoded[1:])
         by_ffmpeg = np.stack(list(decode_frames(path.read_bytes(), shape)))
         assert np.array_equal(by_ffmpeg[some], decoded[0])
 
@@ -85,7 +87,7 @@ def _params(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("module", "problem", "remedy"),
     [
-        ("raise ImportError('no')", "torchcodec is not installed", r"sigma-pipeline\[torchcodec\]"),
+        ("raise ImportError('no')", "torchcodec is not installed", "make setup EXTRAS=torchcodec"),
         ("raise RuntimeError('no libavutil.so')", "libraries of ffmpeg", "apt-get install ffmpeg"),
     ],
 )
@@ -98,21 +100,46 @@ def test_torchcodec_is_not_there(
     remedy: str,
 ) -> None:
     """Catches a traceback where torchcodec is asked for, and `auto` that does not do without."""
-    (tmp_path / "torchcodec").mkdir()
-    (tmp_path / "torchcodec" / "__init__.py").write_text(module)
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchcodec"]:
-        monkeypatch.delitem(sys.modules, name)
-    decoders.chosen.cache_clear()
+    _replace(monkeypatch, tmp_path, "torchcodec", module)
     with pytest.raises(UserError, match=problem) as caught:
         decoders.read(videos[32][1], [0], (6, 16, 32), "torchcodec")
     assert re.search(remedy, caught.value.remedy)
-    assert "trainer.decoder=decord" in caught.value.remedy
+    assert "auto" in caught.value.remedy
+    assert decoders.chosen("auto") == "decord"
     assert decoders.read(videos[32][1], [0], (6, 16, 32), "auto").shape == (1, 16, 32, 3)
-    decoders.chosen.cache_clear()
 
 
-@pytest.mark.parametrize(("width", "decoder"), [(32, "decord"), (48, "decord"), (32, "torchcodec")])
+def test_a_machine_without_decord(
+    videos: Videos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a configuration that says `decord` and stops on ARM, and no fallback to PyAV."""
+    _replace(monkeypatch, tmp_path, "decord", "raise ImportError('no')")
+    for decoder in ("decord", "auto"):
+        assert decoders.chosen(decoder) == "torchcodec"
+    _replace(monkeypatch, tmp_path, "torchcodec", "raise RuntimeError('no libavutil.so')")
+    by_ffmpeg = np.stack(list(decode_frames(videos[48][1], (6, 16, 48))))
+    for decoder in ("decord", "auto"):
+        assert decoders.chosen(decoder) == "pyav"
+        decoded = decoders.read(videos[48][1], [4, 1], (6, 16, 48), decoder)
+        assert np.array_equal(decoded, by_ffmpeg[[4, 1]])
+    _replace(monkeypatch, tmp_path, "av", "raise ImportError('no')")
+    with pytest.raises(UserError, match="no library decodes"):
+        decoders.chosen("decord")
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, folder: Path, package: str, source: str) -> None:
+    """Let a package be one module of this source, until the test ends."""
+    (folder / package).mkdir()
+    (folder / package / "__init__.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(decoders, "chosen", functools.cache(decoders.chosen.__wrapped__))
+
+
+@pytest.mark.parametrize(
+    ("width", "decoder"), [(32, "decord"), (48, "decord"), (32, "torchcodec"), (32, "pyav")]
+)
 @pytest.mark.parametrize(
     ("damage", "shape", "problem"),
     [

@@ -87,7 +87,7 @@ def test_without_pyav_it_is_said(record: ClipRecord, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match="PyAV") as caught:
         motion_vectors.of_clip(b"", record)
-    assert "pip install av" in caught.value.remedy
+    assert "EXTRAS=motion-vectors" in caught.value.remedy
 
 
 def packed(record: ClipRecord, folder: Path, codec: str, *, with_vectors: bool) -> ClipEntry:
