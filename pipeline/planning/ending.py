@@ -2,7 +2,8 @@
 
 Snakemake, told to stop by a signal to it alone, waits for its jobs without a word to them; killed,
 it leaves them running. So it passes SIGTERM on, at which a job saves and ends; and each
-job asks the kernel to be sent SIGTERM when the Snakemake that started it is no more. Jobs that a
+job asks the kernel to be sent SIGTERM when the Snakemake that started it is no more (Linux;
+elsewhere it looks by itself). Jobs that a
 scheduler runs elsewhere are not its children: they stay the scheduler's.
 """
 
@@ -13,6 +14,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping, MutableMapping
 from types import FrameType
 
@@ -72,9 +74,21 @@ def end_with_workflow(environment: Mapping[str, str]) -> None:
     if not workflow:
         return
     if workflow == os.getppid():
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        else:
+            watch = threading.Thread(target=_end_after, args=(workflow,), daemon=True)
+            watch.start()
     if workflow != os.getppid() and not psutil.pid_exists(workflow):  # gone before we asked
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_after(workflow: int) -> None:
+    """Look every second whether the parent is still the workflow; where it is not, end."""
+    while workflow == os.getppid():
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from pipeline.runtime import machine
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -116,11 +117,10 @@ def hardware() -> dict[str, Any]:
     """Return system, processor, cores that this process may use, memory and accelerators."""
     import psutil
 
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cpu": machine.cpu_model(),
+        "cores": machine.cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "accelerators": _accelerators(),
     }
@@ -131,15 +131,6 @@ def _accelerators() -> list[str]:
     if torch is None or not torch.cuda.is_available():
         return []
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-
-
-def _cpu_model() -> str | None:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or None
-    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
-    return names[0] if names else platform.processor() or None
 
 
 def _git(*arguments: str) -> str | None:

@@ -18,8 +18,7 @@ from typing import Any
 
 from pipeline.runtime.files import read_json, remove_leftovers, write_json
 from pipeline.runtime.joblog import own_rank
-
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+from pipeline.runtime.machine import peak_memory
 
 
 def sessions(path: Path) -> list[dict[str, Any]]:
@@ -61,7 +60,7 @@ def recorded(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
         entry |= {
             "seconds": round(time.monotonic() - began, 2),
             "cpu_seconds": round(_cpu_seconds() - cpu, 2),
-            "peak_memory_mib": round(_peak_memory() / 2**20),
+            "peak_memory_mib": round(peak_memory(with_children=True) / 2**20),
         }
         _write(path, [*before, entry])
 
@@ -76,8 +75,3 @@ def _write(path: Path, entries: list[dict[str, Any]]) -> None:
 def _cpu_seconds() -> float:
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
-
-
-def _peak_memory() -> int:
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * MAXRSS_UNIT

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +20,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from pipeline.runtime import machine
 from pipeline.runtime.files import write_text
-from pipeline.runtime.timing import MAXRSS_UNIT
 
 Item = TypeVar("Item")
 COLUMNS = ("step", "epoch", "loss", "lr")  # of the table where no step was logged
@@ -161,7 +160,7 @@ def peak_memory() -> int:
     """The most bytes that this process has held: of the accelerator where it uses one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+    return machine.peak_memory()
 
 
 def _row(values: Iterable[object]) -> str:

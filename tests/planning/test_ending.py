@@ -33,6 +33,8 @@ import os, pathlib, signal, sys, time
 sys.path.append(os.environ["PROJECT"])
 del sys.modules["pipeline"]; sys.path.pop(0)
 from pipeline.planning import ending
+if "no-prctl" in sys.argv:  # as on macOS
+    ending.ctypes.CDLL = lambda _: object()
 ending.Termination().heed()
 ending.end_with_workflow(os.environ)
 try:
@@ -56,7 +58,7 @@ def workflow(project: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess
 
     def start(*options: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PROJECT": str(project), "PYTHONPATH": str(project)}
-        job = f"exec {sys.executable} -m pipeline"
+        job = f"exec {sys.executable} -m pipeline {' '.join(options)}"
         process = subprocess.Popen(
             [sys.executable, "-c", WORKFLOW, job, str(tmp_path), *options],
             env=environment,
@@ -97,6 +99,18 @@ def test_jobs_end_with_a_workflow_that_alone_is_told_to(
     process = workflow()
     job = int((tmp_path / "started").read_text())
     process.send_signal(kind)
+    process.wait(timeout=50)
+    wait_for(lambda: has_ended(job))
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_job_ends_with_its_workflow_where_the_kernel_does_not_see_to_it(
+    workflow: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Catches a job that fails as it starts, or trains on for ever, on macOS: it has no prctl."""
+    process = workflow("no-prctl")
+    job = int((tmp_path / "started").read_text())
+    process.kill()
     process.wait(timeout=50)
     wait_for(lambda: has_ended(job))
     assert (tmp_path / "saved").exists()

@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Embed the videos, say what is lost; return 3 where that is too much."""
     from pipeline.evaluation.rows import ExecutionOptions
+    from pipeline.runtime.machine import cores
     from pipeline.use.embedding import extraction, features_file, videos
     from pipeline.weights.video_clips import ClipRequest, decoding
 
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     )
     workers = options.workers
     if workers is None:
-        workers = arguments.cores() if device.type != "cpu" else max(1, arguments.cores() // 2)
+        workers = cores() if device.type != "cpu" else max(1, cores() // 2)
     result = extraction.extract(
         model,
         sources,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,8 @@ def _temporary_folder(*, needed: bool) -> Finding:
 
 def _shared_memory(required: int, *, needed: bool) -> Finding:
     subject = "shared memory"
+    if not SHARED_MEMORY.exists() and sys.platform != "linux":
+        return ok(subject, f"no {SHARED_MEMORY} on this system, so no limit of its own")
     less = "set trainer.workers lower, or give more (containers: --shm-size)"
     try:
         with tempfile.TemporaryFile(dir=SHARED_MEMORY) as file:

@@ -22,9 +22,9 @@ from pipeline.errors import UserError
 Item = TypeVar("Item")
 
 # A worker hands its batches over through a socket in a file, which multiprocessing names
-# TMPDIR/pymp-RANDOM/listener-RANDOM, and Linux allows such a path 107 bytes.
+# TMPDIR/pymp-RANDOM/listener-RANDOM; Linux allows such a path 107 bytes, macOS 103.
 SOCKET = len("/pymp-12345678/listener-12345678")
-LONGEST_SOCKET_PATH = 107
+LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 
 IGNORED = (signal.SIGINT, signal.SIGUSR1)
 
@@ -65,6 +65,8 @@ def load_in_order(
         prefetch_factor=PREFETCHED if workers else None,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_the_parent,
+        # Python 3.14 would start a server first, and hand it the data set pickled.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # or starting it would draw from the run's own generator
     )
     with _signals_held_back():
