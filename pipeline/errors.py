@@ -31,3 +31,8 @@ def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its type's name where it says nothing."""
     text = error.problem if isinstance(error, UserError) else str(error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that adds the packages of an optional dependency of pyproject.toml."""
+    return f"make setup EXTRAS={extra} (without make: pip install 'sigma-pipeline[{extra}]')"

@@ -47,6 +47,7 @@ WITHOUT_EFFECT = {
     "pipeline.runtime.joblog": "messages",
     "pipeline.runtime.journal": "keeps what is done, for a job that goes on",
     "pipeline.runtime.launch": "starts processes",
+    "pipeline.runtime.machine": "says what this machine has",
     "pipeline.runtime.operations": "how many operations a network needs",
     "pipeline.runtime.processes": "reads which process of a run this is",
     "pipeline.runtime.progress": "messages",

@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime import machine
-
 PACKAGE = Path(__file__).resolve().parent.parent
 
 # Those that can change a number or a byte of a result.
@@ -116,6 +114,8 @@ def codecs() -> dict[str, str | None]:
 def hardware() -> dict[str, Any]:
     """Return system, processor, cores that this process may use, memory and accelerators."""
     import psutil
+
+    from pipeline.runtime import machine
 
     return {
         "system": f"{platform.system()} {platform.machine()}",

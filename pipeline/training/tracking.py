@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from pipeline.configuration.schema import Tracking
-from pipeline.errors import UserError, first_line
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, first_line, how_to_install
 
 ON_THE_WAY = 50  # lines to MLflow that may be, before training waits
 BATCH = 100  # parameters in one request to MLflow, its limit

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, how_to_install
 
 Channels = tuple[float, float, float]
 

@@ -22,11 +22,10 @@ from pipeline.configuration import build
 from pipeline.configuration.known_weights import SavedEncoder, SavedModel, TheirConfig
 from pipeline.configuration.schema import Clip, Model
 from pipeline.data.decode.transcode import Segment
-from pipeline.errors import UserError
+from pipeline.errors import UserError, how_to_install
 from pipeline.method.pixels import normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import Encoder
-from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.files import sha256_file
 from pipeline.weights import encoders, formats, geometry, hub, hugging_face, processor
 from pipeline.weights.classifier import Classifier

@@ -14,7 +14,7 @@ from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration.schema import Params
 from pipeline.data.fetch.remote import EXTRAS
 from pipeline.data.manifest import addresses
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import how_to_install
 
 MOST_ROWS = 1_000_000  # that are looked at
 OLD_DAYS = 90  # yt-dlp has to follow YouTube, which changes every few weeks

@@ -11,9 +11,8 @@ from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.cli.doctor.workplace import version_of
 from pipeline.configuration import fitting_weights, known_weights
 from pipeline.configuration.schema import Params, Run
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, first_line, how_to_install
 from pipeline.method.targets import FrozenTarget
-from pipeline.runtime.extras import how_to_install
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
 

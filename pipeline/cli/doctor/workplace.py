@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.configuration.schema import Params
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import how_to_install
 
 TIMEOUT_S = 20.0
 

@@ -17,9 +17,8 @@ from pipeline.data.fetch.step_timeout import StepTimeout, call_with_step_timeout
 from pipeline.data.fetch.web import FIRST_WAIT_S
 from pipeline.data.manifest.addresses import scheme_of
 from pipeline.data.records import Outcome
-from pipeline.errors import UserError
+from pipeline.errors import UserError, how_to_install
 from pipeline.runtime import claims
-from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.files import disk_full
 
 BLOCK = 2**20

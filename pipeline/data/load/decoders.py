@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.decode.raw_frames import DecodeError as DecodeError
-from pipeline.errors import UserError, first_line
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, first_line, how_to_install
 
 Frames = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -132,7 +131,7 @@ def _by_pyav(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Fra
 
     last = int(indices[-1])
     try:
-        with av.open(io.BytesIO(video)) as container:
+        with av.open(io.BytesIO(video), "r") as container:
             stream = container.streams.video[0]
             if stream.frames != shape[0]:
                 raise DecodeError(f"{stream.frames} frames where there should be {shape[0]}")

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.records import ClipRecord
-from pipeline.errors import UserError
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, how_to_install
 
 CELL = 8  # pixels of a cell's sides: the smallest part that ffmpeg gives a vector for
 UNIT = 2  # numbers to a pixel: vectors are kept in halves, and up to 63.5 pixels

@@ -19,8 +19,7 @@ from torch import distributed as dist
 from torch.nn import functional
 
 from pipeline.configuration.schema import Trainer
-from pipeline.errors import UserError
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, how_to_install
 from pipeline.runtime.optimisers import StepValues, adamw, set_values
 from pipeline.training.engines.engine import Engine, Tensors
 

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, how_to_install
 from pipeline.use.exporting.comparison import Expected, largest
 from pipeline.weights.video_model import VideoModel
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.runtime.extras import how_to_install
+from pipeline.errors import UserError, how_to_install
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

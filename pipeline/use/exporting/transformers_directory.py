@@ -13,12 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.configuration.known_weights import CLIP_KEY
-from pipeline.errors import UserError
+from pipeline.errors import UserError, how_to_install
 from pipeline.method.pixels import MEAN, STD, denormalise, normalise
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import PixelTarget
 from pipeline.method.targets.projection import Pixels
-from pipeline.runtime.extras import how_to_install
 from pipeline.runtime.files import write_json
 from pipeline.use.exporting.comparison import Expected, largest
 from pipeline.use.exporting.state_dicts import head_tensors
