@@ -18,7 +18,7 @@ help:
 	@echo "            (make run VERBOSE=1 shows all that Snakemake and the jobs print)"
 	@echo "make test   check the code and run the tests; make test-system runs those of whole"
 	@echo "            chains, several processes, Slurm, a browser, notebooks, kills and damaged files"
-	@echo "make setup  make .venv only; EXTRAS=all adds the packages that single settings need"
+	@echo "make setup  make .venv only; EXTRAS=all for all that settings may need"
 	@echo "make clean  remove results and what was derived from downloads, but no download"
 	@echo "make lint   check the code only          make docs   make the site of docs/ in site/"
 	@echo "make lock   renew requirements.lock      make deps   renew the settings in dvc.yaml"
