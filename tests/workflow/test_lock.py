@@ -80,7 +80,8 @@ def test_every_locked_package_has_a_wheel(
     locked = _locked_for(project, platform, python)
     command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "pyproject.toml"]
     command += ["--extra", "test", "--extra", "setup", "--constraint", "requirements.lock"]
-    command += ["--python-platform", platform, "--python-version", python]
+    version = _environment(platform, python)["python_full_version"]
+    command += ["--python-platform", platform, "--python-version", version]
     command += ["--no-annotate", "--no-header", "--quiet", "--color", "never"]
     command += [f"--only-binary={name}" for name in locked.keys() - SOURCES.keys()]
     environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"}  # PyTorch's oldest
