@@ -136,16 +136,30 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
     Raises:
         UserError: where the file cannot be read.
     """
+    parts = _read(run, with_train=True)
+    if parts is None or not all(part.ids for part in parts):
+        return None
+    queries, train = parts
+    return _thinned(queries), train
+
+
+def read_queries(run: RunResult) -> Features | None:
+    """Return the first part of `read_features`; the other, which may be large, is not read."""
+    parts = _read(run, with_train=False)
+    return _thinned(parts[0]) if parts and parts[0].ids else None
+
+
+def _read(run: RunResult, *, with_train: bool) -> list[Features] | None:
     path = run.layout.features
     try:
         with np.load(path, allow_pickle=False) as file:
             split = next((name for name in QUERY_SPLITS if f"{name}_ids" in file.files), "")
             if not split or f"{TRAIN}_ids" not in file.files:
                 return None
-            queries, train = (
+            return [
                 Features(s, tuple(file[f"{s}_ids"].tolist()), _unit(file[f"{s}_features"]))
-                for s in (split, TRAIN)
-            )
+                for s in ((split, TRAIN) if with_train else (split,))
+            ]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -154,11 +168,13 @@ def read_features(run: RunResult) -> tuple[Features, Features] | None:
             place=str(path),
             remedy=f"python -m pipeline evaluate {run.layout.options}",
         ) from None
-    if not queries.ids or not train.ids:
-        return None
+
+
+def _thinned(queries: Features) -> Features:
     kept = evenly_spaced(range(len(queries.ids)), MOST_QUERIES)
-    ids = tuple(queries.ids[place] for place in kept)
-    return Features(split, ids, queries.values[kept]), train
+    return Features(
+        queries.split, tuple(queries.ids[place] for place in kept), queries.values[kept]
+    )
 
 
 def agreement(

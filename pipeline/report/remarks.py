@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.method.targets import PixelTarget
 from pipeline.report import comparison
 from pipeline.report.comparison import p_text
-from pipeline.report.neighbours import read_features
+from pipeline.report.neighbours import read_queries
 from pipeline.report.results import RunResult
 from pipeline.report.seeds import Group, GroupCell, Verdict, group_rows, verdicts
 from pipeline.report.tables import ScoreTable, probe_name
@@ -113,11 +113,11 @@ def of_training(runs: Sequence[RunResult]) -> list[str]:
 def _of_features(run: RunResult) -> Iterator[tuple[str, str]]:
     """Whether the features of all scored clips point the same way."""
     try:
-        parts = read_features(run)
+        queries = read_queries(run)
     except UserError:  # the page says so where it would draw them
         return
-    if parts is not None:
-        direction = parts[0].values.mean(axis=0, dtype=np.float64)
+    if queries is not None:
+        direction = queries.values.mean(axis=0, dtype=np.float64)
         if (cosine := float(direction @ direction)) > SAME_DIRECTION:
             what = "The features of all clips are nearly alike, by the mean cosine of two of them"
             yield what, f"{cosine:.3f}"
