@@ -28,12 +28,8 @@ def run(options: argparse.Namespace) -> None:
     if options.command in ("manifest", "pretrain"):  # before hours of downloads, and of evaluation
         fitting_weights.check(params)
     params, on = _on_data(params, stage, getattr(options, "data", None))
-    if options.command == "manifest" and not Path(params.data.rows_from).is_file():
-        raise UserError(
-            "there is no list of videos",
-            place=params.data.rows_from,
-            remedy="write it there, or run from a project's folder: sigma-pipeline init DIR",
-        )
+    if options.command == "manifest":
+        composition.check_list(params.data, f"evaluation_data.{on}" if on else "data")
     wildcards = {name: getattr(options, name) for name in stage.per}
     if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:
         raise UserError(f"there is no chunk {options.chunk}", remedy="see data.chunks")

@@ -109,6 +109,20 @@ def check_labels(text: str) -> None:
         _check_labels(params.on(name).data, key)
 
 
+def check_list(data: Data, key: str) -> None:
+    """Raise UserError where the file that a data set's rows come from is not there.
+
+    `key` is that of the data set's settings.
+    """
+    if not Path(data.rows_from).is_file():
+        raise UserError(
+            "there is no list of videos",
+            place=data.rows_from,
+            remedy=f"write it there, give {key}.manifest another path, or run from a project's "
+            "folder: sigma-pipeline init DIR makes one",
+        )
+
+
 def _check_labels(data: Data, key: str) -> None:
     manifest = Path(data.manifest or "")
     if not manifest.is_file():

@@ -12,7 +12,7 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from pipeline.runtime import joblog
-from pipeline.configuration import fitting_weights, layout, stages
+from pipeline.configuration import composition, fitting_weights, layout, stages
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.planning import ending, plan, snapshot
@@ -30,13 +30,8 @@ try:
     PARAMS = SETTINGS.params
     fitting_weights.check(PARAMS)
     for key, data in {"data": PARAMS.data, **PARAMS.evaluation_data}.items():
-        if not Path(data.rows_from).is_file():  # Snakemake's message would not say of which key
-            key = key if key == "data" else f"evaluation_data.{key}"
-            raise UserError(
-                "there is no list of videos",
-                place=data.rows_from,
-                remedy=f"write it there, or give {key}.manifest another path",
-            )
+        # Snakemake's message would not say of which key.
+        composition.check_list(data, key if key == "data" else f"evaluation_data.{key}")
 except UserError as error:
     sys.exit(f"error: {error}")
 
