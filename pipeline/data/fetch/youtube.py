@@ -206,7 +206,10 @@ class _Fetcher:
 
     def _download(self, request: YoutubeRequest, folder: Path, stem: str, *, exact: bool) -> Path:
         import yt_dlp
+        from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
+        # yt-dlp asks without the options whether it can download parts: its own command sets this.
+        FFmpegPostProcessor._ffmpeg_location.set(ffmpeg.executable())
         options = self._options(request) | {
             "outtmpl": {"default": f"{folder.absolute().as_posix()}/{stem}.%(ext)s"},
             "force_keyframes_at_cuts": exact,

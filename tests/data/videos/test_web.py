@@ -28,10 +28,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BadServer]:
         yield running
 
 
-def fetch(server: BadServer, folder: Path, *paths: str) -> dict[str, Fetched]:
+def fetch(server: BadServer, folder: Path, *paths: str, **changes: object) -> dict[str, Fetched]:
     async def collect() -> dict[str, Fetched]:
         requests = [web.Request(server.url(p), folder / (p[1:] + ".mp4")) for p in paths]
-        ended = web.fetch_all(requests, SETTINGS)
+        ended = web.fetch_all(requests, SETTINGS.model_copy(update=changes))
         return {request.target.stem: fetched async for request, fetched in ended}
 
     return asyncio.run(collect())
@@ -198,7 +198,7 @@ def test_slow_and_silent_servers_do_not_hold_the_job(server: BadServer, tmp_path
     server.answers["/silent"] = lambda handler, n: time.sleep(4)
     server.answers["/trickle"] = lambda handler, n: trickle(handler, BODY[:200], 0.05)
     server.answers["/good"] = lambda handler, n: handler.file(BODY)
-    got = fetch(server, tmp_path, "/silent", "/trickle", "/good")
+    got = fetch(server, tmp_path, "/silent", "/trickle", "/good", timeout_s=1.0)
     assert got["good"].outcome is Outcome.OK
     assert got["silent"].outcome is got["trickle"].outcome is Outcome.UNREACHABLE
     assert "no answer within 1 s" in got["silent"].reason

@@ -62,9 +62,11 @@ def numbers(path: Path, segment: Segment, decode: Decode, folder: Path) -> list[
 )
 def test_a_part_begins_and_ends_where_it_is_asked_for(
     name: str, options: list[str], make_video: MakeVideo, decode: Decode, server: BadServer,
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Would catch a part that begins at the keyframe before, seconds too early."""
+    """Would catch a part that begins at the keyframe before, seconds too early; and one that needs
+    an ffmpeg of the system."""
+    monkeypatch.setenv("PATH", "")
     body = make_video(name, 300, *options, "-movflags", "+faststart").read_bytes()
     given = settings(server)
     kind = f"video/{Path(name).suffix[1:]}"
