@@ -10,9 +10,11 @@ and then the rows; v is whatever makes the rows sum to one, so u alone describes
 and the assignment is argmax_k(E u). The transport is never written out, and only the K column
 sums are shared between processes.
 
-E itself is kept where float32 holds it (`bound` / epsilon up to `WIDEST`: cosines at an epsilon of
-0.03 or more). An iteration then is two products of E with a vector, block by block, so that the
-second finds in the cache what the first has read. All else is worked out in logarithms,
+E itself is kept where numbers hold it. In float32 that is with `bound` / epsilon up to `WIDEST`
+(cosines at an epsilon of 0.03 or more); on the CPU in float64 up to `WIDEST_FLOAT64` (0.0034 or
+more), each row divided by its largest entry, which its first v takes up. An iteration then is two
+products of E with a vector, block by block, so that the second finds in the cache what the first
+has read. All else is worked out in logarithms,
 
     q[n] = softmax_k(scores[n] / epsilon + log u),
     log u <- log u - log sum_n q[n],
@@ -41,6 +43,9 @@ from pipeline.method.collectives import AllReduce, alone
 # Of |scores| / epsilon, from which on E is not kept. E, and u of largest value 1, lie between
 # exp(-2 x 34) and exp(34); sums of N x exp(68), the largest numbers, are below float32's exp(88).
 WIDEST = 34.0
+# The same of float64, which ends at exp(709). Entries of E, of u and of the products that a row has
+# most of lie between exp(-2 x 300) and 1, v below exp(2 x 300).
+WIDEST_FLOAT64 = 300.0
 FLOAT32_SUFFICES = 0.02  # epsilon from which q comes out within 1e-6 of float64's
 BLOCK = 1 << 18  # entries of scores in work at a time: fits into a core's cache
 BLOCK_ON_ACCELERATOR = 1 << 26
@@ -65,12 +70,13 @@ def assign(
     input.
     """
     _check(scores, epsilon, iterations)
-    if _widest(scores, bound, all_reduce) / epsilon > WIDEST:
+    dtype = _kept_in(scores, _widest(scores, bound, all_reduce) / epsilon)
+    if dtype is None:
         log_u = column_scaling(scores, epsilon, iterations, all_reduce)
         return torch.cat([z.argmax(1) for z in _exponents(scores, epsilon, log_u)])
     if accelerated.can_use(scores):
         return _assign_on_accelerator(scores, epsilon, iterations, all_reduce)
-    kernel, u = _scaled_kernel(scores, epsilon, iterations, all_reduce, overwrite=overwrite)
+    kernel, u = _scaled_kernel(scores, epsilon, iterations, dtype, all_reduce, overwrite=overwrite)
     return torch.cat([(part * u).argmax(1) for part in _blocks(kernel)])
 
 
@@ -80,10 +86,11 @@ def transport(
 ) -> Tensor:
     """The transport q N,K (float64), rows summing to one: for diagnostics and tests."""
     _check(scores, epsilon, iterations)
-    if _widest(scores, None, all_reduce) / epsilon > WIDEST:
+    dtype = _kept_in(scores, _widest(scores, None, all_reduce) / epsilon)
+    if dtype is None:
         log_u = column_scaling(scores, epsilon, iterations, all_reduce)
         return torch.cat([z.softmax(1) for z in _exponents(scores, epsilon, log_u)])
-    kernel, u = _scaled_kernel(scores, epsilon, iterations, all_reduce)
+    kernel, u = _scaled_kernel(scores, epsilon, iterations, dtype, all_reduce)
     shares = kernel.double() * u.double()
     return shares / shares.sum(1, keepdim=True)
 
@@ -103,28 +110,46 @@ def _widest(scores: Tensor, bound: float | None, all_reduce: AllReduce) -> float
     return float(all_reduce(ends.amax(), "max"))
 
 
+def _kept_in(scores: Tensor, exponent: float) -> torch.dtype | None:
+    """The type that E is kept in where no |scores| / epsilon is larger than `exponent`, if any."""
+    if exponent <= WIDEST:
+        return torch.float32
+    # An accelerator makes exponentials again sooner than it reads twice as many bytes.
+    on_cpu = scores.device.type == "cpu"
+    return torch.float64 if on_cpu and exponent <= WIDEST_FLOAT64 else None
+
+
 def _scaled_kernel(
     scores: Tensor,
     epsilon: float,
     iterations: int,
+    dtype: torch.dtype,
     all_reduce: AllReduce,
     *,
     overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """E = exp(scores / epsilon), N,K, and u, K, after `iterations`; u has a largest value of 1."""
-    kernel = scores.detach().float()
-    if not overwrite and kernel.data_ptr() == scores.data_ptr():
-        kernel = torch.empty_like(kernel)
+    """E = exp(scores / epsilon), N,K, and u, K, after `iterations`; u has a largest value of 1.
+
+    In float64 each row of E is divided by its largest entry: that row's first v.
+    """
+    kernel = scores.detach()
+    if kernel.dtype != dtype or not overwrite:
+        kernel = torch.empty_like(kernel, dtype=dtype)
     sums = torch.zeros(scores.shape[1], dtype=torch.float64, device=scores.device)
     for part, source in zip(_blocks(kernel), _blocks(scores), strict=True):
-        torch.div(source, epsilon, out=part).exp_()
-        sums += part.sum(0)
-    u = _reciprocal(all_reduce(sums, "sum"))
+        quotient = source.float() / epsilon  # of float32, to which the public code rounds it
+        if dtype == torch.float32:
+            sums += torch.exp(quotient, out=part).sum(0)
+        else:
+            largest = quotient.amax(1, keepdim=True)
+            part.copy_(quotient).sub_(largest).exp_()
+            sums += part.T.mv(largest.squeeze(1).double().exp_())
+    u = _reciprocal(all_reduce(sums, "sum"), dtype)
     for _ in range(iterations - 1):
         sums.zero_()
         for part in _blocks(kernel):
             sums += part.T.mv(part.mv(u).reciprocal_())
-        u = _reciprocal(all_reduce(sums, "sum"))
+        u = _reciprocal(all_reduce(sums, "sum"), dtype)
     return kernel, u
 
 
@@ -138,14 +163,14 @@ def _assign_on_accelerator(
     u: Tensor | None = None
     for _ in range(iterations):
         sums = accelerated.column_sums(scores, u, epsilon)
-        u = _reciprocal(all_reduce(sums, "sum"))
+        u = _reciprocal(all_reduce(sums, "sum"), torch.float32)
     labels: Tensor = accelerated.assignments(scores, u, epsilon)
     return labels
 
 
-def _reciprocal(sums: Tensor) -> Tensor:
-    """Return 1 / sums in float32, scaled to a largest value of 1: u matters up to a factor."""
-    return (sums.amin() / sums).float()
+def _reciprocal(sums: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 1 / sums, scaled to a largest value of 1: u matters up to a factor."""
+    return (sums.amin() / sums).to(dtype)
 
 
 @torch.no_grad()
@@ -169,7 +194,7 @@ def _log_column_sums(scores: Tensor, epsilon: float, all_reduce: AllReduce) -> T
     largest = all_reduce(scores.detach().amax(0).float() / epsilon, "max")
     sums = torch.zeros_like(largest, dtype=torch.float64)
     for part in _blocks(scores):
-        sums += part.div(epsilon).sub_(largest).exp_().sum(0)
+        sums += part.float().div(epsilon).sub_(largest).exp_().sum(0)
     return all_reduce(sums, "sum").log() + largest
 
 
@@ -181,13 +206,13 @@ def _exponents(scores: Tensor, epsilon: float, log_u: Tensor) -> Iterator[Tensor
     nearly equal numbers that decide an assignment no digit is lost then.
     """
     for part in _blocks(scores):
-        quotient = part.div(epsilon).to(log_u.dtype)
+        quotient = part.float().div(epsilon).to(log_u.dtype)
         yield quotient.sub_(quotient.amax(1, keepdim=True)).add_(log_u)
 
 
 def _blocks(scores: Tensor) -> Iterator[Tensor]:
-    """The rows of `scores` in float32, a block at a time."""
+    """The rows of a matrix, a block at a time."""
     block = BLOCK if scores.device.type == "cpu" else BLOCK_ON_ACCELERATOR
     rows = max(1, block // scores.shape[1])
     for start in range(0, len(scores), rows):
-        yield scores[start : start + rows].detach().float()
+        yield scores[start : start + rows].detach()

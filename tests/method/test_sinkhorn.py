@@ -17,7 +17,7 @@ from torch.nn import functional
 from pipeline.method import sinkhorn
 from pipeline.method.sinkhorn import assign, column_scaling, transport
 
-EPSILONS = st.sampled_from([0.005, 0.01, 0.03, 0.05, 0.2, 1.0])
+EPSILONS = st.sampled_from([0.002, 0.0035, 0.005, 0.01, 0.03, 0.05, 0.2, 1.0])
 
 
 def cosines(tubes: int, prototypes: int, seed: int, skew: float = 0.0) -> Tensor:
