@@ -190,6 +190,7 @@ def test_overrides_that_no_run_reads_are_told() -> None:
 
 
 MINE = ["experiment=demo", "name=mine", *FOLDER, "data.name=mine"]  # the README's command
+FINETUNED = "evaluation=demo_finetuned"
 
 
 def params(*overrides: str) -> Params:
@@ -199,10 +200,11 @@ def params(*overrides: str) -> Params:
 def test_fine_tuning_follows_the_labels() -> None:
     """Catches fine-tuning that the README's command for one's own videos loses without a word."""
     for labels in (["label"], ["digit", "command"]):
-        chosen = params(*MINE, f"data.labels=[{','.join(labels)}]")
+        chosen = params(*MINE, FINETUNED, f"data.labels=[{','.join(labels)}]")
         assert chosen.evaluation.finetune is not None
         assert list(chosen.evaluation.finetune.labels or chosen.data.labels) == labels
-    demo = params("experiment=demo").evaluation.finetune
+    assert params("experiment=demo").evaluation.finetune is None
+    demo = params("experiment=full").evaluation.finetune
     assert demo is not None
     assert demo.labels == ("motion",)
 
@@ -210,8 +212,8 @@ def test_fine_tuning_follows_the_labels() -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        [*MINE, "evaluation.finetune.labels=[motion]"],
-        ["evaluation.finetune.labels=[motion,digits]"],
+        [*MINE, FINETUNED, "evaluation.finetune.labels=[motion]"],
+        ["experiment=full", "evaluation.finetune.labels=[motion,digits]"],
     ],
 )
 def test_labels_to_fine_tune_on_are_of_the_data(overrides: list[str]) -> None:

@@ -1,0 +1,154 @@
+"""The tables of README.md and docs/results.md, written from committed scores.
+
+    python -m pipeline compose experiment=demo_seeds && snakemake --cores all   # makes the scores
+    python -m benchmarks.results                                                # writes the tables
+
+A table stands between two comments, `<!-- scores: NAME -->` and `<!-- end of scores -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import UserError
+from pipeline.runtime.files import write_text
+
+SCORES = Path("results/demo_seeds/metrics.json")
+PAGES = (Path("README.md"), Path("docs/README.md"), Path("docs/results.md"))
+TABLE = re.compile(r"(<!-- scores: (\w+) -->\n).*?(<!-- end of scores -->)", re.DOTALL)
+METHODS = {  # runs of experiment=demo_seeds, without their seeds
+    "sigma_mlp": "SIGMA, MLP target",
+    "pixel": "pixels (VideoMAE)",
+    "random": "untrained",
+}
+# What the embedded data's classes, each as frequent as the others, give to a guess.
+CHANCE = {"motion": 100 / 8, "digit": 100 / 10}
+PROBES = {"linear": "linear probe", "attentive": "attentive probe", "knn": "k-NN"}
+ERRORS = {"counting"}  # of SEVERE: lower is better
+
+
+class Row(NamedTuple):
+    """One score of every method: per cent of each seed, `chance` where it is known."""
+
+    name: str
+    scores: Mapping[str, Sequence[float]]
+    chance: float | None = None
+    lower_is_better: bool = False
+
+
+def read(path: Path = SCORES) -> dict[str, dict[str, list[float]]]:
+    """Return method -> score, such as `motion/linear` -> per cent of each seed."""
+    gathered: dict[str, dict[str, list[float]]] = {method: {} for method in METHODS}
+    for run, groups in json.loads(path.read_text()).items():
+        for group, values in groups.items():
+            for name, value in values.items():
+                scores = gathered[re.sub(r"_s\d+$", "", run)]
+                scores.setdefault(f"{group}/{name}", []).append(100 * value)
+    return gathered
+
+
+def rows(scores: Mapping[str, Mapping[str, list[float]]], names: Iterable[str]) -> Iterator[Row]:
+    """Yield a row for each score, of those that all methods have."""
+    for name in names:
+        if all(name in of_method for of_method in scores.values()):
+            label, _, probe = name.partition("/")
+            shown = f"{label}, {PROBES.get(probe, probe.replace('_', ' '))}"
+            each = {method: scores[method][name] for method in METHODS}
+            yield Row(shown, each, CHANCE.get(label), probe in ERRORS)
+
+
+def across(table: Sequence[Row]) -> str:
+    """A line for each method, a column for each score: for the few that README shows."""
+    lines = [["frozen encoder", *(row.name for row in table)]]
+    lines += [[shown, *(_cell(row, method) for row in table)] for method, shown in METHODS.items()]
+    lines.append(["chance", *("" if row.chance is None else f"{row.chance:g}" for row in table)])
+    return _markdown(lines)
+
+
+def down(table: Sequence[Row]) -> str:
+    """A line for each score, with those of single seeds."""
+    lines = [["", *METHODS.values(), "chance"]]
+    for row in table:
+        cells = [
+            f"{_cell(row, method)} ({', '.join(f'{value:.1f}' for value in row.scores[method])})"
+            for method in METHODS
+        ]
+        lines.append([row.name, *cells, "" if row.chance is None else f"{row.chance:g}"])
+    return _markdown(lines)
+
+
+def _cell(row: Row, method: str) -> str:
+    """Mean and standard deviation of the sample; the best mean is bold."""
+    values = row.scores[method]
+    best = (min if row.lower_is_better else max)(map(statistics.mean, row.scores.values()))
+    mean = statistics.mean(values)
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    shown = f"{mean:.1f}{spread}"
+    return f"**{shown}**" if mean == best else shown
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in ruled)
+
+
+def tables(path: Path = SCORES) -> dict[str, str]:
+    """Return every table by its name."""
+    scores = read(path)
+    known = list(scores["random"])
+
+    def of(group: str) -> list[Row]:
+        return list(rows(scores, (name for name in known if name.startswith(f"{group}/"))))
+
+    probes = [f"{label}/{probe}" for label in CHANCE for probe in PROBES]
+    return {
+        "glance": across(list(rows(scores, ["motion/linear", "motion/knn", "digit/linear"]))),
+        "recognition": down(list(rows(scores, probes))),
+        "segmentation": down(of("segmentation")),
+        "severe": down(of("severe")),
+    }
+
+
+def written(text: str, known: Mapping[str, str], place: Path) -> str:
+    """Return a page with its tables as they should be. Raises UserError for one of no such name."""
+
+    def table(match: re.Match[str]) -> str:
+        if match[2] not in known:
+            raise UserError(
+                f"there is no table of scores called {match[2]!r}",
+                place=place.as_posix(),
+                remedy=f"choose among {', '.join(known)}",
+            )
+        return f"{match[1]}\n{known[match[2]]}\n{match[3]}"
+
+    return TABLE.sub(table, text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the tables into the pages; with `--check` say which pages differ, and change none."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail on a difference")
+    chosen = parser.parse_args(arguments)
+    known, differ = tables(), []
+    for page in PAGES:
+        now = page.read_text()
+        then = written(now, known, page)
+        if now == then:
+            continue
+        differ.append(page)
+        if not chosen.check:
+            write_text(page, then)
+    for page in differ:
+        print(f"{page}: {'other scores than' if chosen.check else 'written from'} {SCORES}")
+    return int(chosen.check and bool(differ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
