@@ -59,29 +59,34 @@ def rows(scores: Mapping[str, Mapping[str, list[float]]], names: Iterable[str]) 
     for name in names:
         if all(name in of_method for of_method in scores.values()):
             label, _, probe = name.partition("/")
-            shown = f"{label}, {PROBES.get(probe, probe.replace('_', ' '))}"
+            shown = f"{label}, {PROBES[probe]}" if label in CHANCE else probe.replace("_", " ")
             each = {method: scores[method][name] for method in METHODS}
-            yield Row(shown, each, CHANCE.get(label), probe in ERRORS)
+            yield Row(shown, each, CHANCE.get(label), lower_is_better=probe in ERRORS)
 
 
 def across(table: Sequence[Row]) -> str:
     """A line for each method, a column for each score: for the few that README shows."""
     lines = [["frozen encoder", *(row.name for row in table)]]
     lines += [[shown, *(_cell(row, method) for row in table)] for method, shown in METHODS.items()]
-    lines.append(["chance", *("" if row.chance is None else f"{row.chance:g}" for row in table)])
+    lines.append(["chance", *map(_chance, table)])
     return _markdown(lines)
 
 
 def down(table: Sequence[Row]) -> str:
     """A line for each score, with those of single seeds."""
-    lines = [["", *METHODS.values(), "chance"]]
+    known = any(row.chance is not None for row in table)
+    lines = [["", *METHODS.values(), *["chance"] * known]]
     for row in table:
         cells = [
             f"{_cell(row, method)} ({', '.join(f'{value:.1f}' for value in row.scores[method])})"
             for method in METHODS
         ]
-        lines.append([row.name, *cells, "" if row.chance is None else f"{row.chance:g}"])
+        lines.append([row.name, *cells, *[_chance(row)] * known])
     return _markdown(lines)
+
+
+def _chance(row: Row) -> str:
+    return "" if row.chance is None else f"{row.chance:g}"
 
 
 def _cell(row: Row, method: str) -> str:
