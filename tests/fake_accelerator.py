@@ -11,6 +11,10 @@ does it:
 - a copy to the accelerator that is not `non_blocking`, such as that of a constant, or not from
   pinned memory.
 
+Torch is built for one kind of accelerator, so the device is called `cuda` always. `like` gives it
+what others lack: float64 on Apple's (`mps`) and on Intel's for desktops (`arc`) and, on Apple's,
+streams, products summed in float32, and copies that need not be waited for.
+
 What lies on the CPU is computed as ever. A backward pass needs a real device: here it walks from
 the loss to the parameters and gives each a gradient.
 """
@@ -33,6 +37,16 @@ from torch.utils._pytree import tree_leaves, tree_map
 aten = torch.ops.aten
 PACKAGE = Path(__file__).resolve().parents[1] / "pipeline"
 CUDA = torch.device("cuda", 0)
+LACKING: dict[str, dict[str, set[str]]] = {  # names of `pipeline.method.capabilities`
+    "cuda": {},
+    "arc": {"WITHOUT_FLOAT64": {"cuda"}, "WITH_FLOAT32_SUMS": set()},
+    "mps": {
+        "WITHOUT_FLOAT64": {"cuda"},
+        "WITH_FLOAT32_SUMS": set(),
+        "WITH_STREAMS": set(),
+        "WAITED_FOR": {"cuda"},
+    },
+}
 FLOATING = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 EXACT = {torch.float32, torch.float64}
 # All of these take tensors of one type, and only these types, where a CPU is not so strict.
@@ -83,9 +97,14 @@ class RefusedError(AssertionError):
 class FakeAccelerator(TorchDispatchMode):
     """Checks all that is asked of the device; `waits` are the places that have waited for it."""
 
-    def __init__(self, fake: FakeTensorMode, may_wait: Sequence[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self,
+        fake: FakeTensorMode,
+        may_wait: Sequence[Callable[..., Any]] = (),
+        like: str = "cuda",
+    ) -> None:
         super().__init__()
-        self.fake = fake
+        self.fake, self.like = fake, like
         self.may_wait = {inspect.unwrap(function).__code__ for function in may_wait}
         self.waits: list[str] = []
 
@@ -123,7 +142,15 @@ class FakeAccelerator(TorchDispatchMode):
         if operation == aten._foreach_lerp_ or operation == aten.lerp_:
             _check_types(operation, given, kwargs, FLOATING)
         args, kwargs = tree_map(self._on_device, (args, kwargs))
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        self._check_float64(operation, result)
+        return result
+
+    def _check_float64(self, operation: Any, result: Any) -> None:
+        made = [each for each in tree_leaves(result) if isinstance(each, FakeTensor)]
+        wide = any(each.dtype == torch.float64 and each.device == CUDA for each in made)
+        if wide and self.like != "cuda":
+            raise RefusedError(f"{operation} makes float64, which {self.like} has not")
 
     def _on_device(self, value: Any) -> Any:
         real = isinstance(value, Tensor) and not isinstance(value, FakeTensor)
@@ -142,7 +169,10 @@ class FakeAccelerator(TorchDispatchMode):
             self._wait(operation)
             with unset_fake_temporarily():
                 return torch.ones(source.shape, dtype=kwargs.get("dtype") or source.dtype)
-        if source.device.type == "cpu" and to == "cuda":
+        if source.device.type == "cpu" and to == "cuda" and self.like == "mps":
+            if does_not_wait:
+                raise RefusedError("a copy to mps that is not waited for may read others' memory")
+        elif source.device.type == "cpu" and to == "cuda":
             if not does_not_wait:
                 raise RefusedError("a copy to the device that is not non_blocking: a constant?")
             if not hasattr(source, "is_called_pinned"):
@@ -223,7 +253,9 @@ class _Stream:
 
 @contextlib.contextmanager
 def accelerator(
-    *networks: nn.Module, may_wait: Sequence[Callable[..., Any]] = ()
+    *networks: nn.Module,
+    may_wait: Sequence[Callable[..., Any]] = (),
+    like: str = "cuda",
 ) -> Iterator[FakeAccelerator]:
     """Put networks on a fake accelerator, and let torch believe that there is one."""
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode() as fake:
@@ -232,12 +264,16 @@ def accelerator(
         patch.setattr("torch.cuda.current_stream", _Stream)
         patch.setattr("torch.cuda.Stream", _Stream)
         patch.setattr("torch.cuda.stream", lambda _: contextlib.nullcontext())
+        for name, kinds in LACKING[like].items():
+            patch.setattr(f"pipeline.method.capabilities.{name}", kinds)
+        if like != "cuda":
+            patch.setattr("pipeline.method.accelerated.has_triton", lambda: False)
         patch.setattr(Tensor, "backward", _walk_back)
         patch.setattr(Tensor, "pin_memory", _pinned)
         patch.setattr(FakeTensor, "tolist", _to_list)
         for network in networks:
             move(network)
-        with FakeAccelerator(fake, may_wait) as mode:
+        with FakeAccelerator(fake, may_wait, like) as mode:
             yield mode
 
 

@@ -38,6 +38,7 @@ WITHOUT_EFFECT = {
     "pipeline.evaluation.settings": "settings, compared by value",
     "pipeline.evaluation.severe.settings": "settings, compared by value",
     "pipeline.evaluation.surprise.settings": "settings, compared by value",
+    "pipeline.runtime.accelerators": "which there are, and what they say of themselves",
     "pipeline.runtime.allocation": "where memory comes from",
     "pipeline.runtime.checkpoint_sets": "sets checkpoints aside and brings them back as they are",
     "pipeline.runtime.checkpoints": "keeps states; the loop says what is in them",

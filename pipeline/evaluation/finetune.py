@@ -252,7 +252,7 @@ def _step(
         group["lr"] = rate * group["lr_scale"]
     learner.optimiser.zero_grad(set_to_none=True)
     total = torch.zeros((), device=device)
-    with seeded(_seed(settings.seed, batch.step)):
+    with seeded(_seed(settings.seed, batch.step), device):
         for videos, indices in zip(
             batch.videos.chunk(parts), batch.indices.chunk(parts), strict=True
         ):

@@ -26,6 +26,7 @@ from pipeline.data.load import prefetch
 from pipeline.errors import UserError
 from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.method.pixels import normalise, to_device
+from pipeline.runtime import accelerators
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.devices import fast_fp32, tf32
 from pipeline.runtime.progress import Progress
@@ -50,9 +51,10 @@ class ExecutionOptions:
         """Return where one of the processes computes."""
         if self.device is not None:
             return self.device
-        if torch.cuda.is_available():
-            return torch.device("cuda", process % torch.cuda.device_count())
-        return torch.device("cpu")
+        kind = accelerators.kind()
+        if kind is None:
+            return torch.device("cpu")
+        return torch.device(kind, process % accelerators.count(kind))
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class Job:
 def inference(device: torch.device, tokens: int) -> Iterator[None]:
     """No gradients, and the fastest kernels for clips of so many tokens, while open.
 
-    Exact ones on a CPU; an accelerator may use TF32 (docs/notes/accelerator.md).
+    Exact ones on a CPU; CUDA may use TF32 (docs/notes/accelerator.md).
     """
     with torch.inference_mode(), fast_fp32(device, tokens), tf32(device):
         yield

@@ -29,6 +29,7 @@ from pipeline.data.load.shared_videos import SharedVideos, empty
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.pixels import MEAN
+from pipeline.runtime import accelerators
 
 Transform = Callable[[Image.Image], Image.Image]
 
@@ -132,15 +133,18 @@ def random_window(entry: ClipEntry, settings: Augmentation, seed: int) -> crops.
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python, NumPy and torch; put back all but accelerators'."""
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and torch; put them back.
+
+    That of an accelerator is seeded where it is the `device`, and stays so.
+    """
     before, numpy_before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed notes who calls it: 200 us
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.manual_seed_all(seed)
+        if device is not None:
+            accelerators.seed(device, seed)
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.method.capabilities import widest_float
 from pipeline.method.collectives import AllReduce
 
 Diagnostics = dict[str, Tensor]
@@ -22,15 +23,16 @@ def assignment_diagnostics(counts: Tensor, agreeing: Tensor, all_reduce: AllRedu
     as many tubes can be); `largest_prototype`: share of the tubes that the target branch assigns to
     the prototype with the most; `branch_agreement`: share of tubes that both branches assign alike.
     """
-    counts = all_reduce(counts.double(), "sum")
+    wide = widest_float(counts.device)
+    counts = all_reduce(counts.to(wide), "sum")
     tubes = counts[0].sum()
     share = counts[1] / tubes
     evenest = tubes.clamp(2, counts.shape[1]).log()
     return {
-        "prototypes_used": (counts.sum(0) > 0).double().mean(),
+        "prototypes_used": (counts.sum(0) > 0).to(wide).mean(),
         "assignment_entropy": -torch.xlogy(share, share).sum() / evenest,
         "largest_prototype": share.max(),
-        "branch_agreement": all_reduce(agreeing.double(), "sum") / tubes,
+        "branch_agreement": all_reduce(agreeing.to(wide), "sum") / tubes,
     }
 
 
@@ -44,8 +46,9 @@ def feature_diagnostics(decoded: Tensor, targets: Tensor, all_reduce: AllReduce)
     1 where they all point the same.
     """
     features = [part.detach().float().flatten(0, -2) for part in (decoded, targets)]
-    lengths = [part.norm(dim=1).double().sum() for part in features]
-    directions = [functional.normalize(part, dim=1).double().sum(0) for part in features]
+    wide = widest_float(decoded.device)
+    lengths = [part.norm(dim=1).to(wide).sum() for part in features]
+    directions = [functional.normalize(part, dim=1).to(wide).sum(0) for part in features]
     count = lengths[0].new_full((1,), len(features[0]))
     local = torch.cat((torch.stack(lengths), count, *directions))
     totals = all_reduce(local, "sum")

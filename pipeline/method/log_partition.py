@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.method import accelerated
+from pipeline.method.capabilities import has_float32_sums, widest_float
 
 BLOCK = 1 << 20  # entries of scores in work at a time
 BLOCK_ON_ACCELERATOR = 1 << 26
@@ -29,7 +30,7 @@ def mean_log_partition(
     """Mean over tubes of log sum_k exp(f . p_k / t): scalar of features N,O and prototypes K,O.
 
     Both are float32 of length one. `scores` N,K, where given, is filled with the cosines f . p_k.
-    Under autocast on an accelerator, products are of its smaller type, their sums of float32.
+    Under CUDA's autocast, products are of its smaller type, their sums of float32.
     """
     dtype = product_type(features.device)
     with torch.autocast(features.device.type, enabled=False):
@@ -52,7 +53,7 @@ class _MeanLogPartition(torch.autograd.Function):
         needs_features, needs_prototypes = ctx.needs_input_grad[:2]
         by_features = torch.empty_like(features) if needs_features else None
         by_prototypes = torch.zeros_like(prototypes) if needs_prototypes else None
-        total = torch.zeros((), dtype=torch.float64, device=features.device)
+        total = features.new_zeros((), dtype=widest_float(features.device))
         rows, columns = features.to(dtype), prototypes.to(dtype)
         size = max(1, _block(features.device) // len(prototypes))
         for start in range(0, len(features), size):
@@ -91,13 +92,13 @@ class _MeanLogPartition(torch.autograd.Function):
 
 
 def product_type(device: torch.device) -> torch.dtype:
-    """The type whose products are summed in float32: autocast's on an accelerator, else float32.
+    """The type whose products are summed in float32: autocast's where that can be, else float32.
 
     Of unit vectors in bfloat16, products err by some 1e-4, which epsilon's quotient tolerates; a
-    score rounded to bfloat16 would err by 2e-3. CPUs offer no such sums.
+    score rounded to bfloat16 would err by 2e-3. Others than CUDA offer no such sums.
     """
-    if device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-        return torch.get_autocast_dtype("cuda")
+    if has_float32_sums(device) and torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
     return torch.float32
 
 

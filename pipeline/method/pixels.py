@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline.method.capabilities import copies_safely, has_streams, widest_float
+
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, R G B in [0, 1]
 STD = (0.229, 0.224, 0.225)
 
@@ -23,11 +25,14 @@ def normalise(videos: Tensor) -> Tensor:
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on another device, whose queue of work is not waited for.
 
-    CUDA waits for it before it copies from memory that is not pinned.
+    CUDA waits for it before it copies from memory that is not pinned. A device that does not copy
+    safely otherwise is waited for. float64 becomes float32 where the device has none.
     """
-    if device.type == "cuda" and tensor.device.type == "cpu":
+    if tensor.dtype == torch.float64:
+        tensor = tensor.to(widest_float(device))
+    if has_streams(device) and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    return tensor.to(device, non_blocking=copies_safely(device))
 
 
 def denormalise(videos: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.method.capabilities import widest_float
 from pipeline.method.collectives import AllReduce, alone
 from pipeline.method.sigma import cosines
 from pipeline.method.sinkhorn import transport
@@ -42,11 +43,12 @@ def propagate(
     directions = functional.normalize(features.float(), dim=-1)
     near = neighbours_within(grid, settings.neighbourhood, features.device)
     carried: list[Tensor] = []
+    wide = widest_float(features.device)
     for frame in range(1, len(features)):
         sources = [0, *range(max(1, frame - settings.memory), frame)]
         weights = similarity_weights(directions[frame], directions[sources], near, settings)
         labels = torch.stack([first if source == 0 else carried[source - 1] for source in sources])
-        mixed = weights.double() @ labels.flatten(0, 1).double()
+        mixed = weights.to(wide) @ labels.flatten(0, 1).to(wide)
         carried.append(mixed.to(first.dtype))
     return torch.stack(carried) if carried else first.new_empty(0, *first.shape)
 

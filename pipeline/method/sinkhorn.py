@@ -23,7 +23,8 @@ each block made again from the scores in every iteration. There all exponents ar
 any epsilon and any scores are safe. The only sum that can underflow is the first one, of columns
 before any row is scaled, which is taken with its maximum set aside; afterwards every column sum is
 at least 1 / K of an average one. Exponents grow as 1 / epsilon, and their rounding with them: below
-an epsilon of 0.02 they are added in float64.
+an epsilon of 0.02 they are added in float64. A device without float64 leaves all that does not fit
+into float32 to the CPU.
 
 With fewer tubes than prototypes the same holds: each column gets N / K < 1, so no prototype can be
 filled by whole tubes. The argmax then is the prototype of a tube's largest share, at most N
@@ -38,7 +39,9 @@ import torch
 from torch import Tensor
 
 from pipeline.method import accelerated
+from pipeline.method.capabilities import has_float64, widest_float
 from pipeline.method.collectives import AllReduce, alone
+from pipeline.method.pixels import to_device
 
 # Of |scores| / epsilon, from which on E is not kept. E, and u of largest value 1, lie between
 # exp(-2 x 34) and exp(34); sums of N x exp(68), the largest numbers, are below float32's exp(88).
@@ -70,7 +73,11 @@ def assign(
     input.
     """
     _check(scores, epsilon, iterations)
-    dtype = _kept_in(scores, _widest(scores, bound, all_reduce) / epsilon)
+    exponent = _widest(scores, bound, all_reduce) / epsilon
+    if _needs_cpu(scores, exponent):
+        labels = assign(_on_cpu(scores), epsilon, iterations, all_reduce, bound=exponent * epsilon)
+        return to_device(labels, scores.device)
+    dtype = _kept_in(scores, exponent)
     if dtype is None:
         log_u = column_scaling(scores, epsilon, iterations, all_reduce)
         return torch.cat([z.argmax(1) for z in _exponents(scores, epsilon, log_u)])
@@ -84,15 +91,31 @@ def assign(
 def transport(
     scores: Tensor, epsilon: float, iterations: int, all_reduce: AllReduce = alone
 ) -> Tensor:
-    """The transport q N,K (float64), rows summing to one: for diagnostics and tests."""
+    """The transport q N,K (float64 where the device has it), rows summing to one."""
     _check(scores, epsilon, iterations)
-    dtype = _kept_in(scores, _widest(scores, None, all_reduce) / epsilon)
+    exponent = _widest(scores, None, all_reduce) / epsilon
+    if _needs_cpu(scores, exponent):
+        shares = transport(_on_cpu(scores), epsilon, iterations, all_reduce)
+        return to_device(shares, scores.device)
+    dtype = _kept_in(scores, exponent)
     if dtype is None:
         log_u = column_scaling(scores, epsilon, iterations, all_reduce)
         return torch.cat([z.softmax(1) for z in _exponents(scores, epsilon, log_u)])
     kernel, u = _scaled_kernel(scores, epsilon, iterations, dtype, all_reduce)
-    shares = kernel.double() * u.double()
+    wide = torch.promote_types(dtype, widest_float(scores.device))
+    shares = kernel.to(wide) * u.to(wide)
     return shares / shares.sum(1, keepdim=True)
+
+
+def _needs_cpu(scores: Tensor, exponent: float) -> bool:
+    """Whether exponents are too large for float32, on a device that has nothing wider."""
+    device = scores.device
+    return exponent > WIDEST and device.type != "cpu" and not has_float64(device)
+
+
+def _on_cpu(scores: Tensor) -> Tensor:
+    """The scores where there is float64: on the CPU."""
+    return scores.detach().cpu()
 
 
 def _check(scores: Tensor, epsilon: float, iterations: int) -> None:
@@ -135,7 +158,8 @@ def _scaled_kernel(
     kernel = scores.detach()
     if kernel.dtype != dtype or not overwrite:
         kernel = torch.empty_like(kernel, dtype=dtype)
-    sums = torch.zeros(scores.shape[1], dtype=torch.float64, device=scores.device)
+    wide = torch.promote_types(dtype, widest_float(scores.device))
+    sums = scores.new_zeros(scores.shape[1], dtype=wide)
     for part, source in zip(_blocks(kernel), _blocks(scores), strict=True):
         quotient = source.float() / epsilon  # of float32, to which the public code rounds it
         if dtype == torch.float32:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.method.capabilities import widest_float
 from pipeline.method.collectives import AllReduce, alone
 from pipeline.method.diagnostics import Diagnostics, assignment_diagnostics
 from pipeline.method.log_partition import mean_log_partition
@@ -83,5 +84,5 @@ def diagnostics_of(assignments: Assignments, prototypes: int, all_reduce: AllRed
 
 def _histogram(labels: Tensor, length: int) -> Tensor:
     """How often each of 0 to `length` - 1 occurs; `torch.bincount` would wait for a device."""
-    counts = torch.zeros(length, dtype=torch.float64, device=labels.device)
-    return counts.scatter_add_(0, labels, torch.ones_like(labels, dtype=torch.float64))
+    counts = torch.zeros(length, dtype=widest_float(labels.device), device=labels.device)
+    return counts.scatter_add_(0, labels, torch.ones_like(labels, dtype=counts.dtype))

@@ -9,6 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.errors import UserError
+from pipeline.runtime import accelerators
 
 LONG = 784  # tokens; from here on fused attention is the faster one under oneDNN too
 
@@ -20,11 +21,13 @@ def choose_device(local_rank: int = 0, local_world: int = 1) -> torch.device:
     process one accelerator, it is that one.
 
     Raises:
-        UserError: where there are fewer accelerators than processes of this node.
+        UserError: where there are fewer accelerators than processes of this node, or not those
+            that `PIPELINE_DEVICE` names.
     """
-    count = torch.cuda.device_count()
-    if not count:
+    kind = accelerators.kind()
+    if kind is None:
         return torch.device("cpu")
+    count = accelerators.count(kind)
     if 1 < count < local_world:
         raise UserError(
             f"there are {count} accelerators for {local_world} processes on this machine",
@@ -32,8 +35,9 @@ def choose_device(local_rank: int = 0, local_world: int = 1) -> torch.device:
             remedy=f"set trainer.devices to {count} or less",
         )
     index = local_rank if count > 1 else 0
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
+    if kind != "mps":  # there is only one
+        torch.get_device_module(kind).set_device(index)
+    return torch.device(kind, index)
 
 
 @contextlib.contextmanager
@@ -65,7 +69,7 @@ def fast_fp32(device: torch.device, tokens: int) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def tf32(device: torch.device) -> Iterator[None]:
-    """Let an accelerator round the factors of float32 products to TF32 (10 bits), while open.
+    """Let CUDA round the factors of float32 products to TF32 (10 bits), while open.
 
     For features that are read, never for training, which has `trainer.precision`.
     """

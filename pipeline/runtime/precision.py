@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 
 from pipeline.errors import UserError
+from pipeline.method.capabilities import has_float64
+from pipeline.runtime.accelerators import name_of
 
 Setting = Literal["auto", "bf16", "fp16", "fp32"]
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -45,23 +47,37 @@ def choose(setting: Setting, device: torch.device) -> Precision:
     """The format to use; `auto` is bf16 where the device has it, else fp16 (on a CPU fp32).
 
     Raises:
-        UserError: where bf16 is asked for on an accelerator that lacks it.
+        UserError: where bf16 or fp16 is asked for on an accelerator that lacks what it needs.
     """
-    has_bf16 = supports_bf16(device)
+    has_bf16, has_fp16 = supports_bf16(device), supports_scaled_fp16(device)
     if setting == "auto":
-        missing = "fp32" if device.type == "cpu" else "fp16"
+        missing = "fp16" if has_fp16 and device.type != "cpu" else "fp32"
         return Precision("bf16" if has_bf16 else missing, device.type)
     if setting == "bf16" and not has_bf16 and device.type != "cpu":  # a CPU is merely slow
         raise UserError(
-            f"{torch.cuda.get_device_name(device)} has no bfloat16",
+            f"{name_of(device)} has no bfloat16",
             place="trainer.precision",
-            remedy="use fp16 (with scaled losses), or auto",
+            remedy="use fp16 (with scaled losses) or fp32, or auto",
+        )
+    if setting == "fp16" and not has_fp16:
+        raise UserError(
+            f"{name_of(device)} has no float64, which torch scales losses with",
+            place="trainer.precision",
+            remedy="use bf16 or fp32, or auto",
         )
     return Precision(setting, device.type)
 
 
 def supports_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 by itself, and not by a detour over float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        return bool(module.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def supports_scaled_fp16(device: torch.device) -> bool:
+    """Whether `torch.amp.GradScaler` works on the device: but on Apple's it wants float64."""
+    return device.type == "mps" or has_float64(device)

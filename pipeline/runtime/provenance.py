@@ -127,10 +127,11 @@ def hardware() -> dict[str, Any]:
 
 
 def _accelerators() -> list[str]:
-    torch = sys.modules.get("torch")  # never imported for this: it takes seconds
-    if torch is None or not torch.cuda.is_available():
+    if "torch" not in sys.modules:  # never imported for this: it takes seconds
         return []
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    from pipeline.runtime import accelerators
+
+    return accelerators.names()
 
 
 def _git(*arguments: str) -> str | None:

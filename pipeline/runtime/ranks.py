@@ -19,6 +19,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from pipeline.errors import UserError, first_line
+from pipeline.runtime.accelerators import COLLECTIVES
 from pipeline.runtime.processes import ProcessInfo
 
 T = TypeVar("T")
@@ -131,6 +132,7 @@ def process_group(
         yield Ranks(process)
         return
     timeout = datetime.timedelta(seconds=timeout_s)
+    collectives = COLLECTIVES.get(device.type)
     distributed: Any = dist  # (torch does not tell mypy of all that its documentation has)
     if process.master is None:
         store = distributed.HashStore()
@@ -140,7 +142,7 @@ def process_group(
             distributed.rendezvous("env://", process.rank, process.world, timeout=timeout)
         )
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        f"cpu:gloo,{device.type}:{collectives}" if collectives else "gloo",
         store=distributed.PrefixStore("training", store),
         timeout=timeout,
         rank=process.rank,

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import UserError, first_line
+from pipeline.runtime.accelerators import VARIABLE
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks, is_collective_error, lost_process
 
@@ -23,8 +24,8 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
     """Turn into a UserError what goes wrong around the training, within the block.
 
     That is a full or read-only disk, a process that died or hangs, too little memory of the
-    accelerator, and no compiler for `torch.compile`. Any process of a run may meet it;
-    `ranks.process_group` ends the others too.
+    accelerator, an operation that torch has not on it, and no compiler for `torch.compile`. Any
+    process of a run may meet it; `ranks.process_group` ends the others too.
     """
     try:
         yield
@@ -41,6 +42,13 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
                 place="trainer.compile, objective.target.compile",
                 remedy="install a C compiler and Python's headers (gcc, python3-dev), or set both "
                 f"to false, which changes no result; {_last(checkpoints)}",
+            ) from error
+        if isinstance(error, NotImplementedError) and "MPS" in str(error):
+            raise UserError(
+                f"{ranks.name}: torch lacks an operation on mps: {first_line(error)}",
+                place=VARIABLE,
+                remedy="set PYTORCH_ENABLE_MPS_FALLBACK=1, which leaves it to the CPU, or "
+                f"{VARIABLE}=cpu; {_last(checkpoints)}",
             ) from error
         if not is_collective_error(error):
             raise

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import copy
 import functools
-import time
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.configuration.schema import Objective
 from pipeline.data.load.order import sample_rng
 from pipeline.method.masks.base import stacked
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.tubes import split_masks
+from pipeline.runtime import accelerators
 from pipeline.runtime.operations import counting
 
-SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices that find the peak
+SIDES = {"cpu": 1024, "mps": 4096}  # of the square matrices that find the peak
+SIDE = 8192  # on others
 TRIALS = 5
 
 
@@ -71,30 +71,14 @@ def matmul_peak(device: torch.device, precision: str) -> float:
 def _measured_peak(device: str, precision: str, _threads: int) -> float:
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     where = torch.device(device)
-    side = SIDES.get(where.type, SIDES["cuda"])
+    side = SIDES.get(where.type, SIDE)
     with torch.no_grad():
         # No random numbers: their state is the training's. No zeros: they cost less power.
         ramp = torch.arange(side * side, device=where, dtype=torch.float32)
         left = ramp.mul_(0.01).sin_().reshape(side, side).to(dtype)
         right = left.T.contiguous()
-        best = min(_seconds(left, right) for _ in range(1 + TRIALS))
-    del ramp, left, right
-    if where.type == "cuda":
-        torch.cuda.empty_cache()  # the training shall find its memory as it was
+        multiply = functools.partial(torch.mm, left, right)
+        best = min(accelerators.seconds(where, multiply) for _ in range(1 + TRIALS))
+    del ramp, left, right, multiply
+    accelerators.empty_cache(where)  # the training shall find its memory as it was
     return float(2 * side**3 / best)
-
-
-def _seconds(left: Tensor, right: Tensor) -> float:
-    if left.is_cuda:
-        begin, end = (
-            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            for _ in range(2)
-        )
-        begin.record()
-        torch.mm(left, right)
-        end.record()
-        end.synchronize()
-        return float(begin.elapsed_time(end)) / 1000
-    began = time.perf_counter()
-    torch.mm(left, right)
-    return time.perf_counter() - began

@@ -18,9 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
-from pipeline.runtime import machine
+from pipeline.runtime import accelerators
 from pipeline.runtime.files import write_text
 
 Item = TypeVar("Item")
@@ -148,19 +146,12 @@ class SpeedLog:
             "seconds": round(self.seconds, 3),
             "clips_per_s": round(rate, 2),
             "data_wait": round((self.waited - self._waited_marked) / seconds, 4),
-            "peak_memory_mib": round(peak_memory() / 2**20),
+            "peak_memory_mib": round(accelerators.peak_memory() / 2**20),
         }
         if self.utilisation is not None:
             self.last["mfu"] = round(rate * self.utilisation, 4)
         self.marked, self._clips_marked, self._waited_marked = now, self.clips, self.waited
         _append(self.path, json.dumps(self.last))
-
-
-def peak_memory() -> int:
-    """The most bytes that this process has held: of the accelerator where it uses one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return machine.peak_memory()
 
 
 def _row(values: Iterable[object]) -> str:

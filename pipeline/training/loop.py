@@ -32,7 +32,7 @@ from pipeline.method.pixels import normalise, to_device
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import Assignments
 from pipeline.method.tubes import cut, least_counts, loss_weight
-from pipeline.runtime import precision
+from pipeline.runtime import accelerators, precision
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.devices import fast_fp32
 from pipeline.runtime.interruption import ResumeLater, StopRequest
@@ -115,7 +115,7 @@ def resumed_state(context: RunContext, model: SigmaModel, rates: Sequence[float]
         engine=trainer.engine,
         processes=ranks.world,
         precision=number_format.name,
-        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        accelerator=accelerators.name_of(device),
     )
     return state
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.data.load.loader import Batch
 from pipeline.errors import UserError
+from pipeline.runtime import accelerators
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.context import RunContext
@@ -70,9 +71,7 @@ def say_plan(context: RunContext, state: TrainingState) -> None:
     process, device = engine.ranks.process, engine.device
     micro = trainer.batch_size // (process.world * trainer.accumulation)
     zero = f" (ZeRO {trainer.zero_stage})" if trainer.engine == "deepspeed" else ""
-    where = f"{trainer.threads} CPU thread(s) each"
-    if device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
+    where = accelerators.name_of(device) or f"{trainer.threads} CPU thread(s) each"
     checkpoints.say(
         f"{clips:,} clips, {trainer.epochs} epochs = {steps:,} steps of {trainer.batch_size} clips"
     )

@@ -21,7 +21,7 @@ from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
-from pipeline.runtime import launch, processes
+from pipeline.runtime import accelerators, launch, processes
 from pipeline.runtime.checkpoint_sets import FINISHED, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
@@ -33,6 +33,7 @@ from pipeline.runtime.ranks import LINGER, Ranks, process_group
 from pipeline.training import clustering, probe_clips
 from pipeline.training.context import RunContext
 from pipeline.training.earlier_settings import in_todays_terms
+from pipeline.training.engines import check_kind
 from pipeline.training.explained_errors import explained
 from pipeline.training.finished import is_done
 from pipeline.training.identity import Identity, pictures_of
@@ -61,6 +62,7 @@ def run(params: Params, run: str) -> None:
     with claimed(RunLayout(params.name, run), label, claims=_claims(process, trainer)) as release:
         if process.world == 1 and is_done(params, run, label):
             return
+        check_kind(trainer, accelerators.kind())
         if should_spawn:
             status = launch.spawn(trainer, launch.this_command())
             if status:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
 from torch import profiler
 
 from pipeline.configuration.schema import Profile
+from pipeline.runtime import accelerators
 from pipeline.runtime.files import atomic_path, write_text
 
 ROWS = 40  # of the table
@@ -30,8 +30,9 @@ def profiled(
         return
     activities = [profiler.ProfilerActivity.CPU]
     order = "self_cpu_time_total"
-    if torch.cuda.is_available():
-        activities.append(profiler.ProfilerActivity.CUDA)
+    kind = accelerators.kind()
+    if kind in ("cuda", "xpu"):  # Apple's own tools look at its devices
+        activities.append(profiler.ProfilerActivity[kind.upper()])
         order = "self_device_time_total"
 
     def write(traced: profiler.profile) -> None:

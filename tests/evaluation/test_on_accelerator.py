@@ -53,9 +53,14 @@ def test_rows_wait_for_no_accelerator(model: Model, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["single", "multi", "regression"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_fine_tuning_waits_for_the_loss_alone(model: Model, kind: Kind, precision: str) -> None:
-    """Catches waits, mixed devices and constants in a step with all that changes its clips."""
+@pytest.mark.parametrize(
+    ("precision", "like"), [("fp32", "cuda"), ("bf16", "cuda"), ("fp32", "mps")]
+)
+def test_fine_tuning_waits_for_the_loss_alone(
+    model: Model, kind: Kind, precision: str, like: str
+) -> None:
+    """Catches waits, mixed devices and constants in a step with all that changes its clips; and
+    float64 on a device that has none."""
     from timm.utils.model_ema import ModelEmaV3
 
     changes: dict[str, Any] = {"augmentation": FULL, "precision": precision, "clip_grad": 1.0}
@@ -63,7 +68,7 @@ def test_fine_tuning_waits_for_the_loss_alone(model: Model, kind: Kind, precisio
     values = np.arange(8) % 3 if kind == "single" else np.eye(3)[np.arange(8) % 3]
     network = Classifier(model, CLIP, 3)
     average = ModelEmaV3(network, decay=0.9, use_warmup=True)
-    with accelerator(network, average, may_wait=[finetune._step]) as device:
+    with accelerator(network, average, may_wait=[finetune._step], like=like) as device:
         groups = parameter_groups(network, 0.05, layer_decay=0.75, depth=model.depth)
         learner = Learner(network, solver("adamw", groups), average, CUDA)
         batch = TrainingBatch(0, to_device(videos(8), CUDA), torch.arange(8))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -20,11 +20,13 @@ from pipeline.configuration.build import encoder, sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective, Run, Trainer
 from pipeline.data.load.loader import Batch
 from pipeline.data.load.order import sample_rng, step_rng
+from pipeline.method import sinkhorn
 from pipeline.method.losses import LOSSES, SinkhornLoss
 from pipeline.method.masks import MASKS
 from pipeline.method.masks.base import stacked
 from pipeline.method.pixels import normalise, to_device
 from pipeline.method.sigma import SigmaModel
+from pipeline.method.swapped_assignment import COSINE
 from pipeline.method.targets import (
     TARGETS,
     ClustersTarget,
@@ -141,11 +143,16 @@ def batch_of(run: Run, grid: tuple[int, int, int]) -> Batch:
     return with_equal_counts(batch, mask, Ranks())
 
 
-def traced_step(run: Run, precision: str) -> list[str]:
+def traced_step(
+    run: Run,
+    precision: str,
+    like: str = "cuda",
+    may_wait: Sequence[Callable[..., Any]] = (train_step,),
+) -> list[str]:
     """Take a step on a fake accelerator; return where it waited for the device."""
     model = with_teachers(sigma_model(run.model, run.objective, CLIP), run).train()
     batch = batch_of(run, model.grid.shape)
-    with accelerator(model, may_wait=[train_step]) as device:
+    with accelerator(model, may_wait=may_wait, like=like) as device:
         batch = dataclasses.replace(batch, videos=to_device(batch.videos, CUDA))
         engine = Engine(model, run.trainer, Ranks(), Precision(precision, "cuda"))
         result = train_step(engine, batch, 4, run, VALUES, StopRequest())
@@ -172,6 +179,32 @@ def test_a_step_waits_for_the_loss_alone(
     """Catches mixed devices or types, copies of constants and waits, in every objective."""
     objective = objective_of(composed, name)
     assert traced_step(run_of(composed, objective), precision) == THE_LOSS
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_step_needs_no_float64(composed: dict[str, Any], name: str, precision: str) -> None:
+    """Catches float64 on Apple's accelerators, and copies that are not waited for there.
+
+    Sinkhorn of a small epsilon goes to the CPU: each branch's scores are waited for.
+    """
+    objective = objective_of(composed, name)
+    may_wait = [train_step, sinkhorn._on_cpu]
+    *waits, last = traced_step(run_of(composed, objective), precision, "mps", may_wait)
+    loss = objective.loss
+    on_cpu = isinstance(loss, SinkhornLoss) and COSINE / loss.epsilon > sinkhorn.WIDEST
+    assert set(waits) == ({"sinkhorn._on_cpu"} if on_cpu else set())
+    assert [last] == THE_LOSS
+
+
+@pytest.mark.parametrize("name", ["sigma_mlp", "sigma_dino"])
+def test_a_step_on_an_arc(composed: dict[str, Any], name: str) -> None:
+    """Catches float64 beside streams and pinned memory, which Intel's accelerators have."""
+    objective = objective_of(composed, name)
+    if isinstance(objective.target, FrozenTarget):
+        target = dataclasses.replace(objective.target, own_stream=True)
+        objective = objective.model_copy(update={"target": target})
+    assert traced_step(run_of(composed, objective), "bf16", "arc") == THE_LOSS
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -271,3 +304,19 @@ def test_what_is_wrong_is_seen(wrong: str) -> None:
         with pytest.raises((RefusedError, RuntimeError)):
             WRONG[wrong](given)
     assert not device.waits
+
+
+WRONG_WITHOUT_FLOAT64: dict[str, Callable[[Tensor], object]] = {
+    "a wider type": lambda x: x.double(),
+    "zeros": lambda x: x.new_zeros(3, dtype=torch.float64),
+    "a sum": lambda x: x.sum(dtype=torch.float64),
+    "an impatient copy": lambda x: torch.ones(3).to(x.device, non_blocking=True),
+    "a wide copy": lambda x: torch.ones(3, dtype=torch.float64).to(x.device),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_WITHOUT_FLOAT64)
+def test_what_is_wrong_on_apples_is_seen(wrong: str) -> None:
+    """Catches a trace that lets float64 pass, or copies that are not waited for."""
+    with accelerator(like="mps"), pytest.raises(RefusedError):
+        WRONG_WITHOUT_FLOAT64[wrong](torch.empty(4, 4, device=CUDA))

@@ -11,7 +11,10 @@ import torch.distributed as dist
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
 from pipeline.cli.doctor.workplace import output_of
 from pipeline.configuration.schema import Params
-from pipeline.errors import first_line
+from pipeline.errors import UserError, first_line
+from pipeline.runtime import accelerators
+from pipeline.runtime.precision import supports_bf16
+from pipeline.training.engines import check_kind
 
 LARGE = 256  # width of an encoder from which a CPU will not do
 
@@ -19,20 +22,27 @@ LARGE = 256  # width of an encoder from which a CPU will not do
 def devices(params: Params) -> Iterator[Finding]:
     """Every accelerator, with a matrix product in the precision that it will train in."""
     devices = max(run.trainer.devices for run in params.runs.values())
-    count = torch.cuda.device_count()
-    if not count:
+    kind = accelerators.kind()
+    for name, run in params.runs.items():
+        try:
+            check_kind(run.trainer, kind)
+        except UserError as error:
+            yield missing(f"engine of {name}", error.problem, error.remedy, needed=True)
+    if kind is None:
         yield _none(params)
         return
+    count = accelerators.count(kind)
     for number in range(count):
-        name = torch.cuda.get_device_name(number)
-        memory = torch.cuda.get_device_properties(number).total_memory / 2**30
+        device = torch.device(kind, number)
+        memory = accelerators.memory(device) / 2**30
+        found = f"{accelerators.name_of(device)}, {memory:.0f} GiB"
         try:
-            precision = _multiplied(number)
+            precision = _multiplied(device)
         except RuntimeError as error:
-            problem = f"{name}: {first_line(error)}"
-            yield missing(f"GPU {number}", problem, "nvidia-smi", needed=True)
+            remedy = "nvidia-smi" if kind == "cuda" else f"{accelerators.VARIABLE}=cpu"
+            yield missing(f"GPU {number}", f"{found}: {first_line(error)}", remedy, needed=True)
         else:
-            yield ok(f"GPU {number}", f"{name}, {memory:.0f} GiB, {precision}")
+            yield ok(f"GPU {number}", f"{found}, {precision}")
     if count < devices:
         yield missing(
             "GPUs",
@@ -43,21 +53,25 @@ def devices(params: Params) -> Iterator[Finding]:
 
 
 def processes(params: Params) -> Iterator[Finding]:
-    """One process by itself sums a number, by gloo and, where there is a GPU, by NCCL."""
+    """One process by itself sums a number, by gloo and, where there is a GPU, by NCCL or XCCL."""
     several = any(run.trainer.nodes * run.trainer.devices > 1 for run in params.runs.values())
-    yield _summed("gloo", torch.device("cpu"), needed=several and not torch.cuda.is_available())
-    if not dist.is_nccl_available():
+    kind = accelerators.kind()
+    yield _summed("gloo", torch.device("cpu"), needed=several and kind is None)
+    if kind == "mps":  # which has none; check_kind says so
+        return
+    backend = accelerators.COLLECTIVES[kind or "cuda"]
+    if not dist.is_backend_available(backend):
         yield missing(
-            "NCCL",
+            backend.upper(),
             "this torch is built without it",
-            "install torch for CUDA, to train on several GPUs",
-            needed=several and torch.cuda.is_available(),
+            f"install torch for {(kind or 'cuda').upper()}, to train on several GPUs",
+            needed=several and kind is not None,
         )
-    elif torch.cuda.is_available():
-        yield _summed("nccl", torch.device("cuda"), needed=several)
+    elif kind is not None:
+        yield _summed(backend, torch.device(kind), needed=several)
     else:
         yield warning(
-            "NCCL",
+            backend.upper(),
             "in this torch, but without a GPU it cannot be tried",
             "only needed to train on several GPUs",
         )
@@ -65,6 +79,9 @@ def processes(params: Params) -> Iterator[Finding]:
 
 def _none(params: Params) -> Finding:
     remedy = "the demo needs none; for ViT-S and larger take a machine with one"
+    if names := accelerators.names():
+        problem = f"{names[0]}, which is not used: {accelerators.VARIABLE} is cpu"
+        return warning("GPU", problem, f"unset {accelerators.VARIABLE}")
     driver = output_of(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
     if driver:
         problem = f"{driver.splitlines()[0]}, but torch {torch.__version__} does not see it"
@@ -76,10 +93,9 @@ def _none(params: Params) -> Finding:
     return warning("GPU", "none: training runs on the CPU", remedy)
 
 
-def _multiplied(number: int) -> str:
+def _multiplied(device: torch.device) -> str:
     """Multiply in float32 and in the smaller format; return what the device can."""
-    device = torch.device("cuda", number)
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtype = torch.bfloat16 if supports_bf16(device) else torch.float16
     for each in (torch.float32, dtype):
         ones = torch.ones(256, 256, device=device, dtype=each)
         if not torch.equal(ones @ ones, ones * 256):
@@ -88,8 +104,10 @@ def _multiplied(number: int) -> str:
 
 
 def _summed(backend: str, device: torch.device, *, needed: bool) -> Finding:
-    subject = "NCCL" if backend == "nccl" else backend
-    remedy = "look at NCCL_DEBUG=INFO" if backend == "nccl" else "GLOO_SOCKET_IFNAME=lo may help"
+    subject = backend if backend == "gloo" else backend.upper()
+    remedy = "GLOO_SOCKET_IFNAME=lo may help" if backend == "gloo" else f"{subject}'s own log"
+    if backend == "nccl":
+        remedy = "look at NCCL_DEBUG=INFO"
     try:
         store = dist.HashStore()  # type: ignore[attr-defined]
         patience = timedelta(seconds=60)

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.load.shared_videos import AnyBatch, SharedVideos
+from pipeline.method.capabilities import has_streams, streams
 from pipeline.method.pixels import to_device
 
 
 def shared_with_workers(options: LoaderOptions, shape: tuple[int, ...]) -> SharedVideos | None:
     """Return memory for batches of at most this shape, where `on_device` copies each out of it."""
-    if options.workers and options.device is not None and options.device.type == "cuda":
+    if options.workers and options.device is not None and options.device.type != "cpu":
         return SharedVideos(shape, options.workers)
     return None
 
@@ -30,13 +32,14 @@ def on_device(
 ) -> Iterator[AnyBatch]:
     """Return the same batches in the same order, their videos on `device`; on a CPU as they are.
 
-    With `ahead`, a thread takes each batch from `batches` and copies it while the caller works with
-    the one before: only where other processes make them, as it may not draw from this process's
-    random generators. An error of `batches` is raised in the place of its batch.
+    With `ahead`, and where the device copies beside its computing, a thread takes each batch from
+    `batches` and copies it while the caller works with the one before: only where other processes
+    make them, as it may not draw from this process's random generators. An error of `batches` is
+    raised in the place of its batch.
     """
-    if device is None or device.type != "cuda":
+    if device is None or device.type == "cpu":
         return batches
-    if ahead:
+    if ahead and has_streams(device):
         return _one_ahead(batches, SideStream(device))
     return (replace(batch, videos=to_device(batch.videos, device)) for batch in batches)
 
@@ -45,25 +48,25 @@ class SideStream:
     """Copies to an accelerator, beside what its current stream computes."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.device, self.queues = device, streams(device)
+        self.stream = self.queues.Stream(device)
 
-    def send(self, videos: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+    def send(self, videos: Tensor) -> tuple[Tensor, Any]:
         """Begin to copy; return the copy and what happens when it is complete."""
-        with torch.cuda.stream(self.stream):  # chooses the device for this thread, too
+        with self.queues.stream(self.stream):  # chooses the device for this thread, too
             return to_device(videos, self.device), self.stream.record_event()
 
-    def receive(self, sent: tuple[Tensor, torch.cuda.Event]) -> Tensor:
+    def receive(self, sent: tuple[Tensor, Any]) -> Tensor:
         """Return a copy that the caller's stream may use: it waits, this process does not."""
         videos, copied = sent
-        current = torch.cuda.current_stream(self.device)
+        current = self.queues.current_stream(self.device)
         current.wait_event(copied)
         videos.record_stream(current)  # its memory is free once this stream is done with it, too
         return videos
 
 
 def _one_ahead(batches: Iterator[AnyBatch], side: SideStream) -> Iterator[AnyBatch]:
-    def send(batch: AnyBatch | None) -> tuple[AnyBatch, tuple[Tensor, torch.cuda.Event]] | None:
+    def send(batch: AnyBatch | None) -> tuple[AnyBatch, tuple[Tensor, Any]] | None:
         return None if batch is None else (batch, side.send(batch.videos))
 
     first = next(batches, None)  # here, for it starts the processes that make batches

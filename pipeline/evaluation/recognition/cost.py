@@ -27,7 +27,7 @@ def measure(encoder: Encoder, options: ExecutionOptions) -> dict[str, Any]:
     computed with: on an accelerator in a batch of them, on a CPU of a single clip.
     """
     device = options.device_of()
-    clips = options.batch_size if device.type == "cuda" else 1
+    clips = options.batch_size if device.type != "cpu" else 1
     size = (clips, *encoder.grid.clip_shape, 3)
     videos = torch.arange(torch.Size(size).numel()).remainder(251).to(torch.uint8).reshape(size)
     before = next(encoder.parameters()).device

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.method.capabilities import has_streams, streams
 from pipeline.method.targets import EncoderTarget, Normalisation
 from pipeline.method.targets.feature_networks import Attended
 from pipeline.method.targets.network import HoldingTarget
@@ -44,7 +45,7 @@ class FrozenFeatures(HoldingTarget):
         self.normalise: Normalisation = normalise
         self.grid = grid
         self.own_stream = False  # on an accelerator, see `begin`
-        self._stream: torch.cuda.Stream | None = None
+        self._stream: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has: all but the stream, which cannot be copied."""
@@ -63,15 +64,16 @@ class FrozenFeatures(HoldingTarget):
         With `own_stream` an accelerator works on them beside what is asked of it meanwhile. Else
         they are worked out when they are waited for.
         """
-        if not self.own_stream or not tubes.is_cuda:
+        if not self.own_stream or not has_streams(tubes.device):
             return super().begin(tubes, masked)
-        main = torch.cuda.current_stream(tubes.device)
+        queues = streams(tubes.device)
+        main = queues.current_stream(tubes.device)
         if self._stream is None:
-            self._stream = torch.cuda.Stream(tubes.device)  # type: ignore[no-untyped-call]
+            self._stream = queues.Stream(tubes.device)
         beside = self._stream
         # Each waits for the other in turn, so memory that one frees is not used too early.
         beside.wait_stream(main)
-        with torch.cuda.stream(beside):
+        with queues.stream(beside):
             targets = cast(Tensor, self(tubes, masked))
 
         def wait() -> Tensor:

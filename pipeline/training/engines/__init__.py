@@ -7,12 +7,35 @@ A module is imported only where it is chosen: DeepSpeed is an extra, and takes s
 from __future__ import annotations
 
 from pipeline.configuration.schema import Trainer
+from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
+from pipeline.runtime.accelerators import VARIABLE
 from pipeline.runtime.precision import Precision
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.engines.engine import Engine
 
-__all__ = ["Engine", "build"]
+__all__ = ["Engine", "build", "check_kind"]
+
+# Kinds of accelerators that not all engines work on: torch has no collectives for Apple's, and
+# DeepSpeed wants further packages for Intel's.
+OFFERED = {"mps": ("single",), "xpu": ("single", "ddp", "fsdp")}
+
+
+def check_kind(trainer: Trainer, kind: str | None) -> None:
+    """Refuse an engine that does not work on this kind of accelerator (None: the CPU).
+
+    Raises:
+        UserError: naming both.
+    """
+    offered = OFFERED.get(kind or "", (trainer.engine,))
+    if trainer.engine not in offered:
+        one = ", with trainer.devices=1 and trainer.nodes=1" if offered == ("single",) else ""
+        raise UserError(
+            f"engine {trainer.engine!r} is not offered on {kind}",
+            place=f"trainer.engine, {VARIABLE}",
+            remedy=f"set trainer.engine to {' or '.join(offered)}{one}, or train on the CPU "
+            f"({VARIABLE}=cpu)",
+        )
 
 
 def build(model: SigmaModel, trainer: Trainer, ranks: Ranks, precision: Precision) -> Engine:

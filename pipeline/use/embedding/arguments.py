@@ -36,7 +36,7 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Declare where the encoder computes."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, xpu or mps")
 
 
 def model_of(options: argparse.Namespace, checkpoint: str) -> VideoModel:
@@ -58,8 +58,10 @@ def device_of(name: str) -> torch.device:
     """Return the device; UserError where there is none of this name."""
     import torch
 
+    from pipeline.runtime import accelerators
+
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(accelerators.kind() or "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

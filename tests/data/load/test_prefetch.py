@@ -126,3 +126,12 @@ def test_an_accelerator_gets_the_bytes(ahead: bool) -> None:
         sums.append(batch.videos.double().sum(1))
     for own, batch in zip(sums, given, strict=True):
         assert torch.equal(own.cpu(), batch.videos.double().sum(1))
+
+
+def test_a_device_without_streams_gets_batches_in_turn() -> None:
+    """Catches a stream that is asked of a device which has none (here one without numbers)."""
+    device = torch.device("meta")
+    batches = prefetch.on_device(iter(Source(last=3)), device, ahead=True)
+    for step in (1, 2, 3):
+        batch = next(batches)
+        assert (batch.step, batch.videos.device) == (step, device)
