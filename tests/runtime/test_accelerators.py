@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from pipeline.configuration.schema import Trainer
 from pipeline.errors import UserError
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime import accelerators, machine, precision
+from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.devices import choose_device
+from pipeline.runtime.ranks import Ranks
 from pipeline.training.engines import check_kind
+from pipeline.training.explained_errors import explained
 
 NONE: Mapping[str, int] = {}
 
@@ -117,6 +121,18 @@ def test_engines_are_refused_where_torch_has_none(kind: str | None, offered: set
             check_kind(trainer, kind)
         assert "PIPELINE_DEVICE=cpu" in refused.value.remedy
         assert "set trainer.engine to single" in refused.value.remedy
+
+
+def test_a_missing_operation_is_explained(tmp_path: Path) -> None:
+    """Catches a traceback where torch has not all operations on mps; other gaps are no such."""
+    said = "The operator 'aten::x' is not currently implemented for the MPS device. If you want it"
+    checkpoints = Checkpoints(tmp_path, {}, keep=1, label="pretrain a")
+    with pytest.raises(UserError) as refused, explained(checkpoints, Ranks()):
+        raise NotImplementedError(said)
+    assert "PYTORCH_ENABLE_MPS_FALLBACK=1" in refused.value.remedy
+    assert "there is no checkpoint yet" in refused.value.remedy
+    with pytest.raises(NotImplementedError), explained(checkpoints, Ranks()):
+        raise NotImplementedError("not yet")
 
 
 def test_formats_are_those_that_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import torch
 from torch import Tensor
 
+from pipeline.method.pixels import to_device
 from pipeline.method.targets import ClustersTarget
 from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.image_teachers import tensors_digest
@@ -38,7 +39,7 @@ class ClusterTargets(TargetNetwork):
 
     def use(self, centroids: Tensor) -> None:
         """Take centroids K,D, in the space of the features."""
-        self.centroids = centroids.to(self.centroids.device)
+        self.centroids = to_device(centroids, self.centroids.device)
         digests = f"{self.features.digest} {tensors_digest({'centroids': centroids})}"
         self.digest = hashlib.sha256(digests.encode()).hexdigest()
 
