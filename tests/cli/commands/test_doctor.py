@@ -220,6 +220,15 @@ def test_processes_really_talk(tiny: Params) -> None:
     assert by_subject(accelerators.processes(tiny))["gloo"].status == "ok"
 
 
+def test_an_engine_that_the_device_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a doctor that finds all well where the training is refused."""
+    monkeypatch.setattr("torch.mps.device_count", lambda: 1)
+    monkeypatch.setenv("PIPELINE_DEVICE", "mps")
+    finding = next(accelerators.devices(composed("trainer.engine=ddp")))
+    assert finding.is_failure
+    assert finding.found == "engine 'ddp' is not offered on mps"
+
+
 @pytest.fixture
 def set_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """A function that sets DVC's remote in a new repository, which is the working directory."""
