@@ -32,7 +32,7 @@ def profiled(
     order = "self_cpu_time_total"
     kind = accelerators.kind()
     if kind in ("cuda", "xpu"):  # Apple's own tools look at its devices
-        activities.append(profiler.ProfilerActivity[kind.upper()])
+        activities.append(getattr(profiler.ProfilerActivity, kind.upper()))
         order = "self_device_time_total"
 
     def write(traced: profiler.profile) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.configuration.schema import Trainer
+from pipeline.configuration.schema import Profile, Trainer
 from pipeline.errors import UserError
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime import accelerators, machine, precision
@@ -17,6 +17,7 @@ from pipeline.runtime.devices import choose_device
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.engines import check_kind
 from pipeline.training.explained_errors import explained
+from pipeline.training.profiling import profiled
 
 NONE: Mapping[str, int] = {}
 
@@ -121,6 +122,21 @@ def test_engines_are_refused_where_torch_has_none(kind: str | None, offered: set
             check_kind(trainer, kind)
         assert "PIPELINE_DEVICE=cpu" in refused.value.remedy
         assert "set trainer.engine to single" in refused.value.remedy
+
+
+@pytest.mark.filterwarnings("ignore:(CUDA|XPU) is not available")
+@pytest.mark.parametrize("kind", accelerators.KINDS)
+def test_profiles_are_written_of_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """Catches an activity or an order of rows that torch does not know by this name."""
+    have(monkeypatch, {kind: 1}, None)
+    with profiled(Profile(after=1, steps=1), tmp_path, print) as step:
+        for _ in range(3):
+            torch.ones(2).sum()
+            step()
+    assert (tmp_path / "trace.json.gz").exists()
+    assert "aten::sum" in (tmp_path / "operators.txt").read_text()
 
 
 def test_a_missing_operation_is_explained(tmp_path: Path) -> None:
