@@ -16,7 +16,8 @@ import torch
 from pipeline.errors import UserError
 from pipeline.runtime import machine
 
-KINDS = ("cuda", "xpu", "mps")  # NVIDIA's and AMD's, Intel's, Apple's; `auto` takes the first
+KINDS = ("cuda", "xpu", "mps")  # NVIDIA's and AMD's, Intel's, Apple's
+UNTRIED = {"xpu", "mps"}  # nobody has run this on one yet: used where they are asked for alone
 VARIABLE = "PIPELINE_DEVICE"
 COLLECTIVES = {"cuda": "nccl", "xpu": "xccl"}  # what processes with accelerators talk by
 
@@ -32,7 +33,7 @@ def kind() -> str | None:
         return None
     there = [each for each in KINDS if count(each)]
     if asked == "auto":
-        return there[0] if there else None
+        return next((each for each in there if each not in UNTRIED), None)
     if asked not in KINDS:
         raise UserError(
             f"{VARIABLE} is {asked!r}, which is no kind of device",

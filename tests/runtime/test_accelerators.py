@@ -41,9 +41,10 @@ def have(monkeypatch: pytest.MonkeyPatch, there: Mapping[str, int], asked: str |
         ({"cuda": 2}, None, "cuda"),
         ({"cuda": 2}, "", "cuda"),
         ({"cuda": 2}, "cpu", None),
-        ({"mps": 1}, "auto", "mps"),
+        ({"mps": 1}, "auto", None),
         ({"mps": 1}, "mps", "mps"),
-        ({"xpu": 4}, "auto", "xpu"),
+        ({"xpu": 4}, None, None),
+        ({"xpu": 4}, "xpu", "xpu"),
         ({"cuda": 1, "xpu": 1}, "xpu", "xpu"),
     ],
 )
@@ -78,7 +79,7 @@ def test_each_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches two processes on one of several accelerators, and a switch that Apple's have not."""
     chosen: list[int] = []
     monkeypatch.setattr("torch.xpu.set_device", chosen.append)
-    have(monkeypatch, {"xpu": 2}, None)
+    have(monkeypatch, {"xpu": 2}, "xpu")
     assert [choose_device(rank, 2) for rank in range(2)] == [
         torch.device("xpu", 0),
         torch.device("xpu", 1),
@@ -88,7 +89,7 @@ def test_each_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [options.device_of(process).index for process in range(3)] == [0, 1, 0]
     with pytest.raises(UserError, match="2 accelerators for 3 processes"):
         choose_device(0, 3)
-    have(monkeypatch, {"mps": 1}, None)
+    have(monkeypatch, {"mps": 1}, "mps")
     assert choose_device() == torch.device("mps", 0) == options.device_of(1)
     assert chosen == [0, 1]
 
