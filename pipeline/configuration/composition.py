@@ -109,13 +109,12 @@ def check_columns(text: str) -> None:
     for name in params.data_sets:
         key = f"evaluation_data.{name}" if name in params.evaluation_data else "data"
         _check_labels(params.on(name).data, key)
-    counted: dict[str, Counter[str]] = {}  # clips by value, of each column
-    for name, run in params.runs.items():
-        if (mixture := run.trainer.mixture) and Path(params.data.manifest or "").is_file():
-            column = mixture.column
-            if column not in counted:
-                counted[column] = _values(params.data, column)
-            mixture.check(counted[column], f"runs.{name}.trainer.mixture")
+    mixtures = {name: run.trainer.mixture for name, run in params.runs.items()}
+    columns = {mixture.column for mixture in mixtures.values() if mixture}
+    counted = {column: _values(params.data, column) for column in columns}
+    for name, mixture in mixtures.items():
+        if mixture and (clips := counted[mixture.column]) is not None:
+            mixture.check(clips, f"runs.{name}.trainer.mixture")
 
 
 def check_list(data: Data, key: str) -> None:
@@ -147,21 +146,26 @@ def _check_labels(data: Data, key: str) -> None:
         )
 
 
-def _values(data: Data, column: str) -> Counter[str]:
-    """Count the values that a column of the list has among the clips that are pretrained on."""
-    counted: Counter[str] = Counter()
-    with _open_list(Path(data.manifest or "")) as file:
-        rows = csv.reader(file)
-        columns = [name.strip() for name in next(rows, [])]
-        if column not in columns:
-            return counted
-        place, split = columns.index(column), columns.index("split") if "split" in columns else None
-        for row in rows:
-            if len(row) == len(columns):  # the manifest stage names the others
-                its_split = row[split].strip() if split is not None else ""
-                if (its_split or "train") in data.pretrain_splits:
-                    counted[row[place].strip()] += 1
-    return counted
+def _values(data: Data, column: str) -> Counter[str] | None:
+    """Count the values that a column of the list has among the clips that are pretrained on.
+
+    None where there is no such list yet, or it is damaged, which the manifest stage says.
+    """
+    manifest = Path(data.manifest or "")
+    if not manifest.is_file():
+        return None
+    with _open_list(manifest) as file, contextlib.suppress(csv.Error):
+        rows = csv.DictReader(file)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+
+        def text(row: Mapping[str, str | None], name: str) -> str:
+            return (row.get(name) or "").strip()
+
+        splits = data.pretrain_splits
+        return Counter(
+            text(row, column) for row in rows if (text(row, "split") or "train") in splits
+        )
+    return None
 
 
 def _open_list(manifest: Path) -> TextIO:

@@ -225,8 +225,8 @@ def split_uses(results: Results) -> dict[str, str]:
 def mixtures(results: Results) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
     """Yield run, column, value and what `pretrain.json` says, of each component of a mixture."""
     for run in results.trained:
-        told = run.pretrained.get("mixture")
-        for name, part in told["components"].items() if told else ():
+        told: Mapping[str, Any] = run.pretrained.get("mixture") or {"components": {}}
+        for name, part in told["components"].items():
             yield run.name, told["column"], name, part
 
 
