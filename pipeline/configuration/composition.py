@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 from pydantic import ValidationError
@@ -97,16 +98,23 @@ def left_out(text: str) -> str:
     return f"left out, since it needs {params.left_out_for}: {'; '.join(parts)}"
 
 
-def check_labels(text: str) -> None:
-    """Compare `labels` of each data set with the columns of its list, where that is there already.
+def check_columns(text: str) -> None:
+    """Compare `labels` and mixtures with the list of each data set, where that is there already.
 
     Raises:
         UserError: for a column that the list lacks; but `label` is the default, and may be absent.
+            For values of a mixture's column without weights, and weights of no value.
     """
     params = validate(yaml.safe_load(text), place="params.yaml")
     for name in params.data_sets:
         key = f"evaluation_data.{name}" if name in params.evaluation_data else "data"
         _check_labels(params.on(name).data, key)
+    mixtures = {name: run.trainer.mixture for name, run in params.runs.items()}
+    columns = {mixture.column for mixture in mixtures.values() if mixture}
+    counted = {column: _values(params.data, column) for column in columns}
+    for name, mixture in mixtures.items():
+        if mixture and (clips := counted[mixture.column]) is not None:
+            mixture.check(clips, f"runs.{name}.trainer.mixture")
 
 
 def check_list(data: Data, key: str) -> None:
@@ -127,7 +135,7 @@ def _check_labels(data: Data, key: str) -> None:
     manifest = Path(data.manifest or "")
     if not manifest.is_file():
         return
-    with manifest.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with _open_list(manifest) as file:
         columns = [name.strip() for name in next(csv.reader(file), [])]
     unknown = [name for name in data.labels if name not in columns and name != "label"]
     if unknown:
@@ -136,6 +144,32 @@ def _check_labels(data: Data, key: str) -> None:
             place=str(manifest),
             remedy=f"its columns are {', '.join(columns)}",
         )
+
+
+def _values(data: Data, column: str) -> Counter[str] | None:
+    """Count the values that a column of the list has among the clips that are pretrained on.
+
+    None where there is no such list yet, or it is damaged, which the manifest stage says.
+    """
+    manifest = Path(data.manifest or "")
+    if not manifest.is_file():
+        return None
+    with _open_list(manifest) as file, contextlib.suppress(csv.Error):
+        rows = csv.DictReader(file)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+
+        def text(row: Mapping[str, str | None], name: str) -> str:
+            return (row.get(name) or "").strip()
+
+        splits = data.pretrain_splits
+        return Counter(
+            text(row, column) for row in rows if (text(row, "split") or "train") in splits
+        )
+    return None
+
+
+def _open_list(manifest: Path) -> TextIO:
+    return manifest.open(encoding="utf-8-sig", errors="replace", newline="")
 
 
 def without_effect(overrides: Sequence[str]) -> dict[str, str]:

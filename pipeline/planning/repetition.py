@@ -53,8 +53,11 @@ def of_run(
     seconds = sum(float(session["seconds"]) for session in manifest["sessions"])
     learned = Pictures(0, manifest.get("pictures_sha256", ""))
     noted = None if others_known else manifest.get("inherited", {})
+    components = None
+    if pictures is None and params.runs[run].trainer.mixture is not None:
+        components = manifest.get("mixture", {}).get("sha256")
     try:
-        assumed = Identity.of(params, run, pictures or learned, noted)
+        assumed = Identity.of(params, run, pictures or learned, noted, components)
     except UserError:  # weights that it begins with are not there
         return Repetition()
     others = [each.info for each in archived(layout.checkpoints)]

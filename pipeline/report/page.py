@@ -6,7 +6,7 @@ alone, and scripts through `script_json`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,6 +141,7 @@ def _values(results: Results, pictures: Pictures) -> dict[str, Any]:
         "split_uses": split_uses(results),
         "census": ranked(results.index.census),
         "census_line": census_line(results.index.census),
+        "mixtures": list(mixtures(results)),
         "lost": results.index.lost[:LOST_SHOWN],
         "curves": figures.curves(results),
         "trial_charts": trials.figures(results),
@@ -219,6 +220,14 @@ def split_uses(results: Results) -> dict[str, str]:
     scored = results.params.evaluation.test
     uses.get("test", []).append("scores" if scored else "nothing (evaluation.test=false)")
     return {split: ", ".join(texts) or "nothing" for split, texts in uses.items()}
+
+
+def mixtures(results: Results) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Yield run, column, value and what `pretrain.json` says, of each component of a mixture."""
+    for run in results.trained:
+        told: Mapping[str, Any] = run.pretrained.get("mixture") or {"components": {}}
+        for name, part in told["components"].items():
+            yield run.name, told["column"], name, part
 
 
 def ranked(census: Mapping[str, int]) -> dict[str, int]:

@@ -108,6 +108,7 @@ def _key(network: ClusterTargets, settings: ClustersTarget, context: RunContext)
             "tube": list(context.run.model.tube),
             "seed": trainer.seed,
             "batch_size": trainer.batch_size,  # of which clips make a step
+            **({"mixture": repr(trainer.mixture)} if trainer.mixture else {}),
         }
     )
 
@@ -118,7 +119,13 @@ def _features(
     """Yield the features of sampled tubes, those of all processes, a step at a time: S,D."""
     run, trainer, ranks = context.run, context.run.trainer, context.ranks
     clips = PretrainingClips(
-        context.entries, context.clip, None, run.model.tube, trainer.seed, trainer.batch_size
+        context.entries,
+        context.clip,
+        None,
+        run.model.tube,
+        trainer.seed,
+        trainer.batch_size,
+        mixture=context.mixture,
     )
     grid = network.features.grid
     wanted, seed = settings.clusters * settings.tubes_per_cluster, trainer.seed

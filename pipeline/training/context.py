@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from pipeline.configuration.schema import Clip, Run
+from pipeline.data.load.mixture import ClipMixture
 from pipeline.data.shards.format import ClipEntry
 from pipeline.runtime.checkpoints import Checkpoints
 from pipeline.runtime.ranks import Ranks
@@ -46,3 +47,4 @@ class RunContext:
     session: Session  # begins as `provenance`, and grows while this process trains
     initial: Initial | None = None  # weights that it begins with; None: fresh ones
     online: Scorer | None = None  # scores it meanwhile; None: nothing does
+    mixture: ClipMixture | None = None  # which clips weigh how much; None: all the same

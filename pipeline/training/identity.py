@@ -13,6 +13,7 @@ from typing import Any, Self
 from pipeline.configuration import code, plugins
 from pipeline.configuration.layout import DataLayout, RunLayout, runs_of_all_experiments
 from pipeline.configuration.schema import Data, Params, Run
+from pipeline.data.load import mixture
 from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.runtime.checkpoint_sets import FINISHED, Settings, fingerprint
 from pipeline.runtime.files import read_json
@@ -43,15 +44,23 @@ class Identity:
         run: str,
         pictures: Pictures | None = None,
         others: Inherited | None = None,
+        components: str | None = None,
     ) -> Self:
         """Return the identity of a run, by default with the pictures and other runs that there are.
 
-        `others` is what `inherited` says of the weights that it begins with.
+        `others` is what `inherited` says of the weights that it begins with, `components` the hash
+        of a mixture (`components_of`).
+
+        Raises:
+            UserError: where the data or those weights are not there, or do not go with the mixture.
         """
         pictures = pictures or pictures_of(params.data)
         chosen = params.runs[run]
         others = inherited(params.name, chosen) if others is None else others
+        components = components_of(params, run) if components is None else components
         settings = _resumable_settings(chosen, params.data, pictures)
+        if components:
+            settings["data"]["components"] = components
         inheritance = {"inherited": others} if others else {}  # else as it was before there was any
         return cls({**settings, **inheritance}, _code_that_learns(chosen))
 
@@ -99,6 +108,19 @@ def pictures_of(data: Data) -> Pictures:
         if body["splits"] == list(data.pretrain_splits):
             return Pictures(body["clips"], body["sha256"])
     return DatasetIndex.load(layout.shards).pictures(data.pretrain_splits)
+
+
+def components_of(params: Params, run: str) -> str:
+    """Return a hash of which clip is of which component of a run's mixture; empty: it has none.
+
+    A label in the mixture's column decides what is learned, which no other label does.
+    """
+    chosen, data = params.runs[run], params.data
+    if chosen.trainer.mixture is None:
+        return ""
+    clips = DatasetIndex.load(DataLayout(data.name).shards).clips(data.pretrain_splits)
+    place = f"runs.{run}.trainer.mixture"
+    return mixture.mixed(clips, chosen.trainer.mixture, place)[0].sha256
 
 
 def _code_that_learns(run: Run) -> dict[str, str]:

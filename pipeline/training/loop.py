@@ -104,11 +104,12 @@ def train(context: RunContext) -> TrainingState:
 def resumed_state(context: RunContext, model: SigmaModel, rates: Sequence[float]) -> TrainingState:
     """Put a model into its engine, at the newest checkpoint or at the beginning."""
     trainer, ranks, device = context.run.trainer, context.ranks, context.device
-    clips, number_format = len(context.entries), precision.choose(trainer.precision, device)
+    clips, mixture = len(context.entries), context.mixture
+    number_format = precision.choose(trainer.precision, device)
     state = TrainingState(
         engines.build(model, trainer, ranks, number_format),
         context.log,
-        lambda step: position(step, trainer, clips=clips, rates=rates),
+        lambda step: position(step, trainer, clips=clips, rates=rates, mixture=mixture),
     )
     state.resume(context.checkpoints)
     context.session.update(
@@ -264,6 +265,7 @@ def _batches(context: RunContext, state: TrainingState) -> Iterator[Batch]:
         batch_size=trainer.batch_size,
         masks_per_clip=run.objective.masks_per_clip,
         paste=run.objective.paste,
+        mixture=context.mixture,
     )
     options = LoaderOptions(
         workers=trainer.workers,

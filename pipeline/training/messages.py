@@ -75,6 +75,8 @@ def say_plan(context: RunContext, state: TrainingState) -> None:
     checkpoints.say(
         f"{clips:,} clips, {trainer.epochs} epochs = {steps:,} steps of {trainer.batch_size} clips"
     )
+    if context.mixture is not None:
+        checkpoints.say(context.mixture.described(steps * trainer.batch_size))
     if context.initial is not None and not state.done:
         checkpoints.say(f"begins with the weights of {context.initial.path}")
     started = f", started by {process.launcher}" if process.launcher else ""

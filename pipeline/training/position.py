@@ -16,6 +16,7 @@ import torch
 
 from pipeline.configuration.schema import Trainer
 from pipeline.data.load import order
+from pipeline.data.load.mixture import ClipMixture
 
 Position = dict[str, Any]  # of JSON values
 
@@ -37,14 +38,21 @@ def step_seed(seed: int, step: int, part: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
-def position(step: int, trainer: Trainer, *, clips: int, rates: Sequence[float]) -> Position:
+def position(
+    step: int,
+    trainer: Trainer,
+    *,
+    clips: int,
+    rates: Sequence[float],
+    mixture: ClipMixture | None = None,
+) -> Position:
     """What step `step` (counted from 0) begins with, in a run over so many `clips`.
 
     `clips`: (epoch, index) of the first few of the global batch; `frames`, `dropped`: numbers that
     the generators of the first sample and of the step give; `lr`: null after the last step.
     """
     seed = trainer.seed
-    batch = order.batch(seed, step, n=clips, batch_size=trainer.batch_size)[:8]
+    batch = order.batch(seed, step, n=clips, batch_size=trainer.batch_size, mixture=mixture)[:8]
     generator = torch.Generator().manual_seed(step_seed(seed, step))
     return {
         "step": step,

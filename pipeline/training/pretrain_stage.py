@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,10 @@ import torch
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, Params, Run, Trainer
+from pipeline.data.load.mixture import mixed
 from pipeline.data.load.order import total_steps
 from pipeline.data.shards.clip_table import counts
+from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
@@ -179,15 +181,18 @@ def _context(
     chosen, data = params.runs[run], params.data
     source, layout, trainer = DataLayout(data.name), RunLayout(params.name, run), chosen.trainer
     index = DatasetIndex.load(source.shards)
-    entries = index.clips(data.pretrain_splits)
+    entries: Sequence[ClipEntry] = index.clips(data.pretrain_splits)
     if not entries:
         raise UserError(
             f"no clip to pretrain on: the data set has {index.splits or 'no clips'}",
             place=f"data.pretrain_splits, {source.index}",
             remedy="name a split that has clips, or see why they were lost in the index",
         )
+    mixture = None
+    if trainer.mixture is not None:
+        mixture, entries = mixed(entries, trainer.mixture, f"runs.{run}.trainer.mixture")
     pictures = pictures_of(data)
-    identity = Identity.of(params, run, pictures)
+    identity = Identity.of(params, run, pictures, components=mixture.sha256 if mixture else None)
     configuration, made_with = chosen.model_dump(mode="json"), provenance()
     steps = total_steps(trainer.epochs, n=len(entries), batch_size=trainer.batch_size)
     return RunContext(
@@ -217,6 +222,7 @@ def _context(
         session=dict(made_with),
         initial=Initial.of(params.name, chosen, data.clip),
         online=_online_evaluation(index, chosen, data.clip) if steps else None,
+        mixture=mixture,
     )
 
 
@@ -244,6 +250,10 @@ def common_rate(clips: Mapping[float, int]) -> float | None:
         return None
     up_to = list(itertools.accumulate(clips[rate] for rate in rates))
     return round(rates[bisect.bisect_right(up_to, up_to[-1] // 2)], 6)  # that of the middle clip
+
+
+def _mixture_record(context: RunContext, samples: int) -> dict[str, Any]:
+    return {"mixture": context.mixture.record(samples)} if context.mixture else {}
 
 
 def _results(
@@ -275,6 +285,7 @@ def _results(
         "pictures_sha256": checkpoints.settings["data"]["pictures"],
         "inherited": checkpoints.settings.get("inherited", {}),
         **clustering.record(context),
+        **_mixture_record(context, state.done * trainer.batch_size),
         "online_evaluation": context.online.record() if context.online else None,
         "clips": len(context.entries),
         "clip": context.clip.model_dump(mode="json"),

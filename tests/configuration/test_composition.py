@@ -270,11 +270,53 @@ def test_labels_are_columns_of_the_list(labels: str, good: bool, tmp_path: Path)
     manifest = f"data.manifest={tmp_path / 'clips.csv'}"
     text = composition.compose(["data=folder", manifest, f"data.labels=[{labels}]"])
     if good:
-        composition.check_labels(text)
+        composition.check_columns(text)
         return
     with pytest.raises(UserError, match="no column knid") as caught:
-        composition.check_labels(text)
+        composition.check_columns(text)
     assert caught.value.remedy == "its columns are id, path, kind"
+
+
+@pytest.mark.parametrize(
+    ("mixture", "problem", "place"),
+    [
+        ("{column: kind, weights: {x: 3, 1: 0.5}}", "", ""),
+        ("{column: kind, weights: {x: 3, 1: 0.5, y: 1}}", "has the value y in", ".weights"),
+        ("{column: kind, weights: {x: 3}}", "'kind' without a weight: 1 (2)", ".weights"),
+        ("{column: knid, weights: {x: 3}}", "has a value in the column 'knid'", ".column"),
+    ],
+)
+def test_mixtures_are_held_to_the_list(
+    mixture: str, problem: str, place: str, tmp_path: Path
+) -> None:
+    """Catches a weight that is forgotten or misspelt, which days of downloads later would stop
+    the training; clips of other splits need none."""
+    listed = "id,path,kind,split\na,a.mp4,x,train\nb,b.mp4, 1,\nc,c.mp4,1,train\nd,d.mp4,y,val\n"
+    (tmp_path / "clips.csv").write_text(listed, encoding="utf-8")
+    manifest = f"data.manifest={tmp_path / 'clips.csv'}"
+    text = composition.compose(["data=folder", manifest, f"trainer.mixture={mixture}"])
+    if not problem:
+        composition.check_columns(text)
+        return
+    with pytest.raises(UserError) as caught:
+        composition.check_columns(text)
+    assert problem in caught.value.problem
+    run = next(iter(yaml.safe_load(text)["runs"]))
+    assert caught.value.place == f"runs.{run}.trainer.mixture{place}"
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        *("{column: kind, weights: {}}", "{weights: {a: 1}}", "{column: kind}"),
+        *(f"{{column: kind, weights: {{a: 1, b: {w}}}}}" for w in ("0", "-1", "inf", "nan", "x")),
+        *("{column: kind, weights: [1, 2]}", "{column: kind, weights: {a: 1}, more: 1}"),
+    ],
+)
+def test_mixtures_have_weights_above_0(mixture: str) -> None:
+    """Catches a component that is given no samples or fewer than none, and misspelt keys."""
+    with pytest.raises(UserError, match="mixture"):
+        composition.compose([f"trainer.mixture={mixture}"])
 
 
 def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import DataLayout, ExperimentLayout, times
 from pipeline.configuration.schema import Params
 from pipeline.data import synthetic
+from pipeline.data.load.mixture import ClipMixture, Component
 from pipeline.data.records import ClipRecord, Outcome
 from pipeline.data.shards.format import ShardSummary, summary_file
 from pipeline.data.shards.index import DatasetIndex
@@ -29,6 +30,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"  # a clip's id
 REASON = 'ends after <b>3</b> of 9 "frames" & {{ 7 * 7 }} [red]'  # of a lost clip
 SKIPPED = "no clip has a label 'weather' <i>"
 CLASSES = ["<b>up</b>", "down", "left", "right", "round", "still"]
+MIXTURE = ClipMixture("from", (Component("<b>few</b>", 3, 4), Component("many", 1, 16)), "0")
 STEPS = 6
 SCORED, UNLABELLED, OF = 80, 15, 100  # test clips: 5 are lost
 TOP1 = {"sigma_mlp": (0.75, 0.5), "pixel": (0.5, 0.625), "random": (0.25, 0.25)}
@@ -154,7 +156,9 @@ def write_run(params: Params, name: str) -> None:
     write_features(params, name)
     write_predictions(params, name)
     write_times(params, name)
-    write_json(layout.pretrained, {"steps": STEPS, "seconds": 61.0, "encoder_parameters": 4242})
+    manifest = {"steps": STEPS, "seconds": 61.0, "encoder_parameters": 4242}
+    mixture = {"mixture": MIXTURE.record(40)} if name == "sigma_mlp" else {}
+    write_json(layout.pretrained, manifest | mixture)
     inputs = {
         "index": sha256_file(DataLayout(params.data.name).index),
         "weights": sha256_file(layout.weights),

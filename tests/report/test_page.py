@@ -158,3 +158,12 @@ def test_scores_on_val_are_there_and_are_told_apart(page: Page) -> None:
     assert "split test" in captions[0]
     (val,) = [e.text for e in page.all("caption") if "split val" in e.text]
     assert "on which probes chose their settings" in val
+
+
+def test_mixtures_say_how_often_clips_came(page: Page) -> None:
+    """Catches a run's mixture that is not told, and one that other runs are given."""
+    rows = [row.text for row in page.all("tr")]
+    assert [text for text in rows if text.startswith("sigma_mlpfrom")] == [
+        "sigma_mlpfrom<b>few</b>475.07.5",  # 4 clips, three quarters of 40 samples
+        "sigma_mlpfrommany1625.00.6",
+    ]

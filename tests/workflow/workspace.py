@@ -63,7 +63,7 @@ class Workspace:
         """Write params.yaml of the tiny experiment, as `python -m pipeline compose` does."""
         with contextlib.chdir(self.folder):
             text = composition.compose(["experiment=tiny", *overrides])
-            composition.check_labels(text)
+            composition.check_columns(text)
         (self.folder / "params.yaml").write_text(text, encoding="utf-8")
 
     def snakemake(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:

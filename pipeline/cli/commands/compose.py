@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     old_names.tell_overrides(options.overrides)
     overrides = old_names.current(options.overrides)
     text = composition.compose(overrides)
-    composition.check_labels(text)
+    composition.check_columns(text)
     write_text(options.output, text)
     if warning := composition.left_out(text):
         print(warning)

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
 
     old_names.tell_overrides(options.overrides)
     text = sweeps.compose(options.overrides)
-    composition.check_labels(text)
+    composition.check_columns(text)
     write_text(options.output, text)
     sweep = composition.parse(text, place=options.output).sweep
     counts = Counter(trial.run for trial in sweep.trials.values()) if sweep else {}

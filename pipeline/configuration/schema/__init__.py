@@ -22,7 +22,13 @@ from pipeline.configuration.schema.method import Model, Objective, Paste
 from pipeline.configuration.schema.params import Params
 from pipeline.configuration.schema.run import OwnClip, Run
 from pipeline.configuration.schema.sweep import Sweep, Trial
-from pipeline.configuration.schema.training import Optimiser, Profile, Tracking, Trainer
+from pipeline.configuration.schema.training import (
+    Mixture,
+    Optimiser,
+    Profile,
+    Tracking,
+    Trainer,
+)
 from pipeline.configuration.section import Section
 from pipeline.evaluation.recognition.settings import (
     AttentiveProbe,

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.configuration.section import Name, Section, Share
+from pipeline.errors import UserError
+
+SHOWN = 20  # values of a column in one message
+
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _keys_as_text(values: object) -> object:
+    """Take numbers for the text that the list has: YAML reads `{0: 1}` as a number's weight."""
+    if not isinstance(values, dict):
+        return values
+    return {str(key) if type(key) is int else key: value for key, value in values.items()}
 
 
 class Optimiser(Section):
@@ -44,6 +63,52 @@ class Profile(Section):
     steps: int = Field(gt=0)  # that are traced
 
 
+class Mixture(Section):
+    """How much each component of the training data weighs (docs/training.md)."""
+
+    # of the list, `label` or a further one: clips with the same value there are a component
+    column: str
+    # of each component's samples, by the value; only their ratios count: `{ssv2: 3, k400: 1}`
+    weights: Annotated[dict[str, Weight], BeforeValidator(_keys_as_text)] = Field(min_length=1)
+
+    def check(self, clips: Mapping[str, int], place: str) -> None:
+        """Compare the weights with how many clips have each value of the column; "": none.
+
+        Raises:
+            UserError: where a value has no weight, or a weight no clip; `place` is the setting's.
+        """
+        if clips.keys() <= {""}:
+            raise UserError(
+                f"no clip to pretrain on has a value in the column {self.column!r}",
+                place=f"{place}.column",
+                remedy="name `label` or a further column of the list",
+            )
+        shown = {name: f"{name or '(empty)'} ({n:,})" for name, n in sorted(clips.items())}
+        there = _listed(shown.values())
+        if unweighted := [shown[name] for name in shown if name not in self.weights]:
+            raise UserError(
+                f"clips to pretrain on have values of the column {self.column!r} without a weight: "
+                + _listed(unweighted),
+                place=f"{place}.weights",
+                remedy="give each value a weight above 0, or take its clips out of the list or out "
+                f"of data.pretrain_splits; the values are {there}",
+            )
+        if absent := [name for name in self.weights if name not in clips]:
+            raise UserError(
+                f"no clip to pretrain on has the value {_listed(absent)} in the column "
+                f"{self.column!r}",
+                place=f"{place}.weights",
+                remedy="take the weight away, or see why there is no such clip; the values are "
+                + there,
+            )
+
+
+def _listed(texts: Iterable[str]) -> str:
+    texts = list(texts)
+    more = [f"and {len(texts) - SHOWN:,} more"] if len(texts) > SHOWN else []
+    return ", ".join([*texts[:SHOWN], *more])
+
+
 class Trainer(Section):
     name: Name  # shown in the report
     # how a run is spread over processes (docs/training.md)
@@ -59,6 +124,9 @@ class Trainer(Section):
     # clips per optimiser step, of all processes; a multiple of `nodes` x `devices` x
     # `accumulation`
     batch_size: int = Field(gt=0)
+    # what each component of the data weighs, which otherwise its number of clips decides; null:
+    # each clip comes once in an epoch
+    mixture: Mixture | None = None
     # parts that a process computes its share of a batch in; the result is the same
     accumulation: int = Field(gt=0)
     # of matrix products; `auto`: `bf16` where the device has it, else `fp16` (on a CPU
@@ -93,6 +161,12 @@ class Trainer(Section):
     on_code_change: Literal["stop", "resume", "restart"] = "stop"
     tracking: Tracking = Tracking()  # where the logged numbers are shown
     profile: Profile | None = None  # a trace of a few steps; null: none
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a mixture that is not there: what was trained without it stays the same."""
+        values: dict[str, Any] = handler(self)
+        return values if self.mixture else {k: v for k, v in values.items() if k != "mixture"}
 
     @model_validator(mode="after")
     def _adds_up(self) -> Trainer:

@@ -23,6 +23,7 @@ from pipeline.configuration.schema import Clip, ClipAugmentation, Paste
 from pipeline.data.load import crops, decoders, order, prefetch, sampling, vector_speeds
 from pipeline.data.load.failed_clips import ClipError, FailedClip, FailedClips
 from pipeline.data.load.frame_source import FrameSource
+from pipeline.data.load.mixture import ClipMixture
 from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions, check_workers, present
 from pipeline.data.load.shared_videos import SharedVideos, empty
 from pipeline.data.load.workers import load_in_order
@@ -38,7 +39,7 @@ class Batch:
     """What one process trains on in one step: `batch_size / world` clips, but for `failed`."""
 
     step: int
-    epoch: int  # of the batch's first sample
+    epoch: int  # in which the step begins
     videos: Tensor  # uint8 (B,T,H,W,3)
     masks: Tensor  # of each clip (B,N), or several (B,R,N), as `method.masks` has them
     ids: list[str]
@@ -58,6 +59,7 @@ class PretrainingClips:
     batch_size: int  # of all processes together
     masks_per_clip: int = 1
     paste: Paste | None = None  # objects
+    mixture: ClipMixture | None = None  # which clips weigh how much; None: all the same
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -100,7 +102,7 @@ class PretrainingSteps(Dataset[Batch]):
                 failed.append(error.failed)
         return Batch(
             step=step,
-            epoch=chosen[0][0],
+            epoch=order.epoch_of(step, n=len(clips.entries), batch_size=clips.batch_size),
             videos=torch.from_numpy(videos[: len(there)]),
             masks=torch.from_numpy(np.stack(masks)) if masks else torch.empty(0, 0),
             ids=[clips.entries[index].id for _, index in there],
@@ -117,6 +119,7 @@ class PretrainingSteps(Dataset[Batch]):
             batch_size=self.clips.batch_size,
             rank=self.rank,
             world=self.world,
+            mixture=self.clips.mixture,
         )
 
     def sample(

@@ -16,7 +16,7 @@ COLUMNS = ("id", *SOURCES, "start", "end", "label", "split", "sha256")
 SPLITS = ("train", "val", "test")
 
 ID_RULE = "an id is a file name: 1 to 160 of A-Z a-z 0-9 _ - and ., the first not a ."
-_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,159}")
+ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,159}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
@@ -69,7 +69,7 @@ def check(known: Sequence[str], extra: Mapping[str, str], prefix: str) -> Row | 
     """Return the row of these texts, in the order of COLUMNS, or everything wrong with them."""
     clip_id, path, url, youtube_id, synthetic, start, end, label, split, sha256 = known
     problems: list[str] = []
-    if not _ID.fullmatch(clip_id):
+    if not ID.fullmatch(clip_id):
         rule = f"id {clip_id[:60]!r} cannot be used: {ID_RULE}"
         problems.append(rule if clip_id else "has no id")
         clip_id = ""

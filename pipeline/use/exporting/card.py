@@ -161,6 +161,10 @@ def _data(beside: Beside, export: Export) -> Iterator[str]:
                 else f"their pictures: `{pretrain['pictures_sha256']}`."
             )
         )
+        if mixture := pretrain.get("mixture"):
+            parts = mixture["components"].items()
+            shares = ", ".join(f"{name} {part['share']:.1%}" for name, part in parts)
+            yield f"Its samples were a mixture by `{mixture['column']}`: {shares}."
         if init := pretrain.get("init"):
             whose = f"of run `{init['run']}`" if init.get("run") else f"of {init['kind']}"
             parts = "encoder and decoder" if init["decoder"] else "encoder"

@@ -32,12 +32,10 @@ def test_parts_make_the_order_of_the_whole(seed: int, epoch: int, n: int, part: 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(order, "PART", part)
         patched.setattr(order, "_DRAWN", 7)
-        order._part.cache_clear()
-        order._starts.cache_clear()
+        order._kept.cache_clear()
         assert np.array_equal(order.permutation(seed, epoch, n), whole)
         drawn = order.batch(seed, 0, n=n, batch_size=n)
-    order._part.cache_clear()
-    order._starts.cache_clear()
+    order._kept.cache_clear()
     if not epoch:
         assert [index for _, index in drawn] == whole.tolist()
 

@@ -8,6 +8,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -71,6 +72,25 @@ def test_splits(made: tuple[Path, tuple[ShardSummary, ...]], splits: list[str]) 
     assert list(table) == entries
     assert list(table[10:20]) == entries[10:20]
     assert list(at(table, [2, 1] if entries else [])) == entries[2:0:-1]
+
+
+def test_places_by_a_column(
+    made: tuple[Path, tuple[ShardSummary, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches clips under another value than their label, also where the column comes in pieces,
+    and counts that the order of the clips changes."""
+    table = ClipTable.open(*made).of_splits(["train", "val"])
+    monkeypatch.setattr(clip_table, "_TOGETHER", 1)
+    places = clip_table.places_by(table, "what")
+    values = [entry.labels.get("what", "") for entry in table]
+    assert {value: found.tolist() for value, found in places.items()} == {
+        value: [k for k, each in enumerate(values) if each == value] for value in {*values}
+    }
+    mixed = at(table, np.concatenate([*places.values()]))
+    assert list(mixed) != list(table)
+    assert counts(mixed, "fps") == counts(table, "fps")
+    listed_places = clip_table.places_by(list(table), "what")
+    assert all((listed_places[value] == found).all() for value, found in places.items())
 
 
 def test_columns_are_those_of_the_clips(made: tuple[Path, tuple[ShardSummary, ...]]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.data.load.mixture import ClipMixture, Component
 from pipeline.runtime.files import read_json, sha256_file, write_json
 from pipeline.use.exporting.export import export
 from pipeline.weights import hub
@@ -29,6 +30,14 @@ def test_it_tells_what_is_known(checkpoints: Path, results: Path) -> None:
     assert "prototypes: 256" in text
     assert "final loss 13.5000" in text
     assert sha256_file(results / "model.safetensors") in text
+
+
+def test_it_tells_of_a_mixture(checkpoints: Path, results: Path) -> None:
+    """Catches a card by which all clips of a mixture counted the same."""
+    manifest = read_json(results / "pretrain.json")
+    mixture = ClipMixture("source", (Component("k400", 1, 9), Component("ssv2", 3, 4)), "0")
+    write_json(results / "pretrain.json", manifest | {"mixture": mixture.record(100)})
+    assert "a mixture by `source`: k400 25.0%, ssv2 75.0%." in " ".join(card(results).split())
 
 
 def test_it_says_what_is_not_known(checkpoints: Path) -> None:
