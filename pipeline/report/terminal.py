@@ -16,13 +16,14 @@ from pipeline.report.formats import census_line
 from pipeline.report.remarks import of_training
 from pipeline.report.results import Results
 from pipeline.report.shown_tables import ShownTable, of_benchmarks, of_scores
+from pipeline.report.summary import paragraph
 from pipeline.report.tables import ScoreTable, notes
 
 SHOWN_REASONS = 12  # lines; the page has all
 
 
 def show(results: Results, console: Console) -> None:
-    """Print all on each data set; of several, last, one table of them together."""
+    """Print all on each data set; of several one table of them together; last, what it comes to."""
     console.print()
     _show_data(results, console)
     for remark in of_training(results.trained):
@@ -33,6 +34,8 @@ def show(results: Results, console: Console) -> None:
         _show_data(further, console)
     if table := overview(results):
         console.print(_turned(table))
+    console.print()
+    console.print(Text(paragraph(results)))
 
 
 def _show_data(results: Results, console: Console) -> None:

@@ -27,6 +27,7 @@ from pipeline.report import (
     terminal,
 )
 from pipeline.report.results import Results, RunResult, Score
+from pipeline.report.summary import paragraph
 
 from .experiments import SCORED, SKIPPED, TOP1, Experiment
 
@@ -246,6 +247,13 @@ def test_terminal_shows_scores_chance_and_reasons(experiment: Experiment, found:
     assert "sigma_mlp 50.0 50.0 80 of 85" in lines  # on val
     assert f"skipped: weather, linear probe: {SKIPPED}" in lines
     assert "clips: 13 of 15 ok, 2 lost: corrupt 1, missing 1" in lines
+
+
+def test_the_terminal_ends_with_what_it_comes_to(found: Results) -> None:
+    """Catches many tables after which the reader has to work out who was best."""
+    said = paragraph(found)
+    assert "does best" in said
+    assert " ".join(printed(found).split()).endswith(said)
 
 
 def test_a_benchmark_that_did_not_run_is_named(found: Results) -> None:
