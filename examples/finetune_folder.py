@@ -146,7 +146,7 @@ def composed(options: argparse.Namespace, weights: Path) -> Params:
     """Return the settings of an experiment on this folder."""
     overrides = ["experiment=encoder", "data=folder", "data.name=finetuned", "data.chunks=1"]
     overrides += [f"runs.encoder.weights={weights}", "data.manifest=videos.csv"]
-    overrides += [f"evaluation={options.recipe}"]
+    overrides += [f"evaluation={'demo_finetuned' if options.recipe == 'demo' else options.recipe}"]
     return composition.validate(yaml.safe_load(composition.compose(overrides)), place="compose")
 
 

@@ -59,7 +59,7 @@ def test_the_teacher_is_a_part_of_its_own(capsys: pytest.CaptureFixture[str]) ->
 def test_objectives_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
     """Catches another objective that is timed under the first one's masks."""
     options = ["--objective", "sigma_mlp", "--against", "sigma_dual", "sigma_redundancy"]
-    assert pretrain_step.main([*SMALL, *options, "--frames", "8", "--threads", "1", "--json"]) == 0
+    assert pretrain_step.main([*SMALL, *options, "--frames", "16", "--threads", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["step"]) == {"ours", "sigma_dual", "sigma_redundancy"}
     assert len({found["first_loss"] for found in report["step"].values()}) == 3

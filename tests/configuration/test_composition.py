@@ -231,7 +231,7 @@ def test_other_data_than_the_embedded_has_no_job_for_it() -> None:
         assert (chosen.segmentation.data, chosen.severe.tasks) == ((), ())
         said = composition.left_out(text)
         assert said.startswith("left out, since it needs the embedded data: segmentation: embed")
-        assert len(chosen.left_out["severe"]) == 8
+        assert len(chosen.left_out["severe"]) == 3
         assert all(task in said for task in chosen.left_out["severe"])
     text = composition.compose([*MINE, "segmentation=paper", "severe=paper"])
     chosen = composition.validate(yaml.safe_load(text), place="")
@@ -252,7 +252,7 @@ def test_without_test_nothing_is_scored_on_it() -> None:
     assert len(kept.segmentation.data) == 2
 
 
-@pytest.mark.parametrize("evaluation", ["demo", "recognition", "ssv2", "k400"])
+@pytest.mark.parametrize("evaluation", ["demo_finetuned", "recognition", "ssv2", "k400"])
 @pytest.mark.parametrize("flip", ["", "true"])
 def test_one_setting_says_whether_clips_are_mirrored(evaluation: str, flip: str) -> None:
     """Catches labels such as "swiping left" that lose their meaning in fine-tuning alone."""

@@ -121,7 +121,7 @@ def test_another_encoder_is_refused_before_anything_is_fetched(
     consent to other clips help."""
     path = ours(tmp_path, tiny)
     for consent in ([], ["runs.encoder.allow_other_clip=true"]):
-        with pytest.raises(UserError, match="tube 2x16x16, here 2x8x8"):
+        with pytest.raises(UserError, match="tube 2x16x16, here 4x8x8"):
             composed(path, "model=demo", *consent)
 
 

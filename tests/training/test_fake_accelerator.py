@@ -112,7 +112,7 @@ def run_of(composed: dict[str, Any], objective: Objective, **trainer: object) ->
     model = Model.model_validate(
         composed["model"]
         | {"name": "small", "width": WIDTH, "depth": max(2, layers), "drop_path": 0.1}
-        | {"decoder_width": 32, "decoder_depth": 1}
+        | {"tube": (2, 8, 8), "decoder_width": 32, "decoder_depth": 1}
     )
     settings = Trainer.model_validate(composed["trainer"] | {"batch_size": 4} | trainer)
     return Run(model=model, objective=objective, trainer=settings)

@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_named(compose: Compose, tmp_path: Path) -> None:
                 "+objective@runs.third.objective=pixel_demo",
                 "+model@runs.third.model=demo",
             ),
-            "another one: width 32",
+            "another one: tube 2x8x8, here 4x8x8; width 32",
         ),
     ],
 )
