@@ -15,7 +15,6 @@ from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.weights import hub
 
 SSV2 = ("+data@evaluation_data.ssv2=ssv2", "evaluation_data.ssv2.labels=[template]")
-FINETUNED = "evaluation=demo_finetuned"
 
 
 def params_of(*overrides: str) -> Params:
@@ -24,7 +23,7 @@ def params_of(*overrides: str) -> Params:
 
 @pytest.fixture(scope="module")
 def two() -> Params:
-    return params_of(*SSV2, FINETUNED, "benchmarks/retrieval=standard", "segmentation=embedded")
+    return params_of(*SSV2, "benchmarks/retrieval=standard", "segmentation=embedded")
 
 
 def test_settings_on_a_further_data_set_are_as_if_it_were_the_only_one(two: Params) -> None:
@@ -44,16 +43,13 @@ def test_settings_on_a_further_data_set_are_as_if_it_were_the_only_one(two: Para
 
 def test_a_data_set_changes_no_job_on_another(two: Params) -> None:
     """Catches settings by which a new data set repeats what was done before."""
-    settings = (FINETUNED, "benchmarks/retrieval=standard")
-    alone = params_of(*settings)
-    three = params_of(*SSV2, "+data@evaluation_data.k400=k400", *settings)
+    alone = params_of("benchmarks/retrieval=standard")
+    three = params_of(*SSV2, "+data@evaluation_data.k400=k400", "benchmarks/retrieval=standard")
     for stage in ("manifest", "index", "pretrain", "evaluate", "retrieve"):
         assert stages.settings(two, stage, "pixel") == stages.settings(alone, stage, "pixel")
         if stage != "pretrain":
-            first, second = (
-                stages.settings(each.on("ssv2"), stage, "pixel") for each in (two, three)
-            )
-            assert first == second
+            settings = [stages.settings(each.on("ssv2"), stage, "pixel") for each in (two, three)]
+            assert settings[0] == settings[1]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +66,7 @@ def test_a_data_set_changes_no_job_on_another(two: Params) -> None:
 def test_what_does_not_fit_is_refused(override: str, message: str) -> None:
     """Catches a further data set that fails hours later, or whose scores overwrite others."""
     with pytest.raises(UserError, match=message):
-        params_of(*SSV2, FINETUNED, "benchmarks/retrieval=standard", override)
+        params_of(*SSV2, "benchmarks/retrieval=standard", override)
 
 
 def test_lists_are_short_for_overrides() -> None:
