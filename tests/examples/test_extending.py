@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -146,7 +147,7 @@ def test_a_loss(project: Path, data: Path, tmp_path: Path) -> None:
     chosen = ("objective=pixel_demo", "objective/loss=log_cosh")
     found = list(losses(workspace, data, "log_cosh", *chosen))
     assert all(loss >= 0 for loss in found)
-    assert found[-1] < found[0]
+    assert statistics.mean(found[-4:]) < statistics.mean(found[:4])
     pipeline = (sys.executable, "-m", "pipeline")
     refused = workspace.run(
         *pipeline,

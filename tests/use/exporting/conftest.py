@@ -12,6 +12,7 @@ import yaml
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Params
+from pipeline.method.targets import AUTHORS_STABILISER
 from pipeline.runtime.files import sha256_file, write_json
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
@@ -22,7 +23,10 @@ CLASSES = 3
 @pytest.fixture(scope="session")
 def _checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
-    params = Params.model_validate(yaml.safe_load(compose(["experiment=tiny"])))
+    theirs = (
+        f"runs.pixel.objective.target.stabiliser={AUTHORS_STABILISER}"  # Transformers has no other
+    )
+    params = Params.model_validate(yaml.safe_load(compose(["experiment=tiny", theirs])))
     clip = params.data.clip
     torch.manual_seed(0)
     for name in ("sigma_mlp", "pixel"):
