@@ -208,7 +208,7 @@ class _Fetcher:
         import yt_dlp
         from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
-        # yt-dlp asks without the options whether it can download parts: its own command sets this.
+        # Not as an option: without any, yt-dlp asks whether it can download parts.
         FFmpegPostProcessor._ffmpeg_location.set(ffmpeg.executable())
         options = self._options(request) | {
             "outtmpl": {"default": f"{folder.absolute().as_posix()}/{stem}.%(ext)s"},
@@ -241,7 +241,6 @@ class _Fetcher:
             "extractor_retries": 0,
             "ratelimit": youtube.bytes_per_s,
             "cookiefile": youtube.cookies,
-            "ffmpeg_location": ffmpeg.executable(),
             "js_runtimes": {name: {} for name in youtube.runtimes},
             "merge_output_format": "mp4/mkv",
             # ffmpeg itself would wait for a silent server for ever.
