@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
@@ -16,11 +15,10 @@ from pipeline.data.records import ChunkManifest
 from pipeline.data.shards import index_stage, shard_stage
 from pipeline.errors import UserError
 from pipeline.planning import repetition
-from pipeline.runtime.files import read_json, sha256_file
-from pipeline.runtime.optimisers import StepValues
+from pipeline.runtime.files import read_json
 from pipeline.training import pretrain_stage
-from pipeline.training.engines import Engine
 from pipeline.training.identity import Identity
+from tests.training.interrupted import interrupt_step, outcome
 
 Compose = Callable[..., Params]
 WEIGHTS = "trainer.mixture={column: source, weights: {few: 3, 7: 1}}"  # 7: a number for YAML
@@ -49,10 +47,6 @@ def params(compose: Compose) -> Params:
     chosen = compose(*SETTINGS)
     label(chosen, few)
     return chosen
-
-
-def outcome(layout: RunLayout) -> tuple[str, bytes]:
-    return sha256_file(layout.weights), layout.metrics.read_bytes()
 
 
 def test_goes_on_bit_for_bit(
@@ -84,15 +78,7 @@ def test_goes_on_bit_for_bit(
 
     uninterrupted = outcome(layout)
     layout.folder.rename("uninterrupted")
-    steps = iter(range(100))
-    original = Engine.step
-
-    def step(engine: Engine, values: StepValues) -> torch.Tensor:
-        if next(steps) == 13:
-            raise KeyboardInterrupt
-        return original(engine, values)
-
-    monkeypatch.setattr(Engine, "step", step)
+    steps = interrupt_step(monkeypatch, 13)
     with pytest.raises(KeyboardInterrupt):
         pretrain_stage.run(params, "pixel")
     pretrain_stage.run(params, "pixel")

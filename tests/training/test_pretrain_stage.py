@@ -26,21 +26,15 @@ from pipeline.method.targets.image_teachers import tensors_digest
 from pipeline.runtime.checkpoint_sets import SetInfo
 from pipeline.runtime.files import read_json, sha256_file
 from pipeline.runtime.interruption import EXIT_RESUME_LATER
-from pipeline.runtime.optimisers import StepValues
 from pipeline.training import pretrain_stage
 from pipeline.training.earlier_settings import in_todays_terms
-from pipeline.training.engines import Engine
 from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.loop import initial_model
 from pipeline.weights import hub
+from tests.training.interrupted import interrupt_step, outcome
 
 Compose = Callable[..., Params]
 LONG = ("trainer.epochs=60", "trainer.checkpoint_every=7", "trainer.log_every=3")  # 90 steps
-
-
-def outcome(layout: RunLayout) -> tuple[str, bytes]:
-    """What must be equal for equal runs: the weights' hash and the metrics log."""
-    return sha256_file(layout.weights), layout.metrics.read_bytes()
 
 
 def move(layout: RunLayout, name: str) -> RunLayout:
@@ -143,15 +137,7 @@ def test_what_a_method_learns_beside_resumes_bit_for_bit(
     learnt = "encoder.patch_embed.proj" if overrides != ADAMAE else "mask_network.block.mlp.fc1"
     assert not torch.equal(*(each.get_parameter(f"{learnt}.weight") for each in (model, begun)))
 
-    steps = iter(range(100))
-    original = Engine.step
-
-    def step(engine: Engine, values: StepValues) -> torch.Tensor:
-        if next(steps) == 13:
-            raise KeyboardInterrupt
-        return original(engine, values)
-
-    monkeypatch.setattr(Engine, "step", step)
+    steps = interrupt_step(monkeypatch, 13)
     with pytest.raises(KeyboardInterrupt):
         pretrain_stage.run(params, name)
     pretrain_stage.run(params, name)
