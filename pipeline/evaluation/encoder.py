@@ -62,8 +62,9 @@ def for_frames(encoder: Encoder, frames: int) -> Encoder:
     clip are what the first frames of a longer one have, so none is new to the encoder.
     """
     _, height, width = encoder.grid.clip_shape
-    grid = TubeGrid.from_size(frames, height, width, encoder.grid.tube)
-    if grid == encoder.grid:
+    ours = encoder.grid
+    grid = TubeGrid.from_size(frames, height, width, ours.tube, ours.background)
+    if grid == ours:
         return encoder
     other = copy.deepcopy(encoder)
     other.use_grid(grid)

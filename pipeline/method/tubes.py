@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.method.choices import Background
 from pipeline.method.masks.base import PREDICTED, VISIBLE
 from pipeline.method.pixels import to_device
 
@@ -23,17 +24,24 @@ CHANNELS = 3
 class TubeGrid:
     """A clip counted in tubes, and the size of one tube (frames, height, width in pixels).
 
-    Tubes are numbered frames first, then rows, then columns.
+    Tubes are numbered frames first, then rows, then columns. With `background="subtract"` they
+    have no more of a pixel than what it differs from its mean over the clip's frames.
     """
 
     frames: int
     height: int
     width: int
     tube: tuple[int, int, int]
+    background: Background = "keep"
 
     @classmethod
     def from_size(
-        cls, frames: int, height: int, width: int, tube: tuple[int, int, int]
+        cls,
+        frames: int,
+        height: int,
+        width: int,
+        tube: tuple[int, int, int],
+        background: Background = "keep",
     ) -> TubeGrid:
         """The grid of a clip of `frames` x `height` x `width` pixels.
 
@@ -46,7 +54,7 @@ class TubeGrid:
                 place="model.tube and data.clip",
                 remedy="choose frames and sizes that are multiples of the tube's",
             )
-        return cls(frames // t, height // h, width // w, tube)
+        return cls(frames // t, height // h, width // w, tube, background)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -77,12 +85,17 @@ class TubeGrid:
         """
         if tuple(videos.shape[1:]) != (CHANNELS, *self.clip_shape):
             raise ValueError(f"videos {tuple(videos.shape)} are not B,3,{self.clip_shape}")
+        if self.background == "subtract":
+            videos = videos - videos.mean(dim=2, keepdim=True)
         t, h, w = self.tube
         parts = videos.reshape(-1, CHANNELS, self.frames, t, self.height, h, self.width, w)
         return parts.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(-1, self.count, self.pixels)
 
     def join(self, tubes: Tensor) -> Tensor:
-        """Undo `split`: tubes B,N,P to videos B,3,T,H,W; in memory, a pixel's channels adjoin."""
+        """Undo `split`: tubes B,N,P to videos B,3,T,H,W; in memory, a pixel's channels adjoin.
+
+        A background that was subtracted does not come back.
+        """
         t, h, w = self.tube
         parts = tubes.reshape(-1, self.frames, self.height, self.width, t, h, w, CHANNELS)
         pixels = parts.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, *self.clip_shape, CHANNELS)

@@ -130,7 +130,7 @@ def draw_masks(
     masks: NDArray[Any] = np.stack(drawn)
     first = masks.reshape(len(videos), -1, masks.shape[-1])[:, 0]
     if model is not None:
-        tubes = grid.split(normalise(torch.from_numpy(videos)))
+        tubes = model.grid.split(normalise(torch.from_numpy(videos)))
         visible: NDArray[np.int64] = model.split(torch.from_numpy(first), tubes).visible.numpy()
         return hide_all_but(visible, grid.count)
     hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else first & VISIBLE == 0

@@ -42,13 +42,19 @@ NOT_THEIRS = ("prototypes", "target.")  # SIGMA's own: VideoMAE has no place for
 def config(model: Model, clip: Clip) -> dict[str, Any]:
     """The content of their `config.json`.
 
-    Raises `UserError` for tubes that are not square, and for positions that are not VideoMAE's.
+    Raises `UserError` for what their model cannot say: other tubes, positions or input.
     """
     if model.positions != "sinusoid":
         raise UserError(
             f"VideoMAE in Transformers has sinusoid positions, not {model.positions}",
             place="model.positions",
             remedy="export the encoder in another format",
+        )
+    if model.background != "keep":
+        raise UserError(
+            "VideoMAE in Transformers does not subtract the background of a clip",
+            place="model.background",
+            remedy="export the encoder as onnx or safetensors, which do",
         )
     frames, height, width = model.tube
     if height != width:

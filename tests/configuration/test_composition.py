@@ -158,6 +158,20 @@ def test_mistakes_are_named(override: str, named: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["objective=sigma_dino", "model.background=subtract"], "a frozen image network"),
+        (["runs.umt.model.background=subtract"], "which it learns from"),
+    ],
+)
+def test_teachers_see_what_the_model_sees(overrides: list[str], named: str) -> None:
+    """Catches targets that are features of pictures such as the teacher has never seen."""
+    experiment = "methods" if "umt" in overrides[0] else "one"
+    with pytest.raises(UserError, match=named):
+        composition.compose([f"experiment={experiment}", *overrides])
+
+
+@pytest.mark.parametrize(
     ("override", "remedy"),
     [
         ("data=foldr", "--list"),

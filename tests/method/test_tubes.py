@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -30,6 +32,19 @@ def test_split_and_join_are_inverse(grid: TubeGrid, batch: int) -> None:
     tubes = grid.split(videos)
     assert tubes.shape == (batch, grid.count, grid.pixels)
     assert torch.equal(grid.join(tubes), videos)
+
+
+@given(grids(), st.floats(-2, 2))
+def test_what_stands_still_is_subtracted(grid: TubeGrid, brightness: float) -> None:
+    """Catches a mean over a tube, over colours or over places, and one taken of part of a clip."""
+    without = replace(grid, background="subtract")
+    videos = torch.randn(2, 3, *grid.clip_shape)
+    still = brightness + torch.randn(2, 3, 1, *grid.clip_shape[1:])
+    tubes = without.split(videos)
+    torch.testing.assert_close(without.split(videos + still), tubes, rtol=0, atol=1e-5)
+    differences = grid.join(tubes).diff(dim=2)
+    torch.testing.assert_close(differences, videos.diff(dim=2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(tubes, without.split(grid.join(tubes)), rtol=0, atol=1e-5)
 
 
 @given(grids())

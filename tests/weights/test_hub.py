@@ -40,6 +40,25 @@ def test_a_model_comes_back_as_it_was(
     assert {p.name for p in tmp_path.iterdir()} == {"model.safetensors", "again.safetensors"}
 
 
+def test_a_background_stays_subtracted(
+    tmp_path: Path, sigma: SigmaModel, run: Run, clip: Clip
+) -> None:
+    """Catches a loaded encoder that sees other clips than the one that was trained did."""
+    run = run.model_copy(update={"model": run.model.model_copy(update={"background": "subtract"})})
+    model = sigma_model(run.model, run.objective, clip)
+    model.load_state_dict(sigma.state_dict())
+    hub.save(tmp_path / "model.safetensors", model, run, clip)
+    videos = torch.randn(2, 3, *model.grid.clip_shape)
+    still = videos + torch.randn(2, 3, 1, *model.grid.clip_shape[1:])
+    with torch.inference_mode():
+        assert not torch.allclose(sigma.encoder(still), sigma.encoder(videos))
+        loaded = hub.load(tmp_path / "model.safetensors")
+        torch.testing.assert_close(loaded.encoder(still), loaded.encoder(videos))
+        longer = hub.load(tmp_path / "model.safetensors", frames=2 * clip.frames)
+        twice = [torch.cat([each, each], dim=2) for each in (still, videos)]
+        torch.testing.assert_close(*map(longer.encoder, twice))
+
+
 def test_files_hold_official_names(tmp_path: Path, sigma: SigmaModel, run: Run, clip: Clip) -> None:
     """Other tools read our files by the official names; position tables are not weights."""
     hub.save(tmp_path / "model.safetensors", sigma, run, clip)

@@ -19,7 +19,7 @@ from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.configuration.section import Name, Section, Share
 from pipeline.method import losses, masks, targets
-from pipeline.method.choices import Initialisation, Positions
+from pipeline.method.choices import Background, Initialisation, Positions
 from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
 from pipeline.method.targets import TARGETS
@@ -46,6 +46,9 @@ class Model(Section):
     decoder_width: int = Field(gt=0)  # of the decoder
     decoder_depth: int = Field(gt=0)  # of the decoder, in blocks
     decoder_heads: int = Field(gt=0)  # of the decoder's attention
+    # what it gets of a clip: pixels, or what they differ from their mean over its frames, which
+    # takes out what stands still (docs/notes/what-helps.md)
+    background: Background = "keep"
     drop_path: Share = 0.0  # stochastic depth, of the last block
     activation_checkpointing: bool = False  # less memory, more time
     # of tokens: `sinusoid` of their numbers (VideoMAE); of time, row and column (V-JEPA)
@@ -57,9 +60,10 @@ class Model(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a network that is not there: what was trained without it stays the same."""
+        """Leave out what is not there: what was trained without it stays the same."""
         values: dict[str, Any] = handler(self)
-        return values if self.network else {k: v for k, v in values.items() if k != "network"}
+        absent = {"network": self.network is None, "background": self.background == "keep"}
+        return {k: v for k, v in values.items() if not absent.get(k)}
 
 
 class Paste(Section):

@@ -220,6 +220,18 @@ class Params(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _teachers_see_the_same(self) -> Params:
+        for name, run in self.runs.items():
+            for other in run.needs:
+                theirs, ours = self.runs[other].model.background, run.model.background
+                if theirs != ours:
+                    raise ValueError(
+                        f"runs.{name}.model.background is {ours!r}, that of {other}, which it "
+                        f"learns from, {theirs!r}: both see the same clips"
+                    )
+        return self
+
     def _circle(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """The first way by which the first run of a path needs itself; empty: there is none."""
         for other in self.runs[path[-1]].needs:

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pipeline.configuration.schema.method import Model, Objective
 from pipeline.configuration.schema.training import Trainer
 from pipeline.configuration.section import Section
+from pipeline.method.targets import FrozenTarget
 
 
 class OwnClip(Section):
@@ -90,6 +91,23 @@ class Run(Section):
             )
         if self.model.positions == "learned":
             raise ValueError("alignment adds fixed positions: model.positions cannot be 'learned'")
+        return self
+
+    @model_validator(mode="after")
+    def _backgrounds_can_be_subtracted(self) -> Run:
+        if self.model.background == "keep":
+            return self
+        networks = [getattr(t, "features", t) for t in self.objective.all_targets]
+        if any(isinstance(network, FrozenTarget) for network in networks):
+            raise ValueError(
+                "model.background 'subtract' leaves a frozen image network nothing of what it "
+                "knows: use another target, or background 'keep'"
+            )
+        if self.model.network is not None:
+            raise ValueError(
+                "model.background 'subtract' is of encoders of this project, not of networks of "
+                "the Transformers library"
+            )
         return self
 
     @model_validator(mode="after")

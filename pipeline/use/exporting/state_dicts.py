@@ -70,6 +70,12 @@ def write_timm(model: VideoModel, folder: Path) -> list[str]:
     """
     if model.encoder.learned is not None:
         raise UserError("timm's format has no place for learned positions", place="model.positions")
+    if model.settings.background != "keep":
+        raise UserError(
+            "timm's transformer does not subtract the background of a clip",
+            place="model.background",
+            remedy="export the encoder as onnx or safetensors, which do",
+        )
     tensors: dict[str, Tensor] = {}
     for name, value in model.encoder.state_dict().items():
         if name.endswith(("q_bias", "v_bias")):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.configuration.build import sigma_model
 from pipeline.errors import UserError
 from pipeline.runtime.files import sha256_file
 from pipeline.use.exporting import state_dicts
@@ -154,6 +155,21 @@ def test_a_model_that_differs_is_not_written(
         export(model, "timm", Path("out"))
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
     assert [path.name for path in Path().iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["huggingface", "timm"])
+def test_a_format_that_keeps_the_background_is_refused(checkpoints: Path, kind: str) -> None:
+    """Catches an export that other libraries give pixels whose background is still there."""
+    path = checkpoints / "pixel" / "model.safetensors"
+    run, clip = hub.read_config(path)
+    model = run.model.model_copy(update={"background": "subtract"})
+    weights, out = Path("subtracted.safetensors"), Path("out")
+    changed = run.model_copy(update={"model": model})
+    hub.save(weights, sigma_model(model, run.objective, clip), changed, clip)
+    with pytest.raises(UserError, match="subtract the background"):
+        export(hub.load(str(weights)), kind, out)
+    assert not out.exists()
+    assert export(hub.load(str(weights)), "safetensors", out).differences
 
 
 def test_other_folders_are_left_alone(checkpoints: Path) -> None:
