@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.configuration.schema import Segmentation
-from pipeline.evaluation.metrics import NAMES_KEPT
+from pipeline.evaluation.metrics import missing, standard_error
 from pipeline.evaluation.segmentation import clusters, metric
 from pipeline.evaluation.segmentation.sources import VOID, Lost, MaskedClip
 
@@ -100,11 +100,9 @@ def rows(
     settings: Segmentation,
 ) -> list[Score]:
     """Return a row per protocol. `lost` are all clips that are not scored."""
-    names = sorted(clip.id for clip in lost)
     table = []
     for protocol in MATCHING:
         values = np.array([getattr(clip, protocol) for clip in scored], dtype=np.float64)
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
         table.append(
             Score(
                 data=data,
@@ -113,12 +111,11 @@ def rows(
                 protocol=protocol,
                 clusters=settings.clusters if protocol == "over_clustering" else None,
                 miou=float(values.mean()) if len(values) else None,
-                standard_error=None if error is None else float(error),
+                standard_error=standard_error(values),
                 one_segment=float(np.mean([c.one_segment for c in scored])) if scored else None,
                 scored=len(scored),
                 of=len(scored) + len(lost),
-                missing=names[:NAMES_KEPT],
-                missing_clips=len(names),
+                **missing(clip.id for clip in lost),
             )
         )
     return table
