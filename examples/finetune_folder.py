@@ -47,7 +47,8 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import finetune, views
 from pipeline.evaluation.clips import VideoClips
-from pipeline.evaluation.finetune import Targets, TrainingSet
+from pipeline.evaluation.finetune import TrainingSet
+from pipeline.evaluation.finetune_loss import Targets
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.files import atomic_path

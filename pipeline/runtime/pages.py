@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 JPEG_QUALITY = 82
-SHARED = (
-    Path(__file__).parent / "templates"
-)  # of what all pages have
+SHARED = Path(__file__).parent / "templates"  # of what all pages have
 
 
 def environment(
