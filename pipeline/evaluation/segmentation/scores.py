@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,10 +22,9 @@ MATCHING: dict[Protocol, metric.Matching] = {
 }
 
 
-class ClipScore(BaseModel):
+@dataclass(frozen=True)
+class ClipScore:
     """One clip: mean IoU of both protocols, and of the answer "all pixels are one segment"."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     classes: int  # in the masks, the background too
