@@ -55,8 +55,8 @@ def score(job: Job) -> Result:
             store = Store(findings.unfinished / f"{data.name}-{frames}", part.key)
             outcomes = [*lost, *part.score(store)]
             scored, missing = sources.divided(outcomes)
-            rows = scores.rows(data.name, data.kind, frames, scored, missing, settings)
-            findings.scores += [row.model_dump(mode="json") for row in rows]
+            about = {"data": data.name, "kind": data.kind, "frames": frames}
+            findings.scores += scores.rows(about, scored, missing, settings)
             findings.rows += [_line(data.name, frames, each) for each in outcomes]
             findings.census[f"{data.name}, {frames} frames"] = sources.census(outcomes)
             if frames == settings.frames[0]:
