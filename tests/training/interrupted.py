@@ -20,6 +20,13 @@ def outcome(layout: RunLayout, *others: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in files}
 
 
+def move(layout: RunLayout, name: str) -> RunLayout:
+    """Put a run's results out of the way, under another name."""
+    other = RunLayout(layout.experiment, name)
+    layout.folder.rename(other.folder)
+    return other
+
+
 def interrupt_step(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[int]:
     """Interrupt the optimiser's step of this number, from 0; the next value counts all steps."""
     steps = iter(range(100))
