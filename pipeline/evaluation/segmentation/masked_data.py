@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -16,7 +16,18 @@ from pipeline.method.vit import Encoder
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.store import Store
 
-Scored = TypeVar("Scored")  # a dataclass with the clip's `id`
+
+class Named(Protocol):
+    """A dataclass with the clip's id."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def id(self) -> str:
+        """The clip's."""
+
+
+Scored = TypeVar("Scored", bound=Named)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +67,7 @@ class MaskedDataJob(ABC, Generic[Scored]):
             Progress(self.label, len(ids), self.unit, done=done) as progress,
         ):
             for outcome in self.outcomes(waiting):
-                kept = asdict(outcome)  # type: ignore[call-overload]
+                kept = asdict(outcome)
                 store.add(kept.pop("id"), **kept)
                 progress.advance()
         kept_of = {clip: store.get(clip) for clip in ids}

@@ -164,7 +164,7 @@ def _drawn(folder: Path, settings: Surprise, found: DataErrors) -> list[tuple[st
     pairs = scores.matched(found.source.videos, found.errors)
     by_name = {possible.video.pair: (possible, other) for possible, other in pairs}
 
-    def strips() -> Iterator[tuple[str, pictures.Picture]]:
+    def strips() -> Iterator[tuple[str, files.Picture]]:
         for name in files.chosen(list(by_name), settings.pictures):
             pair = by_name[name]
             frames = [found.source.read(each.video) for each in pair]
