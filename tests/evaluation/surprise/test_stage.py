@@ -17,19 +17,16 @@ from torch.nn import functional
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
-from pipeline.configuration.stages import restrict
 from pipeline.data.synthetic import events
-from pipeline.evaluation import stage
-from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.surprise import predictor
 from pipeline.evaluation.surprise.predictor import PredictionError
 from pipeline.evaluation.surprise.settings import Surprise
 from pipeline.evaluation.surprise.table import table
 from pipeline.method.sigma import Prediction
-from pipeline.runtime.files import read_json, sha256_file, write_json
+from pipeline.runtime.files import sha256_file, write_json
 from pipeline.weights import hub
 
-from ..conftest import write_video
+from ..conftest import scores_of, with_benchmark, write_video
 from .test_surprise import RUN, Repeats
 
 PLAIN: dict[str, Any] = {
@@ -39,7 +36,6 @@ PLAIN: dict[str, Any] = {
     "pictures": 1,
 }
 VIDEOS = 2 * 2 * 2 * len(events.EVENTS)  # scenes, pairs of each, videos of a pair
-VOLATILE = {"seconds", "provenance"}
 
 
 @pytest.fixture
@@ -54,11 +50,7 @@ def surprise(embedded: Path, embedded_params: Params) -> Callable[..., dict[str,
     write_json(layout.pretrained, {"model_sha256": sha256_file(layout.weights)})
 
     def scored(run: str = RUN, params: Params = embedded_params, **changes: Any) -> dict[str, Any]:
-        settings = Surprise.model_validate({**PLAIN, **changes})
-        params = params.model_copy(update={"benchmarks": {"surprise": settings}})
-        stage.run(BENCHMARKS["surprise"], restrict(params, "surprise", run), run)
-        body: dict[str, Any] = read_json(RunLayout(params.name, run).result("surprise"))
-        return {key: value for key, value in body.items() if key not in VOLATILE}
+        return scores_of("surprise", with_benchmark(params, "surprise", PLAIN | changes), run)
 
     return scored
 
