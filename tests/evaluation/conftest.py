@@ -24,7 +24,7 @@ from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.data.shards import index_stage, shard_stage
-from pipeline.evaluation import stage
+from pipeline.evaluation import rows, stage
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import read_json, sha256_file, write_json
@@ -143,6 +143,20 @@ def score(workplace: Path, params: Params) -> Callable[..., dict[str, Any]]:
 def recognised(workplace: Path, params: Params) -> None:
     """Recognition has scored the run, and written its features."""
     stage.run(BENCHMARKS["evaluation"], restrict(params, "evaluate", RUN), RUN)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many clips features were computed, each time that they were."""
+    counts: list[int] = []
+    compute = rows.compute
+
+    def counted(network: Any, clips: Any, *more: Any) -> Any:
+        counts.append(len(clips.ids))
+        return compute(network, clips, *more)
+
+    monkeypatch.setattr(rows, "compute", counted)
+    return counts
 
 
 @pytest.fixture(scope="session")
