@@ -55,6 +55,8 @@ STEP_CORE_S = {
     ("vit_base", "frozen"): 10.3,
 }
 STEP_CLIPS = 4
+# Measured (docs/benchmarks.md, decode): 36 clips of 4,118 frames, 64 x 64 to 1920 x 1080 pixels.
+DECODE_CORE_S_PER_FRAME = 13.0 / 4_118
 YEAR_S = 365.25 * 86_400
 LOADED_PER_CORE = 44.0  # h264 at 320 pixels, torchcodec
 
@@ -159,10 +161,10 @@ def preparation() -> str:
     for data in DATA:
         footage = data.footage()
         frames = footage.clips * footage.seconds * footage.rate
-        hours = estimates.decode_core_hours(footage)
+        hours = frames * DECODE_CORE_S_PER_FRAME / 3600
         lines.append(
             f"- {data.title}, decode stage: {frames / 1e6:,.0f} million frames x "
-            f"{1e3 * estimates.DECODE_CORE_S_PER_FRAME:.2f} ms of a core = {hours:,.0f} core "
+            f"{1e3 * DECODE_CORE_S_PER_FRAME:.2f} ms of a core = {hours:,.0f} core "
             f"hours; on 64 cores {hours / 64:.1f} hours."
         )
     pause = sum(params_of("k400_vit_base_mlp").data.download.youtube.pause_s) / 2
@@ -280,13 +282,17 @@ def _header(*columns: str) -> list[str]:
     return ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
 
 
+def training_hours(operations: float, *, peak: float, share: float) -> float:
+    """Return the hours of one GPU for `operations` at a `share` (MFU) of `peak` a second."""
+    return operations / (peak * share) / 3600
+
+
 def _row(cells: Sequence[str], operations: float) -> str:
     """Return a row with all operations, and the hours of one GPU of each kind for them."""
     hours = []
     for accelerator in ACCELERATORS:
         slow, fast = (
-            estimates.training_hours(operations, peak=accelerator.peak, share=share)
-            for share in MFU
+            training_hours(operations, peak=accelerator.peak, share=share) for share in MFU
         )
         hours.append(f"{fast:,.0f} to {slow:,.0f}")
     return "| " + " | ".join([*cells, f"{operations / EXA:,.0f}", *hours]) + " |"

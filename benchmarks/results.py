@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.report.seeds import mean_std
 from pipeline.runtime.files import write_text
 
 SCORES = Path("results/demo_seeds/metrics.json")
@@ -91,12 +91,12 @@ def _chance(row: Row) -> str:
 
 def _cell(row: Row, method: str) -> str:
     """Mean and standard deviation of the sample; the best mean is bold."""
-    values = row.scores[method]
-    best = (min if row.lower_is_better else max)(map(statistics.mean, row.scores.values()))
-    mean = statistics.mean(values)
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    shown = f"{mean:.1f}{spread}"
-    return f"**{shown}**" if mean == best else shown
+    score = mean_std(row.scores[method])
+    best = (min if row.lower_is_better else max)(
+        mean_std(each).mean for each in row.scores.values()
+    )
+    shown = f"{score.mean:.1f}" + ("" if score.std is None else f" ± {score.std:.1f}")
+    return f"**{shown}**" if score.mean == best else shown
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -47,13 +47,16 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import finetune, views
 from pipeline.evaluation.clips import VideoClips
-from pipeline.evaluation.finetune import Targets, TrainingSet
+from pipeline.evaluation.finetune import TrainingSet
+from pipeline.evaluation.finetune_loss import Targets
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.files import atomic_path
 from pipeline.runtime.spreadsheets import cell
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
+
+RECIPES = ("demo_finetuned", "k400", "ssv2")  # of the group `evaluation`
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("weights", type=Path, help="a run's model.safetensors")
     parser.add_argument("videos", type=Path, help="a folder with a sub-folder per class")
     parser.add_argument("-o", "--output", type=Path, default=Path("finetuned"))
-    parser.add_argument("--recipe", choices=("demo", "k400", "ssv2"), default="demo")
+    parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--base-lr", type=float, help="per 256 clips of a batch")
@@ -146,7 +149,7 @@ def composed(options: argparse.Namespace, weights: Path) -> Params:
     """Return the settings of an experiment on this folder."""
     overrides = ["experiment=encoder", "data=folder", "data.name=finetuned", "data.chunks=1"]
     overrides += [f"runs.encoder.weights={weights}", "data.manifest=videos.csv"]
-    overrides += [f"evaluation={'demo_finetuned' if options.recipe == 'demo' else options.recipe}"]
+    overrides += [f"evaluation={options.recipe}"]
     return composition.validate(yaml.safe_load(composition.compose(overrides)), place="compose")
 
 

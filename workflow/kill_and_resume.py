@@ -30,6 +30,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from pipeline.configuration.layout import RunLayout  # noqa: E402 - the path comes first
+from workflow import kill_the_chain  # noqa: E402
+from workflow.kill_the_chain import BEFORE_TRAINING, begin  # noqa: E402
 
 # Steps of some milliseconds, a checkpoint for every few of them, random numbers in the model.
 OVERRIDES = (
@@ -41,11 +43,6 @@ OVERRIDES = (
     "trainer.log_every=3",
     "trainer.probe_every=10",
     "++model.drop_path=0.2",
-)
-BEFORE_TRAINING = (
-    ("manifest",),
-    *((stage, "--chunk", "0") for stage in ("download", "decode", "shard")),
-    ("index",),
 )
 # `python -c` of this is `python -m pipeline`, but that it kills itself while it writes its
 # `number`th checkpoint: at most so many seconds after the file is there, before it has its name.
@@ -83,32 +80,23 @@ class Killer:
     while_writing: int = 0  # of them, while a checkpoint was half written
 
     @property
+    def stage(self) -> tuple[str, ...]:
+        return ("pretrain", "--run", self.run)
+
+    @property
     def layout(self) -> RunLayout:
         return RunLayout("tiny", self.run)
 
     def start(self, *, dies_while_writing: bool = False) -> subprocess.Popen[str]:
-        interpreted = ["-m", "pipeline"]
-        if dies_while_writing:
-            moment = (self.chosen.randint(1, 3), self.chosen.uniform(0, 0.02))
-            interpreted = ["-c", DYING_WHILE_WRITING, *map(str, moment)]
-        return subprocess.Popen(
-            [sys.executable, *interpreted, "pretrain", "--run", self.run],
-            cwd=self.folder,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        if not dies_while_writing:
+            return kill_the_chain.start(self.folder, self.stage)
+        moment = (self.chosen.randint(1, 3), self.chosen.uniform(0, 0.02))
+        interpreted = ["-c", DYING_WHILE_WRITING, *map(str, moment)]
+        return kill_the_chain.start(self.folder, self.stage, interpreted)
 
     def finish(self) -> dict[str, str]:
         """Train to the end; return the hashes of what must be equal."""
-        began = time.monotonic()
-        process = self.start()
-        said = process.communicate()[1]
-        if process.returncode:
-            raise SystemExit(f"error: training failed\n{said}")
-        self.longest = max(self.longest, time.monotonic() - began)
+        self.longest = max(self.longest, kill_the_chain.finish(self.folder, self.stage))
         return outcome(self.folder, self.layout)
 
     def kill_once(self) -> bool:
@@ -161,23 +149,10 @@ class Killer:
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def environment() -> dict[str, str]:
-    """One thread, and this checkout's code, from any folder."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
-
-
 def outcome(folder: Path, layout: RunLayout) -> dict[str, str]:
     """Hashes of the weights and of the logs, by name."""
     paths = (layout.weights, layout.metrics, layout.curves)
     return {p.name: hashlib.sha256((folder / p).read_bytes()).hexdigest() for p in paths}
-
-
-def prepare(folder: Path, overrides: Sequence[str]) -> None:
-    """Make the data of the tiny experiment in `folder`, which has a link to the code."""
-    (folder / "pipeline").symlink_to(PROJECT / "pipeline")
-    for arguments in (("compose", *overrides), *BEFORE_TRAINING):
-        command = [sys.executable, "-m", "pipeline", *arguments]
-        subprocess.run(command, cwd=folder, env=environment(), capture_output=True, check=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,7 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="kill-and-resume-") as name:
         killer = Killer(Path(name), options.run, random.Random(seed))
-        prepare(killer.folder, (*OVERRIDES, *options.override))
+        begin(killer.folder, (*OVERRIDES, *options.override))
+        for stage in BEFORE_TRAINING:
+            kill_the_chain.finish(killer.folder, stage)
         expected = killer.finish()
         runs = 0
         while killer.kills < options.kills:

@@ -44,6 +44,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     *((stage, "--run", RUN) for stage in ("pretrain", "evaluate", "segment", "severe")),
     ("report",),
 )
+BEFORE_TRAINING = STAGES[: STAGES.index(("index",)) + 1]
 # Of files that are otherwise equal: what was measured, not what came of it.
 OF_TIME = {
     "seconds",
@@ -59,10 +60,12 @@ OF_TIME = {
 LEFT_OUT = ("speed.jsonl", ".times.json", ".html", ".pt", ".pt.sha256", ".log", "journal.jsonl")
 
 
-def start(folder: Path, stage: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a stage in a session of its own."""
+def start(
+    folder: Path, stage: Sequence[str], interpreted: Sequence[str] = ("-m", "pipeline")
+) -> subprocess.Popen[str]:
+    """Start a stage in a session of its own: one thread, and this checkout's code."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *stage],
+        [sys.executable, *interpreted, *stage],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.DEVNULL,
@@ -98,10 +101,10 @@ def killed(folder: Path, stage: Sequence[str], after: float) -> bool:
     return False
 
 
-def begin(folder: Path) -> None:
+def begin(folder: Path, overrides: Sequence[str] = OVERRIDES) -> None:
     """Write params.yaml, beside what the stages read of the project."""
     (folder / "pipeline").symlink_to(PROJECT / "pipeline")
-    finish(folder, ("compose", *OVERRIDES))
+    finish(folder, ("compose", *overrides))
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -179,7 +179,9 @@ def with_teachers(model: SigmaModel, run: Run, clip: Clip) -> SigmaModel:
             network.use(torch.randn(network.width, network.features.width))
             target, network = target.features, network.features
         if isinstance(target, EncoderTarget) and isinstance(network, VideoFeatures):
-            network.use(ClipFeatures(encoder(run.model, clip), target))
+            depth = max(run.model.depth, len(target.layers))
+            teacher = run.model.model_copy(update={"depth": depth})
+            network.use(ClipFeatures(encoder(teacher, clip), target))
     return model
 
 

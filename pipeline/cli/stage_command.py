@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.cli.commands import manifest
 from pipeline.cli.lineage import made
-from pipeline.configuration import composition, fitting_weights, layout, stages
+from pipeline.configuration import composition, fitting_weights, layout, stages, video_lists
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES, Stage
 from pipeline.errors import UserError
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
         fitting_weights.check(params)
     params, on = _on_data(params, stage, getattr(options, "data", None))
     if options.command == "manifest":
-        composition.check_list(params.data, f"evaluation_data.{on}" if on else "data")
+        video_lists.check_is_there(params.data, f"evaluation_data.{on}" if on else "data")
     wildcards = {name: getattr(options, name) for name in stage.per}
     if "chunk" in wildcards and not 0 <= wildcards["chunk"] < params.data.chunks:
         raise UserError(f"there is no chunk {options.chunk}", remedy="see data.chunks")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
 from pipeline.configuration import fitting_weights, old_names, plugins, several
 from pipeline.configuration.follow import follow
-from pipeline.configuration.schema import Data, Params
+from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 
@@ -41,18 +40,35 @@ def compose(overrides: Sequence[str]) -> str:
     return finished(composed(old_names.current(overrides), place), place)
 
 
-def composed(overrides: Sequence[str], place: str) -> DictConfig:
-    """Return the configuration of these overrides, with its interpolations."""
+def composed(
+    overrides: Sequence[str],
+    place: str,
+    changes: Sequence[str] = (),
+    known: dict[tuple[str, ...], DictConfig] | None = None,
+) -> DictConfig:
+    """Return the configuration of these overrides, with its interpolations.
+
+    `changes` come after the others. Those that choose from no group are put into what is composed
+    of the rest, which `known` keeps for the next call: composing takes most of the time.
+    """
     from omegaconf import OmegaConf
 
     with explained(place):
-        config = _compose(several.expanded(overrides))
+        values = [change for change in changes if not _chooses(change)]
+        groups = [change for change in changes if change not in values]
+        key = (*several.expanded(overrides), *groups)
+        known = {} if known is None else known
+        if key not in known:
+            known[key] = _compose(key)
+        config = deepcopy(known[key])
+        for name, value in map(_parsed, values):
+            OmegaConf.update(config, name, value, merge=True)
         missing = _missing(OmegaConf.to_container(config, resolve=False))
         if missing:
             raise UserError(
                 f"no value for {', '.join(missing)}", place=place, remedy=f"add {missing[0]}=..."
             )
-        follow(config, overrides)
+        follow(config, [*overrides, *changes])
     return config
 
 
@@ -98,80 +114,6 @@ def left_out(text: str) -> str:
     return f"left out, since it needs {params.left_out_for}: {'; '.join(parts)}"
 
 
-def check_columns(text: str) -> None:
-    """Compare `labels` and mixtures with the list of each data set, where that is there already.
-
-    Raises:
-        UserError: for a column that the list lacks; but `label` is the default, and may be absent.
-            For values of a mixture's column without weights, and weights of no value.
-    """
-    params = validate(yaml.safe_load(text), place="params.yaml")
-    for name in params.data_sets:
-        key = f"evaluation_data.{name}" if name in params.evaluation_data else "data"
-        _check_labels(params.on(name).data, key)
-    mixtures = {name: run.trainer.mixture for name, run in params.runs.items()}
-    columns = {mixture.column for mixture in mixtures.values() if mixture}
-    counted = {column: _values(params.data, column) for column in columns}
-    for name, mixture in mixtures.items():
-        if mixture and (clips := counted[mixture.column]) is not None:
-            mixture.check(clips, f"runs.{name}.trainer.mixture")
-
-
-def check_list(data: Data, key: str) -> None:
-    """Raise UserError where the file that a data set's rows come from is not there.
-
-    `key` is that of the data set's settings.
-    """
-    if not Path(data.rows_from).is_file():
-        raise UserError(
-            "there is no list of videos",
-            place=data.rows_from,
-            remedy=f"write it there, give {key}.manifest another path, or run from a project's "
-            "folder: sigma-pipeline init DIR makes one",
-        )
-
-
-def _check_labels(data: Data, key: str) -> None:
-    manifest = Path(data.manifest or "")
-    if not manifest.is_file():
-        return
-    with _open_list(manifest) as file:
-        columns = [name.strip() for name in next(csv.reader(file), [])]
-    unknown = [name for name in data.labels if name not in columns and name != "label"]
-    if unknown:
-        raise UserError(
-            f"the list has no column {', '.join(unknown)}, which {key}.labels names",
-            place=str(manifest),
-            remedy=f"its columns are {', '.join(columns)}",
-        )
-
-
-def _values(data: Data, column: str) -> Counter[str] | None:
-    """Count the values that a column of the list has among the clips that are pretrained on.
-
-    None where there is no such list yet, or it is damaged, which the manifest stage says.
-    """
-    manifest = Path(data.manifest or "")
-    if not manifest.is_file():
-        return None
-    with _open_list(manifest) as file, contextlib.suppress(csv.Error):
-        rows = csv.DictReader(file)
-        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-
-        def text(row: Mapping[str, str | None], name: str) -> str:
-            return (row.get(name) or "").strip()
-
-        splits = data.pretrain_splits
-        return Counter(
-            text(row, column) for row in rows if (text(row, "split") or "train") in splits
-        )
-    return None
-
-
-def _open_list(manifest: Path) -> TextIO:
-    return manifest.open(encoding="utf-8-sig", errors="replace", newline="")
-
-
 def without_effect(overrides: Sequence[str]) -> dict[str, str]:
     """Return the overrides that no run reads, each with a spelling that its first run reads.
 
@@ -194,7 +136,20 @@ def without_effect(overrides: Sequence[str]) -> dict[str, str]:
     return idle
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _chooses(override: str) -> bool:
+    """Whether an override chooses from a group, or adds or deletes a key."""
+    key = override.partition("=")[0]
+    return key in choices() or not key[:1].isalpha() or "@" in key
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(override)
+    return parsed.key_or_group, parsed.value()
+
+
+def _compose(overrides: tuple[str, ...]) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 

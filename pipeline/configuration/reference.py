@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, is_dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
-from pydantic import PlainValidator, TypeAdapter
+from pydantic import PlainValidator
 from pydantic.fields import FieldInfo
 
 from pipeline.configuration.composition import CONF, choices
+from pipeline.configuration.reference_values import in_words
 from pipeline.configuration.schema import Params, Section
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.evaluation.registry import BENCHMARKS
@@ -33,7 +34,6 @@ from pipeline.evaluation.registry import BENCHMARKS
 PAGE = CONF.parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by `python -m pipeline compose --reference`. -->"
 TELLING = ("kind", "solver")  # keys that tell which of several sections a value is
-NAME = "^[A-Za-z0-9]["  # what patterns of names begin with
 INLINE = 3  # a section of so few keys has no table of its own
 Table = tuple[str, str, list[str]]  # heading, introduction, rows
 
@@ -121,7 +121,7 @@ class _Writer:
         notes = [_remark(owner, name)]
         notes += [f"keys as in `{self.known[known[0]]}`"] if known else []
         notes += ["keys below"] if new and not is_inline else []
-        kind, default = _kind(info.annotation, info.metadata), _default(where, info, owner)
+        kind, default = in_words(info.annotation, info.metadata), _default(where, info, owner)
         yield _row(key, kind, default, "; ".join(filter(None, notes)))
         if kind.startswith("mapping"):
             where += ".NAME"
@@ -201,52 +201,6 @@ def _is_small(section: type[Any]) -> bool:
     """Whether its keys are so few, and so plain, that they need no table of their own."""
     keys = fields(section)
     return len(keys) <= INLINE and not any(_sections(f.annotation) for f in keys.values())
-
-
-def _kind(annotation: Any, metadata: Any = ()) -> str:
-    """Say in words what a value may be."""
-    value: Any = Annotated[(annotation, *metadata)] if metadata else annotation
-    return _in_words(TypeAdapter(value).json_schema())
-
-
-def _in_words(schema: Mapping[str, Any]) -> str:
-    """Say in words what a JSON schema allows."""
-    if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(map(_in_words, schema["anyOf"])))
-    kind = schema.get("type", "section")
-    if kind == "array" and "prefixItems" in schema:
-        items = schema["prefixItems"]  # all are of one kind
-        return f"{ {2: 'two', 3: 'three'}[len(items)] } {_plural(_in_words(items[0]))}"
-    if kind == "array":
-        least = schema.get("minItems")
-        return (f"{least} or more " if least else "list of ") + _plural(_in_words(schema["items"]))
-    if kind == "object" and "patternProperties" in schema:
-        (values,) = schema["patternProperties"].values()
-        return f"mapping of name to {_in_words(values)}"
-    if kind == "object" and "properties" not in schema:
-        values = schema["additionalProperties"]  # True: any
-        return f"mapping of text to {'any value' if values is True else _in_words(values)}"
-    if kind in ("integer", "number"):
-        return _bounded(schema)
-    text = "name" if schema.get("pattern", "").startswith(NAME) else "text"
-    return {"boolean": "true, false", "string": text, "null": "null"}.get(kind, "section")
-
-
-def _plural(kind: str) -> str:
-    word, space, rest = kind.partition(" ")
-    has_plural = word in ("integer", "number", "name", "section", "text")
-    return f"{word}s{space}{rest}" if has_plural else kind
-
-
-def _bounded(schema: Mapping[str, Any]) -> str:
-    word = "even integer" if schema.get("multipleOf") == 2 else schema["type"]
-    if "minimum" in schema and "maximum" in schema:
-        return f"{word} from {schema['minimum']:g} to {schema['maximum']:g}"
-    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
-    return f"{word} {', '.join(bounds)}".strip()
 
 
 def _default(key: str, info: FieldInfo, owner: type[Any]) -> str:

@@ -54,6 +54,12 @@ class Request:
     fixed: list[str] = field(default_factory=list)
     swept: list[SweptKey] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)  # to vary; empty: all that are trained
+    composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What all trials have in common."""
+        return [*self.fixed, "evaluation.test=false"]
 
     def names(self) -> dict[str, str]:
         """Return a short name for each key: its last part, or more where two have the same."""
@@ -77,7 +83,7 @@ def compose(overrides: Sequence[str]) -> str:
         UserError: as `composition.compose`; and for a key that is no setting of a run.
     """
     request = _request(overrides)
-    config = composition.composed([*request.fixed, "evaluation.test=false"], request.place)
+    config = composition.composed(request.overrides, request.place, known=request.composed)
     base = _params(config, request.place)
     names, configs, trials = request.names(), {}, {}
     runs = request.runs or [name for name, run in base.runs.items() if run.trainer.epochs]
@@ -159,7 +165,7 @@ def _trials(
             f"{target}={key.written[n]}"
             for target, key, n in zip(targets, swept, places, strict=True)
         ]
-        composed = composition.composed([*request.fixed, *changed], request.place)
+        composed = composition.composed(request.overrides, request.place, changed, request.composed)
         with composition.explained(request.place):
             settings = OmegaConf.to_container(composed.runs[run], resolve=True)
         yield _name(run, values), Trial(run=run, values=values), settings

@@ -76,6 +76,9 @@ class Benchmark(Protocol):
     after: tuple[str, ...] = ()  # benchmarks whose results of the same run it reads
     outputs: tuple[str, ...] = ()  # what it writes into the run's folder beside its JSON file
     plots: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of them, what DVC plots, and how
+    # fields of a score that metrics.json holds, and their name there, of other fields and `measure`
+    measures: tuple[str, ...] = ()
+    metric: str = "{measure}"
     card: tuple[str, ...] = ()  # keys of a score that a model card shows
     on_further_data: bool = False  # it asks for labelled clips alone, so any data set will do
     pictured: tuple[str, str] = ("", "")  # heading and text of the pictures that it draws
@@ -132,6 +135,10 @@ class Benchmark(Protocol):
         """Yield what it needs, for the doctor."""
         yield from ()
 
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:  # noqa: ARG002
+    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
         """Yield the scores for metrics.json: group, name and value."""
-        yield from ()
+        for row in body["scores"] if self.measures else ():
+            for measure in self.measures:
+                if row[measure] is not None:
+                    name = self.metric.format_map({**row, "measure": measure})
+                    yield self.name, name, row[measure]

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.runtime.files import atomic_path
+
+
+class Named(Protocol):
+    """Settings of a data set."""
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+
+
+Data = TypeVar("Data", bound=Named)
+Source = TypeVar("Source")
 
 
 @dataclass
@@ -40,9 +52,16 @@ class Findings:
         """Where the pictures of a data set are drawn."""
         return self.job.layout.work(self.benchmark) / data
 
-    def skip(self, data: str, reason: str) -> None:
-        """Note why a data set has no scores."""
-        self.skipped.append({"data": data, "reason": reason})
+    def opened(
+        self, data: Iterable[Data], open_source: Callable[[Data], Source | str]
+    ) -> Iterator[tuple[Data, Source]]:
+        """Yield each data set with what it holds; note why another has no scores."""
+        for each in data:
+            source = open_source(each)
+            if isinstance(source, str):
+                self.skipped.append({"data": each.name, "reason": source})
+            else:
+                yield each, source
 
     def add_pictures(self, data: str, drawn: Iterable[tuple[str, Path]]) -> None:
         """Note pictures: names of what they show, and files below the run's folder of scores."""

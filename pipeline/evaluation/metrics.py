@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,17 @@ Names = NDArray[np.str_]
 
 NAMES_KEPT = 50  # ids of lost clips that a score lists; their number is always given
 PLACES = 5  # kept of every clip's ranking: top-5 is the deepest score that is reported
+
+
+def missing(lost: Iterable[str]) -> dict[str, Any]:
+    """Return what a score tells of `lost` clips: the first ids by name, and how many there are."""
+    names = sorted(lost)
+    return {"missing": names[:NAMES_KEPT], "missing_clips": len(names)}
+
+
+def standard_error(values: Sequence[float] | NDArray[np.floating]) -> float | None:
+    """Return the standard error of the mean of n values; None of fewer than two."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def rank(scores: NDArray[np.floating], classes: Names, places: int = PLACES) -> Names:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pipeline.evaluation.benchmark import Body
 
+Key = tuple[Any, ...]  # what a score is of, such as its label and k
+
 
 @dataclass(frozen=True)
 class Column:
@@ -18,6 +20,9 @@ class Column:
     title: str
     is_error: bool = False
     on_page_only: bool = False  # a terminal has no room for it
+
+
+Columns = Mapping[tuple[Key, str], Column]  # by what they show: a key, and which score of it
 
 
 @dataclass(frozen=True)
@@ -121,52 +126,72 @@ class Table:
         return f"{value:.3f}" if self.columns[column].is_error else f"{value:.1f}"
 
 
-def rows(body: Body) -> list[Body]:
-    """The scores of a benchmark's manifest, or nothing."""
-    scores: list[Body] = body.get("scores", [])
-    return scores
-
-
-def cells_by_key(
-    bodies: Mapping[str, Body], *names: str
-) -> tuple[list[tuple[Any, ...]], dict[str, dict[tuple[Any, ...], Body]]]:
-    """Return the keys of the columns, and each run's scores by them.
-
-    A score's key are its values of `names`; columns come in the order in which runs have them.
-    """
-    by_run = {
-        run: {tuple(row[name] for name in names): row for row in rows(body)}
-        for run, body in bodies.items()
-    }
-    return list(dict.fromkeys(key for cells in by_run.values() for key in cells)), by_run
-
-
 def percent(share: float | None) -> float | None:
     """A share from 0 to 1 in per cent."""
     return None if share is None else 100 * share
 
 
-def number(row: Body, key: str, column: Column) -> float | None:
+def number(row: Body | None, score: str, column: Column) -> float | None:
     """A score of a row as its column shows it: an error as it is, a share in per cent."""
-    value: float | None = row[key]
+    value: float | None = row[score] if row else None
     return value if column.is_error else percent(value)
 
 
-def line(
-    name: str,
-    cells: Sequence[Body | None],
-    key: str,
-    columns: Sequence[Column] | None = None,
-) -> Line:
-    """A run's line: the score `key` of each of its rows, and on how many clips of how many."""
-    plain = columns or [Column("", "")] * len(cells)
-    values = [number(row, key, c) if row else None for row, c in zip(cells, plain, strict=True)]
-    counts = sorted({(row["scored"], row["of"]) for row in cells if row})
+@dataclass(frozen=True)
+class Scores:
+    """The scores of all runs, each by the values of some of its fields: its key."""
+
+    by_run: Mapping[str, Mapping[Key, Body]]
+
+    @classmethod
+    def of(cls, bodies: Mapping[str, Body], *fields: str) -> Scores:
+        """Take the scores of the runs' JSON files, which may have none."""
+        return cls(
+            {
+                run: {tuple(row[name] for name in fields): row for row in body.get("scores", ())}
+                for run, body in bodies.items()
+            }
+        )
+
+    @property
+    def first(self) -> dict[Key, Body]:
+        """Of each key the score of the first run that has one, in the order of the runs."""
+        first: dict[Key, Body] = {}
+        for rows in self.by_run.values():
+            for key, row in rows.items():
+                first.setdefault(key, row)
+        return first
+
+    def lines(self, columns: Columns) -> tuple[Line, ...]:
+        """A line for each run: its score in each column, and on how many clips of how many."""
+        return tuple(
+            Line(
+                run,
+                tuple(number(rows.get(key), score, c) for (key, score), c in columns.items()),
+                _counted(
+                    [rows[key] for key in dict.fromkeys(k for k, _ in columns) if key in rows]
+                ),
+            )
+            for run, rows in self.by_run.items()
+        )
+
+    def line(self, name: str, score: str, columns: Columns, under: str | None = None) -> Line:
+        """A line of a score that is the same for all runs; with `under` below that score alone."""
+        first = self.first
+        return Line(
+            name,
+            tuple(
+                number(first[key], score, column) if under in (None, shown) else None
+                for (key, shown), column in columns.items()
+            ),
+        )
+
+
+def _counted(rows: Sequence[Body]) -> str:
+    counts = sorted({(row["scored"], row["of"]) for row in rows})
     if len(counts) > 1:  # tasks of their own
-        counts = [
-            (sum(row["scored"] for row in cells if row), sum(row["of"] for row in cells if row))
-        ]
-    return Line(name, tuple(values), "".join(f"{scored:,} of {of:,}" for scored, of in counts))
+        counts = [(sum(row["scored"] for row in rows), sum(row["of"] for row in rows))]
+    return "".join(f"{scored:,} of {of:,}" for scored, of in counts)
 
 
 def published(

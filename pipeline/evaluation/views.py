@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
-from pipeline.evaluation.finetune import Kind
+from pipeline.evaluation.finetune_loss import Kind
 from pipeline.evaluation.metrics import average
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime.store import Store

@@ -20,7 +20,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report.comparison import wilson
-from pipeline.runtime.files import read_json
+from pipeline.runtime.files import read_mapping
 
 Line = dict[str, Any]  # one line of a .jsonl file
 TRAINED = ("attentive", "finetune")  # probes that train a network, which may come to nothing
@@ -236,17 +236,10 @@ def _read_run(params: Params, layout: RunLayout) -> RunResult:
 def mapping(path: Path, command: str) -> Mapping[str, Any]:
     """Read a JSON file; a UserError names the command that makes it."""
     remedy = f"python -m pipeline {command}"
-    try:
-        value = read_json(path)
-    except FileNotFoundError:
-        raise UserError(
-            "the report lacks a result of an earlier stage", place=str(path), remedy=remedy
-        ) from None
-    except ValueError as error:
-        raise UserError(f"not valid JSON: {error}", place=str(path), remedy=remedy) from None
-    if not isinstance(value, dict):
-        raise UserError("not a JSON object", place=str(path), remedy=remedy)
-    return value
+    if not path.is_file():
+        problem = "the report lacks a result of an earlier stage"
+        raise UserError(problem, place=str(path), remedy=remedy)
+    return read_mapping(path, remedy)
 
 
 def right_answers(path: Path) -> Mapping[tuple[str, str], Mapping[str, bool]]:

@@ -86,21 +86,31 @@ def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def read_mapping(path: Path | str) -> dict[str, Any]:
+def read_mapping(path: Path | str, remedy: str = "") -> dict[str, Any]:
     """Read a JSON file of somebody else's that holds an object.
 
     Raises:
-        UserError: where it cannot be read, or holds anything else.
+        UserError: where it cannot be read, or holds anything else; with what helps, if given.
     """
+    content = None
     try:
         content = read_json(path)
+        problem = f"a JSON {type(content).__name__}, not an object"
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from None
+        problem = f"cannot be read: {error.strerror}"
     except (ValueError, RecursionError) as error:
-        raise UserError(f"not valid JSON: {error}", place=str(path)) from None
+        problem = f"not valid JSON: {error}"
     if not isinstance(content, dict):
-        raise UserError(f"a JSON {type(content).__name__}, not an object", place=str(path))
+        raise UserError(problem, place=str(path), remedy=remedy)
     return content
+
+
+def mapping_if_readable(path: Path | str) -> dict[str, Any]:
+    """Return the object that a JSON file holds; an empty one where it cannot be read."""
+    try:
+        return read_mapping(path)
+    except UserError:
+        return {}
 
 
 def sha256_file(path: Path | str) -> str:

@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 JPEG_QUALITY = 82
+SHARED = Path(__file__).parent / "templates"  # of what all pages have
 
 
 def environment(
     folder: Path, filters: Mapping[str, Callable[..., Any]] | None = None
 ) -> Environment:
-    """Return the environment of the templates in `folder`; in `*.html` all values are escaped."""
+    """Return the environment of the templates in `folder`, and of those that pages share.
+
+    In `*.html` all values are escaped.
+    """
     made = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, SHARED]),
         autoescape=select_autoescape(["html"], default=False),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -60,4 +60,4 @@ def test_disk_is_about_what_the_stages_write(
 
 def test_hours() -> None:
     """Would catch seconds taken for hours."""
-    assert estimates.training_hours(3600e12, peak=2e12, share=0.5) == pytest.approx(1.0)
+    assert reproducing.training_hours(3600e12, peak=2e12, share=0.5) == pytest.approx(1.0)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from pipeline.configuration import composition
+from pipeline.configuration import composition, video_lists
 from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 
@@ -278,12 +278,12 @@ def test_labels_are_columns_of_the_list(labels: str, good: bool, tmp_path: Path)
     """Catches a misspelt column, whose probes would be skipped hours later."""
     (tmp_path / "clips.csv").write_text("\ufeffid,path,kind\na,a.mp4,x\n", encoding="utf-8")
     manifest = f"data.manifest={tmp_path / 'clips.csv'}"
-    text = composition.compose(["data=folder", manifest, f"data.labels=[{labels}]"])
+    made = params("data=folder", manifest, f"data.labels=[{labels}]")
     if good:
-        composition.check_columns(text)
+        video_lists.check_columns(made)
         return
     with pytest.raises(UserError, match="no column knid") as caught:
-        composition.check_columns(text)
+        video_lists.check_columns(made)
     assert caught.value.remedy == "its columns are id, path, kind"
 
 
@@ -304,14 +304,14 @@ def test_mixtures_are_held_to_the_list(
     listed = "id,path,kind,split\na,a.mp4,x,train\nb,b.mp4, 1,\nc,c.mp4,1,train\nd,d.mp4,y,val\n"
     (tmp_path / "clips.csv").write_text(listed, encoding="utf-8")
     manifest = f"data.manifest={tmp_path / 'clips.csv'}"
-    text = composition.compose(["data=folder", manifest, f"trainer.mixture={mixture}"])
+    made = params("data=folder", manifest, f"trainer.mixture={mixture}")
     if not problem:
-        composition.check_columns(text)
+        video_lists.check_columns(made)
         return
     with pytest.raises(UserError) as caught:
-        composition.check_columns(text)
+        video_lists.check_columns(made)
     assert problem in caught.value.problem
-    run = next(iter(yaml.safe_load(text)["runs"]))
+    run = next(iter(made.runs))
     assert caught.value.place == f"runs.{run}.trainer.mixture{place}"
 
 

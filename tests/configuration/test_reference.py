@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.configuration import reference
-from pipeline.configuration.reference import _kind
+from pipeline.configuration.reference_values import in_words
 from pipeline.configuration.schema import Params, Section
 from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
@@ -54,7 +54,8 @@ def test_values_in_words() -> None:
         choice: Literal["one", "other"]
 
     said = {
-        name: _kind(info.annotation, info.metadata) for name, info in Example.model_fields.items()
+        name: in_words(info.annotation, info.metadata)
+        for name, info in Example.model_fields.items()
     }
     assert said == {
         "share": "number from 0 to 1",

@@ -24,13 +24,14 @@ from pipeline.data.fetch import download_stage
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.records import ChunkManifest, ClipRecord, Outcome
 from pipeline.data.shards import index_stage, shard_stage
-from pipeline.evaluation import stage
+from pipeline.evaluation import rows, stage
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.runtime import ffmpeg
 from pipeline.runtime.files import read_json, sha256_file, write_json
 from pipeline.weights import hub
 
 RUN = "random"
+VOLATILE = {"seconds", "provenance"}  # of what a stage writes
 EMBEDDED = {"train": 8, "val": 0, "test": 6}  # clips of the embedded data set
 SIZES = {"train": 24, "val": 9, "test": 12}
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (70, 70, 220)}
@@ -114,25 +115,48 @@ def workplace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
+def with_benchmark(params: Params, name: str, settings: dict[str, Any]) -> Params:
+    """Return the experiment with this benchmark, and no other but the usual ones."""
+    wanted = BENCHMARKS[name].settings.model_validate(settings)
+    return params.model_copy(update={"benchmarks": {name: wanted}})
+
+
+def scores_of(name: str, params: Params, run: str = RUN) -> dict[str, Any]:
+    """Run a benchmark's stage with the settings that it declares to read, and no others.
+
+    Returns what it writes, without what differs from one time to the next.
+    """
+    benchmark = BENCHMARKS[name]
+    stage.run(benchmark, restrict(params, benchmark.stage, run), run)
+    body: dict[str, Any] = read_json(RunLayout(params.name, run).result(name))
+    return {key: value for key, value in body.items() if key not in VOLATILE}
+
+
 @pytest.fixture
 def score(workplace: Path, params: Params) -> Callable[..., dict[str, Any]]:
     """A function that scores the run by a benchmark with the given settings."""
 
-    def scored(name: str, **settings: Any) -> dict[str, Any]:
-        benchmark = BENCHMARKS[name]
-        wanted = benchmark.settings.model_validate(settings)
-        changed = params.model_copy(update={"benchmarks": {name: wanted}})
-        stage.run(benchmark, restrict(changed, benchmark.stage, RUN), RUN)
-        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result(name))
-        return body
-
-    return scored
+    return lambda name, **settings: scores_of(name, with_benchmark(params, name, settings))
 
 
 @pytest.fixture
 def recognised(workplace: Path, params: Params) -> None:
     """Recognition has scored the run, and written its features."""
     stage.run(BENCHMARKS["evaluation"], restrict(params, "evaluate", RUN), RUN)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many clips features were computed, each time that they were."""
+    counts: list[int] = []
+    compute = rows.compute
+
+    def counted(network: Any, clips: Any, *more: Any) -> Any:
+        counts.append(len(clips.ids))
+        return compute(network, clips, *more)
+
+    monkeypatch.setattr(rows, "compute", counted)
+    return counts
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,10 @@ from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
-from pipeline.evaluation import finetune, training_clips, views
+from pipeline.evaluation import finetune, finetune_loss, training_clips, views
 from pipeline.evaluation.clips import VideoClips
-from pipeline.evaluation.finetune import Kind, Targets, TrainingSet
+from pipeline.evaluation.finetune import TrainingSet
+from pipeline.evaluation.finetune_loss import Kind, Targets
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.pixels import normalise
 from pipeline.runtime.checkpoints import Resumption
@@ -218,7 +219,7 @@ def test_targets_are_mixed_as_the_clips_are() -> None:
     seen = set()
     for seed in range(12):
         with training_clips.seeded(seed):
-            pixels, target = finetune.mixed(
+            pixels, target = finetune_loss.mixed(
                 clips.clone(), labels, Targets("single", np.arange(4), 4), settings
             )
         assert torch.equal(pixels, pixels[:, :1, :1].expand_as(pixels))  # all frames, all colours
@@ -228,7 +229,7 @@ def test_targets_are_mixed_as_the_clips_are() -> None:
     assert seen == {"cutmix", "mixup"}
     erase = settings.model_copy(update={"augmentation": PLAIN.model_copy(update={"erasing": 1.0})})
     with training_clips.seeded(0):
-        pixels, target = finetune.mixed(
+        pixels, target = finetune_loss.mixed(
             clips.clone(), labels, Targets("regression", np.arange(4.0), 1), erase
         )
     assert torch.equal(target, labels)
@@ -248,7 +249,9 @@ def test_smoothed_and_soft_targets() -> None:
     soft = functional.one_hot(labels, 4) * 0.8 + 0.05
     expected = -(soft * logits.log_softmax(1)).sum(1).mean()
     for target in (labels, soft):
-        torch.testing.assert_close(finetune.loss_of(logits, target, "single", smooth), expected)
+        torch.testing.assert_close(
+            finetune_loss.loss_of(logits, target, "single", smooth), expected
+        )
 
 
 def test_frames_of_a_clip_are_augmented_alike(

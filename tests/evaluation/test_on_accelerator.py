@@ -15,7 +15,8 @@ from pipeline.configuration.build import encoder
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Clip, Finetune, Model, Params, Training
 from pipeline.evaluation import finetune
-from pipeline.evaluation.finetune import Kind, Learner, Targets
+from pipeline.evaluation.finetune import Learner
+from pipeline.evaluation.finetune_loss import Kind, Targets
 from pipeline.evaluation.recognition import heads
 from pipeline.evaluation.recognition.attentive import AttentiveHead
 from pipeline.evaluation.recognition.task import Labelled

@@ -7,43 +7,25 @@ import yaml
 
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Clip, Model, Objective, Params, Run
-from pipeline.method.losses import MseLoss
-from pipeline.method.masks import RandomMask
-from pipeline.method.targets import MlpTarget, PixelTarget
+from pipeline.method.losses import MseLoss, SinkhornLoss
+from pipeline.method.targets import PixelTarget
+from tests import small_models
 
 
 @pytest.fixture(scope="session")
 def clip() -> Clip:
-    return Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
+    return small_models.CLIP
 
 
 @pytest.fixture(scope="session")
 def model() -> Model:
-    return Model(
-        name="small",
-        tube=(2, 4, 8),
-        width=24,
-        depth=2,
-        heads=3,
-        mlp_ratio=2.0,
-        decoder_width=16,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
+    return small_models.model(tube=(2, 4, 8), depth=2, heads=3)
 
 
 @pytest.fixture(scope="session")
 def sinkhorn() -> Objective:
-    return Objective(
-        name="sigma_mlp",
-        target=MlpTarget(kind="mlp", hidden=(20,), width=12),
-        loss="sinkhorn",
-        mask=RandomMask(ratio=0.75),
-        prototypes=6,
-        epsilon=0.05,
-        iterations=5,
-        temperature=0.1,
-    )
+    loss = SinkhornLoss(prototypes=6, epsilon=0.05, iterations=5, temperature=0.1)
+    return small_models.SINKHORN.model_copy(update={"loss": loss})
 
 
 @pytest.fixture(scope="session")

@@ -13,37 +13,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.configuration.build import sigma_model
-from pipeline.configuration.schema import Clip, Model, Objective
+from pipeline.configuration.schema import Objective
 from pipeline.method.collectives import alone
 from pipeline.method.diagnostics import assignment_diagnostics, feature_diagnostics
-from pipeline.method.losses import MseLoss, SinkhornLoss
+from pipeline.method.losses import MseLoss
 from pipeline.method.masked_video import masked_video_loss
-from pipeline.method.masks import AdaptiveMask, RandomMask
+from pipeline.method.masks import AdaptiveMask
 from pipeline.method.sigma import Prediction, SigmaModel
 from pipeline.method.sinkhorn import assign
 from pipeline.method.swapped_assignment import swapped_loss
-from pipeline.method.targets import MlpTarget, PixelTarget
+from pipeline.method.targets import PixelTarget
+from tests.small_models import CLIP, MODEL, SINKHORN
 
 from . import distributed_step
 
-CLIP = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
-MODEL = Model(
-    name="small",
-    tube=(2, 8, 8),
-    width=24,
-    depth=1,
-    heads=2,
-    mlp_ratio=2.0,
-    decoder_width=16,
-    decoder_depth=1,
-    decoder_heads=2,
-)
-SINKHORN = Objective(
-    name="sigma_mlp",
-    target=MlpTarget(kind="mlp", hidden=(20,), width=12),
-    loss=SinkhornLoss(prototypes=8, epsilon=0.05, iterations=6, temperature=0.1),
-    mask=RandomMask(ratio=0.75),
-)
 PIXEL = SINKHORN.model_copy(update={"target": PixelTarget(), "loss": MseLoss()})
 
 

@@ -13,25 +13,16 @@ from pipeline.method.masks.base import hide_all_but, least, visible_count
 from pipeline.method.targets import PixelTarget
 from pipeline.weights.formats import MAE_ST
 
-from .golden import (
-    FEATURES,
-    Case,
-    check_loss,
-    checks,
-    clip_settings,
-    compare_gradients,
-    gradients,
-    model_settings,
-)
+from . import golden
 
 ROUNDING = 1e-7  # absolute: gradients of biases of keys are nothing else
 
 
-@checks("mae_st_step")
-def mae_st_step(case: Case) -> None:
+@golden.checks("mae_st_step")
+def mae_st_step(case: golden.Case) -> None:
     """The visible tokens of the noise, targets, predictions, loss and every gradient."""
     config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
-    model = model_settings(config).model_copy(
+    model = golden.model_settings(config).model_copy(
         update={"positions": "learned", "projection_bias": True}
     )
     objective = Objective(
@@ -40,7 +31,7 @@ def mae_st_step(case: Case) -> None:
         loss=MseLoss(),
         mask=RandomVisibleMask(config["mask_ratio"]),
     )
-    sigma = sigma_model(model, objective, clip_settings(config)).eval()
+    sigma = sigma_model(model, objective, golden.clip_settings(config)).eval()
     sigma.load_state_dict(MAE_ST.renamed(case.tensors("weights")))
 
     noise, grid = inputs["noise"].numpy(), sigma.grid
@@ -50,14 +41,14 @@ def mae_st_step(case: Case) -> None:
     assert torch.equal(mask, outputs["mask"])
 
     loss, _ = masked_video_loss(sigma, inputs["videos"], mask, MseLoss())
-    check_loss(case, loss)
+    golden.check_loss(case, loss)
     recorded = case.tensors("gradients")
     for name, gradient in recorded.items():
         assert not name.endswith("k.bias") or gradient.abs().max() < ROUNDING, name
-    compare_gradients(gradients(sigma), MAE_ST.renamed(recorded, gradients=True))
+    golden.compare_gradients(golden.gradients(sigma), MAE_ST.renamed(recorded, gradients=True))
 
     with torch.no_grad():
         prediction = sigma(inputs["videos"], mask)
     for ours, name in ((prediction.targets, "target"), (prediction.decoded, "prediction")):
         theirs = outputs[name][mask].view_as(ours)
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=FEATURES)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=golden.FEATURES)

@@ -18,16 +18,7 @@ from pipeline.method.targets.frozen import FrozenFeatures, VideoFeatures
 from pipeline.method.tubes import split_masks
 from pipeline.weights.formats import MVD
 
-from .golden import (
-    FEATURES,
-    Case,
-    check_loss,
-    checks,
-    clip_settings,
-    compare_gradients,
-    gradients,
-    model_settings,
-)
+from . import golden
 from .golden_sigma import recorded_network
 
 POSITIONS = ("pos_embed", "pos_embed_img", "pos_embed_vid")
@@ -47,15 +38,15 @@ def answers(features: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda _: features
 
 
-@checks("mvd_step")
-def mvd_step(case: Case) -> None:
+@golden.checks("mvd_step")
+def mvd_step(case: golden.Case) -> None:
     """Positions, targets, predictions, both losses and every gradient."""
     config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
     normalise = "clip" if config["normalize_features"] else "none"
-    model = model_settings(config).model_copy(
+    model = golden.model_settings(config).model_copy(
         update={"positions": "sincos_3d_quarter_time", "projection_bias": True}
     )
-    grid = tube_grid(clip_settings(config), model.tube)
+    grid = tube_grid(golden.clip_settings(config), model.tube)
     image = FrozenFeatures(config["image_feature_dim"], grid, normalise=normalise)
     teacher = EncoderTarget(
         width=config["video_feature_dim"], run="teacher", final_norm=False, normalise=normalise
@@ -80,8 +71,8 @@ def mvd_step(case: Case) -> None:
 
     loss = regression(config)
     total, _ = masked_video_loss(sigma, inputs["videos"], inputs["mask"], loss)
-    check_loss(case, total)
-    compare_gradients(gradients(sigma), MVD.renamed(case.tensors("gradients")))
+    golden.check_loss(case, total)
+    golden.compare_gradients(golden.gradients(sigma), MVD.renamed(case.tensors("gradients")))
 
     with torch.no_grad():
         predictions = sigma(inputs["videos"], split_masks(inputs["mask"]))
@@ -91,4 +82,4 @@ def mvd_step(case: Case) -> None:
         for ours, theirs in (("targets", "targets"), ("decoded", "prediction")):
             recorded = outputs[f"{name}_{theirs}"]
             ours_ = getattr(prediction, ours)
-            torch.testing.assert_close(ours_, recorded, rtol=1e-5, atol=FEATURES)
+            torch.testing.assert_close(ours_, recorded, rtol=1e-5, atol=golden.FEATURES)

@@ -25,16 +25,7 @@ from pipeline.runtime.optimisers import parameter_groups, schedule
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
 
-from .golden import (
-    FEATURES,
-    Case,
-    check_gradients,
-    check_loss,
-    checks,
-    clip_settings,
-    gradients,
-    model_settings,
-)
+from . import golden
 
 Q = 1e-6  # absolute
 SCHEDULE = 1e-12
@@ -74,9 +65,9 @@ def recorded_network(features: Tensor) -> Callable[[Tensor], Tensor]:
     return network
 
 
-def build(case: Case, inputs: dict[str, Tensor]) -> SigmaModel:
+def build(case: golden.Case, inputs: dict[str, Tensor]) -> SigmaModel:
     config = case.config
-    model, clip = model_settings(config), clip_settings(config)
+    model, clip = golden.model_settings(config), golden.clip_settings(config)
     target = None
     if "features" in inputs:
         target = FrozenFeatures(config["output_dim"], tube_grid(clip, model.tube))
@@ -89,8 +80,8 @@ def build(case: Case, inputs: dict[str, Tensor]) -> SigmaModel:
     return sigma.eval()
 
 
-@checks("pretrain")
-def pretraining(case: Case) -> None:
+@golden.checks("pretrain")
+def pretraining(case: golden.Case) -> None:
     """Targets, predictions, scores, assignments, both losses and every gradient."""
     inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
     objective = objective_settings(case.config)
@@ -98,20 +89,22 @@ def pretraining(case: Case) -> None:
 
     loss, diagnostics = masked_video_loss(model, inputs["videos"], inputs["mask"], objective.loss)
     assert all(torch.isfinite(value) for value in diagnostics.values())
-    check_loss(case, loss)
-    check_gradients(case, gradients(model, partial(hub.official_name, model)))
+    golden.check_loss(case, loss)
+    golden.check_gradients(case, golden.gradients(model, partial(hub.official_name, model)))
 
     with torch.no_grad():
         prediction = model(inputs["videos"], inputs["mask"])
         labels = prediction.targets
         if case.config["target"] == "mlp":  # recorded before its projection
             torch.testing.assert_close(
-                projected(model, outputs["target_labels"]), labels, rtol=0, atol=FEATURES
+                projected(model, outputs["target_labels"]), labels, rtol=0, atol=golden.FEATURES
             )
         else:
-            torch.testing.assert_close(labels, outputs["target_labels"], rtol=1e-5, atol=FEATURES)
+            torch.testing.assert_close(
+                labels, outputs["target_labels"], rtol=1e-5, atol=golden.FEATURES
+            )
     torch.testing.assert_close(
-        prediction.decoded, outputs["prediction"], rtol=FEATURES, atol=FEATURES
+        prediction.decoded, outputs["prediction"], rtol=golden.FEATURES, atol=golden.FEATURES
     )
     if case.config["loss"] == "sinkhorn":
         torch.testing.assert_close(model.prototypes.data, outputs["normalized_prototypes"])
@@ -129,7 +122,7 @@ def check_branch(
 ) -> None:
     """Our scores, and Sinkhorn on the recorded ones."""
     recorded = outputs[f"{branch}_scores"]
-    torch.testing.assert_close(scores, recorded, rtol=0, atol=FEATURES)
+    torch.testing.assert_close(scores, recorded, rtol=0, atol=golden.FEATURES)
     check_sinkhorn(
         recorded.flatten(0, 1),
         outputs[f"{branch}_q"].flatten(0, 1),
@@ -156,8 +149,8 @@ def check_sinkhorn(
     assert (first - chosen <= Q).all()
 
 
-@checks("sinkhorn")
-def assignments(case: Case) -> None:
+@golden.checks("sinkhorn")
+def assignments(case: golden.Case) -> None:
     """The transport, and the assignment wherever it is not a tie."""
     outputs = case.tensors("outputs")
     config = case.config
@@ -170,22 +163,26 @@ def assignments(case: Case) -> None:
     )
 
 
-@checks("classify")
-def classification(case: Case) -> None:
+@golden.checks("classify")
+def classification(case: golden.Case) -> None:
     """The fine-tuning network's pooled features and logits, in evaluation mode."""
     config, outputs = case.config, case.tensors("outputs")
-    network = Classifier(model_settings(config), clip_settings(config), config["num_classes"])
+    network = Classifier(
+        golden.model_settings(config), golden.clip_settings(config), config["num_classes"]
+    )
     hub.load_official(network, case.tensors("weights"), place=case.folder.name)
     network.eval()
     videos = case.tensors("inputs")["videos"]
     with torch.no_grad():
         features, logits = network.features(videos), network(videos)
-    torch.testing.assert_close(features, outputs["pooled_features"], rtol=1e-5, atol=FEATURES)
-    torch.testing.assert_close(logits, outputs["logits"], rtol=1e-5, atol=FEATURES)
+    torch.testing.assert_close(
+        features, outputs["pooled_features"], rtol=1e-5, atol=golden.FEATURES
+    )
+    torch.testing.assert_close(logits, outputs["logits"], rtol=1e-5, atol=golden.FEATURES)
 
 
-@checks("schedule")
-def learning_rates(case: Case) -> None:
+@golden.checks("schedule")
+def learning_rates(case: golden.Case) -> None:
     """The learning rate of every optimiser step, in float64."""
     config = case.config
     values = schedule(
@@ -201,8 +198,8 @@ def learning_rates(case: Case) -> None:
     np.testing.assert_allclose(values, recorded, rtol=0, atol=SCHEDULE)
 
 
-@checks("layer_decay")
-def layer_decay(case: Case) -> None:
+@golden.checks("layer_decay")
+def layer_decay(case: golden.Case) -> None:
     """Each parameter's learning-rate scale and whether it decays, exactly."""
     config = case.config
     model = Model(
@@ -232,8 +229,8 @@ def layer_decay(case: Case) -> None:
     assert ours == config["groups"]
 
 
-@checks("segmentation_miou")
-def segmentation_miou(case: Case) -> None:
+@golden.checks("segmentation_miou")
+def segmentation_miou(case: golden.Case) -> None:
     """Per-clip scores of both ways to match segments with classes."""
     inputs = case.tensors("inputs")
     truth, prediction = inputs["ground_truth"].numpy(), inputs["prediction"].numpy()

@@ -14,25 +14,16 @@ from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.tubes import split_masks
 from pipeline.weights import hub
 
-from .golden import (
-    FEATURES,
-    Case,
-    check_gradients,
-    check_loss,
-    checks,
-    clip_settings,
-    gradients,
-    model_settings,
-)
+from . import golden
 from .golden_sigma import recorded_network
 
 
-@checks("smile_step")
-def smile_step(case: Case) -> None:
+@golden.checks("smile_step")
+def smile_step(case: golden.Case) -> None:
     """Labels, predictions, loss and gradients: first all clips under their first masks."""
     config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
     assert config["normalize_target"]
-    model, clip = model_settings(config), clip_settings(config)
+    model, clip = golden.model_settings(config), golden.clip_settings(config)
     target = FrozenFeatures(config["feature_dim"], tube_grid(clip, model.tube))
     target.use(recorded_network(inputs["features"]))
     mask = TubeMask(config["mask_ratio"])
@@ -42,9 +33,13 @@ def smile_step(case: Case) -> None:
     sigma.eval()
     masks = torch.stack([inputs[name] for name in ("mask", "mask_2") if name in inputs], dim=1)
     loss, _ = masked_video_loss(sigma, inputs["videos"], masks, MseLoss())
-    check_loss(case, loss)
-    check_gradients(case, gradients(sigma, lambda name: name))
+    golden.check_loss(case, loss)
+    golden.check_gradients(case, golden.gradients(sigma, lambda name: name))
     with torch.no_grad():
         (prediction,) = sigma(inputs["videos"], split_masks(masks))
-    torch.testing.assert_close(prediction.targets, outputs["labels"], rtol=1e-5, atol=FEATURES)
-    torch.testing.assert_close(prediction.decoded, outputs["prediction"], rtol=1e-5, atol=FEATURES)
+    torch.testing.assert_close(
+        prediction.targets, outputs["labels"], rtol=1e-5, atol=golden.FEATURES
+    )
+    torch.testing.assert_close(
+        prediction.decoded, outputs["prediction"], rtol=1e-5, atol=golden.FEATURES
+    )

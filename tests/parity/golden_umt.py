@@ -21,16 +21,7 @@ from pipeline.method.targets.feature_networks import Attended
 from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.image_teachers import prepared, under_timms_names
 
-from .golden import (
-    FEATURES,
-    Case,
-    check_gradients,
-    check_loss,
-    checks,
-    clip_settings,
-    gradients,
-    model_settings,
-)
+from . import golden
 
 
 def teacher(config: dict[str, Any]) -> VisionTransformer:
@@ -54,8 +45,8 @@ def their_name(name: str) -> str:
     return re.sub(r"decoder\.(head|norm)s\.(\d+)\.", r"clip_decoder.\2.\1.", name)
 
 
-@checks("umt_teacher")
-def umt_teacher(case: Case) -> None:
+@golden.checks("umt_teacher")
+def umt_teacher(case: golden.Case) -> None:
     """Features of the chosen blocks, and what the class token attends to in the last."""
     config, outputs = case.config, case.tensors("outputs")
     network = teacher(config)
@@ -68,15 +59,15 @@ def umt_teacher(case: Case) -> None:
         normalise="l2",
     )
     tube = (config["tubelet_size"], config["patch_size"], config["patch_size"])
-    grid, layers = tube_grid(clip_settings(config), tube), config["layers"]
+    grid, layers = tube_grid(golden.clip_settings(config), tube), config["layers"]
     width = layers * config["feature_dim"]
     target = FrozenFeatures(width, grid, layers=layers, normalise="l2")
     target.use(prepared(network, settings, grid))
     seen = target.attended(grid.split(case.tensors("inputs")["videos"]))
     features = torch.stack(seen.features.chunk(layers, dim=-1))
-    torch.testing.assert_close(features, outputs["features"], rtol=1e-5, atol=FEATURES)
+    torch.testing.assert_close(features, outputs["features"], rtol=1e-5, atol=golden.FEATURES)
     attention = seen.attention.view_as(outputs["attention"])
-    torch.testing.assert_close(attention, outputs["attention"], rtol=1e-5, atol=FEATURES)
+    torch.testing.assert_close(attention, outputs["attention"], rtol=1e-5, atol=golden.FEATURES)
 
 
 class RecordedTeacher:
@@ -90,12 +81,12 @@ class RecordedTeacher:
         return self.seen
 
 
-@checks("umt_step")
-def umt_step(case: Case) -> None:
+@golden.checks("umt_step")
+def umt_step(case: golden.Case) -> None:
     """The mask by recorded attention, targets, predictions, loss and every gradient."""
     config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
-    model, layers = model_settings(config), config["layers"]
-    grid = tube_grid(clip_settings(config), model.tube)
+    model, layers = golden.model_settings(config), config["layers"]
+    grid = tube_grid(golden.clip_settings(config), model.tube)
     width = layers * config["feature_dim"]
     target = FrozenFeatures(width, grid, layers=layers, normalise="l2")
     target.use(RecordedTeacher(inputs["features"], inputs["attention"]))  # type: ignore[arg-type]
@@ -119,11 +110,11 @@ def umt_step(case: Case) -> None:
     assert torch.equal(hidden, torch.zeros_like(hidden).scatter(1, split.predicted, True))
 
     loss, _ = masked_video_loss(sigma, inputs["videos"], noise, CosineLoss())
-    check_loss(case, loss)
-    check_gradients(case, gradients(sigma, their_name))
+    golden.check_loss(case, loss)
+    golden.check_gradients(case, golden.gradients(sigma, their_name))
     with torch.no_grad():
         (prediction,) = sigma(inputs["videos"], [noise])
     for ours, name in ((prediction.targets, "targets"), (prediction.decoded, "prediction")):
         each = ours.reshape(*ours.shape[:2], layers, -1)
         by_layer = functional.normalize(each, dim=-1).permute(2, 0, 1, 3)
-        torch.testing.assert_close(by_layer, outputs[name], rtol=1e-5, atol=FEATURES)
+        torch.testing.assert_close(by_layer, outputs[name], rtol=1e-5, atol=golden.FEATURES)

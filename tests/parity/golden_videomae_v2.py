@@ -16,46 +16,39 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import PixelTarget
 from pipeline.weights import hub
 
-from .golden import (
-    FEATURES,
-    Case,
-    check_gradients,
-    check_loss,
-    checks,
-    clip_settings,
-    gradients,
-    model_settings,
-)
+from . import golden
 
 
-def pixel_model(case: Case, mask: Mask, target: PixelTarget) -> SigmaModel:
+def pixel_model(case: golden.Case, mask: Mask, target: PixelTarget) -> SigmaModel:
     """Return a model that predicts pixels, with the recorded weights of VideoMAE's names."""
     objective = Objective(name="recorded", target=target, loss=MseLoss(), mask=mask)
-    model = sigma_model(model_settings(case.config), objective, clip_settings(case.config))
+    model = sigma_model(
+        golden.model_settings(case.config), objective, golden.clip_settings(case.config)
+    )
     hub.load_official(model, case.tensors("weights"), place=case.folder.name)
     return model.eval()
 
 
-def pixels(case: Case) -> PixelTarget:
+def pixels(case: golden.Case) -> PixelTarget:
     """Return the recorded target."""
     normalise: Literal["channel", "none"] = "channel" if case.config["normalize_target"] else "none"
     return PixelTarget(normalise=normalise)
 
 
-@checks("videomae_v2_step")
-def videomae_v2_step(case: Case) -> None:
+@golden.checks("videomae_v2_step")
+def videomae_v2_step(case: golden.Case) -> None:
     """Labels, predictions, the loss over what is decoded and hidden, and every gradient."""
     inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
     seen, decoded = ~inputs["encoder_mask"], ~inputs["decoder_mask"]
     mask = (VISIBLE * seen + PREDICTED * decoded).to(torch.uint8)
     model = pixel_model(case, TubeMask(case.config["mask_ratio"]), pixels(case))
     loss, _ = masked_video_loss(model, inputs["videos"], mask, MseLoss())
-    check_loss(case, loss)
-    check_gradients(case, gradients(model, lambda name: name))
+    golden.check_loss(case, loss)
+    golden.check_gradients(case, golden.gradients(model, lambda name: name))
     with torch.no_grad():
         prediction = model(inputs["videos"], mask)
     counted = outputs["loss_mask"]
     for ours, recorded in ((prediction.targets, "labels"), (prediction.decoded, "prediction")):
         torch.testing.assert_close(
-            ours.flatten(0, 1), outputs[recorded][counted], rtol=1e-5, atol=FEATURES
+            ours.flatten(0, 1), outputs[recorded][counted], rtol=1e-5, atol=golden.FEATURES
         )

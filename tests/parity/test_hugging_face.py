@@ -13,26 +13,19 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from pipeline.configuration.build import sigma_model
-from pipeline.configuration.schema import Clip, Model, Objective
+from pipeline.configuration.schema import Objective
 from pipeline.errors import UserError
 from pipeline.method.masks import RandomMask
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import MlpTarget, PixelTarget
 from pipeline.weights import hugging_face
+from tests import small_models
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face Transformers is missing")
 
-CLIP = Clip(frames=8, stride=1, size=32, scales=(1.0,), flip=False)
-MODEL = Model(
-    name="small",
-    tube=(2, 8, 8),
-    width=48,
-    depth=3,
-    heads=4,
-    mlp_ratio=4.0,
-    decoder_width=24,
-    decoder_depth=2,
-    decoder_heads=2,
+CLIP = small_models.clip(frames=8, size=32)
+MODEL = small_models.model(
+    width=48, depth=3, heads=4, mlp_ratio=4.0, decoder_width=24, decoder_depth=2
 )
 
 

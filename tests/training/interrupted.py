@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,17 @@ from pipeline.runtime.optimisers import StepValues
 from pipeline.training.engines import Engine
 
 
-def outcome(layout: RunLayout) -> tuple[str, bytes]:
-    """What must be equal for equal runs: the weights' hash and the metrics log."""
-    return sha256_file(layout.weights), layout.metrics.read_bytes()
+def outcome(layout: RunLayout, *others: Path) -> dict[str, str]:
+    """Hashes of what must be equal for equal runs, by name: weights, logs, and `others`."""
+    files = (layout.weights, layout.metrics, layout.curves, *others)
+    return {path.name: sha256_file(path) for path in files}
+
+
+def move(layout: RunLayout, name: str) -> RunLayout:
+    """Put a run's results out of the way, under another name."""
+    other = RunLayout(layout.experiment, name)
+    layout.folder.rename(other.folder)
+    return other
 
 
 def interrupt_step(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[int]:

@@ -15,8 +15,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmarks.accelerator.numerics import with_teachers
 from pipeline.configuration import composition
-from pipeline.configuration.build import encoder, sigma_model
+from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective, Run, Trainer
 from pipeline.data.load.loader import Batch
 from pipeline.data.load.order import sample_rng, step_rng
@@ -25,7 +26,6 @@ from pipeline.method.losses import LOSSES, SinkhornLoss
 from pipeline.method.masks import MASKS
 from pipeline.method.masks.base import stacked
 from pipeline.method.pixels import normalise, to_device
-from pipeline.method.sigma import SigmaModel
 from pipeline.method.swapped_assignment import COSINE
 from pipeline.method.targets import (
     TARGETS,
@@ -35,9 +35,6 @@ from pipeline.method.targets import (
     MlpTarget,
     Target,
 )
-from pipeline.method.targets.clusters import ClusterTargets
-from pipeline.method.targets.feature_networks import ClipFeatures
-from pipeline.method.targets.frozen import VideoFeatures
 from pipeline.runtime.interruption import StopRequest
 from pipeline.runtime.optimisers import StepValues
 from pipeline.runtime.precision import Precision
@@ -118,19 +115,6 @@ def run_of(composed: dict[str, Any], objective: Objective, **trainer: object) ->
     return Run(model=model, objective=objective, trainer=settings)
 
 
-def with_teachers(built: SigmaModel, run: Run) -> SigmaModel:
-    """Give targets that are of a video encoder one with random weights."""
-    for target, network in zip(run.objective.all_targets, built.targets, strict=True):
-        if isinstance(network, ClusterTargets):
-            assert isinstance(target, ClustersTarget)
-            network.use(torch.randn(network.width, network.features.width))
-            target, network = target.features, network.features
-        if isinstance(target, EncoderTarget) and isinstance(network, VideoFeatures):
-            teacher = run.model.model_copy(update={"depth": max(2, len(target.layers))})
-            network.use(ClipFeatures(encoder(teacher, CLIP), target))
-    return built
-
-
 def batch_of(run: Run, grid: tuple[int, int, int]) -> Batch:
     """Four clips as the loader hands them over: on the CPU."""
     videos = torch.randint(0, 256, (4, CLIP.frames, CLIP.size, CLIP.size, 3), dtype=torch.uint8)
@@ -150,7 +134,7 @@ def traced_step(
     may_wait: Sequence[Callable[..., Any]] = (train_step,),
 ) -> list[str]:
     """Take a step on a fake accelerator; return where it waited for the device."""
-    model = with_teachers(sigma_model(run.model, run.objective, CLIP), run).train()
+    model = with_teachers(sigma_model(run.model, run.objective, CLIP), run, CLIP).train()
     batch = batch_of(run, model.grid.shape)
     with accelerator(model, may_wait=may_wait, like=like) as device:
         batch = dataclasses.replace(batch, videos=to_device(batch.videos, CUDA))

@@ -9,34 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.configuration.build import sigma_model
-from pipeline.configuration.schema import Clip, Model, Objective
-from pipeline.method.masks import RandomMask
-from pipeline.method.targets import MlpTarget
 from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule
 from pipeline.weights.classifier import Classifier
+from tests import small_models
+from tests.small_models import CLIP, SINKHORN
 
-CLIP = Clip(frames=4, stride=1, size=16, scales=(1.0,), flip=False)
-MODEL = Model(
-    name="small",
-    tube=(2, 8, 8),
-    width=8,
-    depth=3,
-    heads=2,
-    mlp_ratio=2.0,
-    decoder_width=8,
-    decoder_depth=1,
-    decoder_heads=2,
-)
-OBJECTIVE = Objective(
-    name="sigma_mlp",
-    target=MlpTarget(kind="mlp", hidden=(6,), width=4),
-    loss="sinkhorn",
-    mask=RandomMask(ratio=0.75),
-    prototypes=5,
-    epsilon=0.05,
-    iterations=3,
-    temperature=0.1,
-)
+MODEL = small_models.model(width=8, depth=3, decoder_width=8)
 
 
 @given(st.integers(1, 30), st.integers(1, 20), st.data())
@@ -79,7 +57,7 @@ def names(groups: list[dict[str, object]], **wanted: float) -> set[str]:
 
 def test_matrices_decay_and_the_rest_does_not() -> None:
     """Prototypes decay, the mask token does not (as in the public code), nor biases and norms."""
-    model = sigma_model(MODEL, OBJECTIVE, CLIP)
+    model = sigma_model(MODEL, SINKHORN, CLIP)
     groups = parameter_groups(model, 0.05)
     decayed, kept = names(groups, weight_decay=0.05), names(groups, weight_decay=0.0)
     assert decayed | kept == {name for name, _ in model.named_parameters()}

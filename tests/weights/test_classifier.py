@@ -9,22 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.configuration import composition
-from pipeline.configuration.schema import Clip, Model
 from pipeline.errors import UserError
 from pipeline.weights.classifier import Classifier
+from tests import small_models
 
-CLIP = Clip(frames=8, stride=1, size=16, scales=(1.0,), flip=False)
-MODEL = Model(
-    name="tiny",
-    tube=(2, 4, 4),
-    width=16,
-    depth=1,
-    heads=2,
-    mlp_ratio=2.0,
-    decoder_width=8,
-    decoder_depth=1,
-    decoder_heads=1,
-)
+CLIP = small_models.clip(frames=8)
+MODEL = small_models.model(tube=(2, 4, 4), width=16, decoder_width=8, decoder_heads=1)
 
 
 def classifier_of(drop_tubes: float) -> Classifier:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.configuration import composition
+from pipeline.configuration import composition, video_lists
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Workspace:
         """Write params.yaml of the tiny experiment, as `python -m pipeline compose` does."""
         with contextlib.chdir(self.folder):
             text = composition.compose(["experiment=tiny", *overrides])
-            composition.check_columns(text)
+            video_lists.check_columns(composition.parse(text, place="params.yaml"))
         (self.folder / "params.yaml").write_text(text, encoding="utf-8")
 
     def snakemake(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from pipeline.runtime import joblog
-from pipeline.configuration import composition, fitting_weights, layout, stages
+from pipeline.configuration import fitting_weights, layout, stages, video_lists
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.planning import ending, plan, snapshot
@@ -31,7 +31,7 @@ try:
     fitting_weights.check(PARAMS)
     for key, data in {"data": PARAMS.data, **PARAMS.evaluation_data}.items():
         # Snakemake's message would not say of which key.
-        composition.check_list(data, key if key == "data" else f"evaluation_data.{key}")
+        video_lists.check_is_there(data, key if key == "data" else f"evaluation_data.{key}")
 except UserError as error:
     sys.exit(f"error: {error}")
 

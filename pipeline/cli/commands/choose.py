@@ -31,10 +31,11 @@ def run(options: argparse.Namespace) -> None:
     """
     from pipeline.cli.commands.compose import next_command
     from pipeline.configuration import composition, layout, sweeps
-    from pipeline.runtime.files import write_json, write_text
+    from pipeline.runtime.files import read_mapping, write_json, write_text
 
     experiment = layout.ExperimentLayout(options.folder.name)
-    body, place = _read(experiment.evaluation), str(experiment.evaluation)
+    place = str(experiment.evaluation)
+    body = read_mapping(place, remedy="snakemake --cores all makes the scores of the trials")
     sweep = composition.validate(body.get("settings"), place=place).sweep
     if sweep is None:
         raise UserError("this experiment is no sweep", place=place)
@@ -52,20 +53,6 @@ def run(options: argparse.Namespace) -> None:
             f"the best of {choice.tried} trials): {', '.join(choice.trials)}"
         )
     print(f"wrote {options.output}; next: {next_command(options.output)}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from pipeline.runtime.files import read_json
-
-    try:
-        body: dict[str, Any] = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"the scores of the trials cannot be read: {error}",
-            place=str(path),
-            remedy="snakemake --cores all makes them",
-        ) from None
-    return body
 
 
 def _scores(body: Mapping[str, Any], sweep: Sweep, by: str, place: str) -> dict[str, float]:
@@ -94,7 +81,9 @@ def _described(choice: Choice) -> dict[str, Any]:
 
 def _refuse_another(path: Path, record: Mapping[str, Any]) -> None:
     """Keep to the first choice: a second one would be made with test scores in sight."""
-    if path.is_file() and (before := _read(path)) != record:
+    from pipeline.runtime.files import read_mapping
+
+    if path.is_file() and (before := read_mapping(path)) != record:
         chosen: Sequence[Mapping[str, Any]] = before["chosen"]
         names = ", ".join(trial for each in chosen for trial in each["trials"])
         raise UserError(

@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say how many trials each run has."""
     from pipeline.cli.commands.compose import next_command
-    from pipeline.configuration import composition, old_names, sweeps
+    from pipeline.configuration import composition, old_names, sweeps, video_lists
     from pipeline.runtime.files import write_text
 
     old_names.tell_overrides(options.overrides)
     text = sweeps.compose(options.overrides)
-    composition.check_columns(text)
+    params = composition.parse(text, place=options.output)
+    video_lists.check_columns(params)
     write_text(options.output, text)
-    sweep = composition.parse(text, place=options.output).sweep
-    counts = Counter(trial.run for trial in sweep.trials.values()) if sweep else {}
+    counts = Counter(trial.run for trial in params.sweep.trials.values()) if params.sweep else {}
     trials = ", ".join(f"{count} of {run}" for run, count in counts.items())
     print(f"wrote {options.output}: trials: {trials}; next: {next_command(options.output)}")

@@ -1,4 +1,4 @@
-"""Disk, operations and hours that an experiment takes, from measured rates.
+"""Disk and operations that an experiment takes, from measured rates.
 
 A rate that was measured says where (docs/benchmarks.md, docs/shards.md); one that was not is an
 argument, and never a default. `benchmarks.reproducing` computes docs/reproducing.md with it.
@@ -25,8 +25,6 @@ BYTES_PER_PIXEL = {
 FASTDECODE = 1.1  # times the bytes of h264 (docs/notes/data-speed.md)
 SOURCE_BYTES_PER_S = 0.73e6 / 7  # measured (docs/benchmarks.md): 480p to 1080p, of about 7 s
 SMALLEST_CLIP = 4_096  # bytes: headers, the table of frames, a block of the file system
-# Measured (docs/benchmarks.md, decode): 36 clips of 4,118 frames, 64 x 64 to 1920 x 1080 pixels.
-DECODE_CORE_S_PER_FRAME = 13.0 / 4_118
 
 ASPECT = 16 / 9  # of videos of which nothing is known
 SECONDS, RATE = 10.0, 30.0  # likewise
@@ -76,12 +74,6 @@ def room(footage: Footage, data: Data, *, is_fetched: bool) -> Room:
     return Room(sources, footage.clips * decoded, footage.clips * stored)
 
 
-def decode_core_hours(footage: Footage) -> float:
-    """Return the core hours of the decode stage; `decode.short_side` matters little beside them."""
-    frames = footage.clips * footage.seconds * footage.rate
-    return frames * DECODE_CORE_S_PER_FRAME / 3600
-
-
 def model_of(run: Run, clip: Clip) -> SigmaModel:
     """Build a run's pretraining model without memory for it, and without its frozen teacher."""
     with torch.device("meta"):
@@ -98,8 +90,3 @@ def checkpoint_bytes(run: Run, clip: Clip) -> int:
 def operations_per_clip(run: Run, clip: Clip, teacher: float = 0.0) -> float:
     """Return the operations of a step for one clip; `teacher`: of a frozen one's forward pass."""
     return flops.per_clip(model_of(run, clip), run.objective) + teacher
-
-
-def training_hours(operations: float, *, peak: float, share: float) -> float:
-    """Return the hours of one GPU for `operations` at a `share` (MFU) of `peak` a second."""
-    return operations / (peak * share) / 3600

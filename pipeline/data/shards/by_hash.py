@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from pipeline.runtime.files import read_json, sha256_file
+from pipeline.runtime.files import mapping_if_readable, sha256_file
 
 DATA = Path("data")
 
@@ -25,12 +24,4 @@ def with_index(digest: str) -> Path | None:
 def with_pictures(digest: str) -> Path | None:
     """Return the `pictures.json` of the data set whose pictures have this hash."""
     files = sorted(DATA.glob("*/shards/pictures.json"))
-    return next((path for path in files if _mapping(path).get("sha256") == digest), None)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        body = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return body if isinstance(body, dict) else {}
+    return next((path for path in files if mapping_if_readable(path).get("sha256") == digest), None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pipeline.evaluation.benchmark import Benchmark, Body
+from pipeline.evaluation.benchmark import Benchmark
 from pipeline.evaluation.corruptions.settings import Corruptions as Settings
 
 
@@ -22,9 +20,6 @@ class Corruptions(Benchmark):
     reads = ("data.labels", "evaluation")
     after = ("evaluation",)
     outputs = ("corruptions.npz",)
+    metric = "{label}_{kind}"
+    measures = ("top1",)
     card = ("label", "split", "kind", "top1", "drop", "chance", "scored", "of")
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield top-1 by label and kind."""
-        for row in body["scores"]:
-            yield "corruptions", f"{row['label']}_{row['kind']}", row["top1"]

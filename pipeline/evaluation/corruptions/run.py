@@ -7,18 +7,14 @@ corrupted: of every kind in five strengths.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
-from pipeline.configuration.layout import DataLayout
 from pipeline.data.shards.clip_table import with_ids
-from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.altered import AlteredClips
 from pipeline.evaluation.benchmark import Job, Outcome
@@ -29,8 +25,7 @@ from pipeline.evaluation.recognition import extracted
 from pipeline.evaluation.recognition.extracted import Extracted
 from pipeline.evaluation.recognition.task import Task
 from pipeline.evaluation.recognition.variants import some, top1_of
-from pipeline.evaluation.recognition.videos import execution, shown_videos
-from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_clips
 from pipeline.weights import hub
 
 CLEAN, MEAN = "clean", "mean"  # in the place of a kind
@@ -46,10 +41,7 @@ def score(job: Job) -> Outcome:
     known = extracted.read(job)
     scores: list[dict[str, Any]] = []
     tasks, skipped = known.tasks(params.data.labels)
-    threads = params.runs[job.layout.run].trainer.threads
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    with threadpool_limits(threads):
+    with limited_threads(job):
         variants = _features(job, known, settings)
         for label, asked in tasks.items():
             chosen = some([*map(str, known.features[known.split].ids)], settings.clips)
@@ -62,17 +54,13 @@ def score(job: Job) -> Outcome:
             census = {**known.census(asked), "scored": len(fewer.ids)}
             found = rows(replace(asked, test=fewer), variants, settings)
             scores += [{**about, **row, **census} for row in found]
-    fields = {"scores": scores, "skipped": skipped}
-    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
-    outputs = {"corruptions": job.layout.scores_folder / "corruptions.npz"}
-    return Outcome(fields, known.inputs, outputs, lines)
+    file = job.layout.scores_folder / "corruptions.npz"
+    return known.outcome(scores, skipped, _sentence, corruptions=file)
 
 
 def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, SplitFeatures]:
     """Return features of the chosen test clips in each kind and strength."""
-    params, run = job.params, job.layout.run
-    index = DatasetIndex.load(DataLayout(params.data.name).shards)
-    clean = shown_videos(params, run, index, "corrupt").splits.get(known.split)
+    clean = shown_clips(job, "corrupt").get(known.split)
     if clean is None:
         return {}
     chosen = some([*map(str, known.features[known.split].ids)], settings.clips)
@@ -82,16 +70,17 @@ def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, Sp
         "settings": settings.model_dump(mode="json", include={"kinds", "clips", "seed"}),
         "code": stages.modules_sha256("pipeline.evaluation.corruptions.kinds"),
     }
+    corrupted = {
+        variant(kind, strength): AlteredClips(clean, Corrupted(kind, strength, settings.seed))
+        for kind in settings.kinds
+        for strength in STRENGTHS
+    }
     return features.extract(
         hub.load(job.layout.weights).encoder,
-        {
-            variant(kind, strength): AlteredClips(clean, Corrupted(kind, strength, settings.seed))
-            for kind in settings.kinds
-            for strength in STRENGTHS
-        },
+        corrupted,
         path=job.layout.scores_folder / "corruptions.npz",
         key=key,
-        options=execution(params, run, "corrupt"),
+        options=execution(job.params, job.layout.run, "corrupt"),
     )
 
 
@@ -117,11 +106,10 @@ def rows(
         yield {"kind": kind, "top1": mean, "drop": drop, "by_strength": shares.tolist()}
 
 
-def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for row in scores:
-        drop = "" if row["drop"] is None else f", {100 * row['drop']:.1f} % of it lost"
-        yield (
-            f"{row['label']}, {row['kind']}: top-1 {100 * row['top1']:.1f}{drop} on "
-            f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
-            f"(chance {100 * row['chance']:.1f})"
-        )
+def _sentence(row: Mapping[str, Any]) -> str:
+    drop = "" if row["drop"] is None else f", {100 * row['drop']:.1f} % of it lost"
+    return (
+        f"{row['label']}, {row['kind']}: top-1 {100 * row['top1']:.1f}{drop} on "
+        f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
+        f"(chance {100 * row['chance']:.1f})"
+    )

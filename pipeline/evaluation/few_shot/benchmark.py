@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pipeline.evaluation.benchmark import Benchmark, Body
+from pipeline.evaluation.benchmark import Benchmark
 from pipeline.evaluation.few_shot.settings import FewShot as Settings
 
 
@@ -21,9 +19,6 @@ class FewShot(Benchmark):
     table = "pipeline.evaluation.few_shot.table"
     reads = ("data.labels", "evaluation.test")
     after = ("evaluation",)
+    metric = "{label}_k{k}"
+    measures = ("top1",)
     card = ("label", "split", "k", "top1", "interval", "chance", "scored", "of")
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield the mean top-1 by label and k."""
-        for row in body["scores"]:
-            yield "few_shot", f"{row['label']}_k{row['k']}", row["top1"]

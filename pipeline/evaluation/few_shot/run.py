@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.few_shot.settings import FewShot
 from pipeline.evaluation.recognition import extracted
 from pipeline.evaluation.recognition.task import Labelled, Task
+from pipeline.evaluation.recognition.videos import limited_threads
 from pipeline.runtime import similarity
 
 DIGITS = 10  # of a distance that count: below are the last bits of a sum
@@ -38,7 +38,7 @@ def score(job: Job) -> Outcome:
     known, settings = extracted.read(job), params.benchmarks["few_shot"]
     scores: list[dict[str, Any]] = []
     tasks, skipped = known.tasks(params.data.labels)
-    with threadpool_limits(params.runs[job.layout.run].trainer.threads):
+    with limited_threads(job):
         for label, asked in tasks.items():
             census = known.census(asked)
             for k in settings.k:
@@ -47,9 +47,7 @@ def score(job: Job) -> Outcome:
                     continue
                 about = {"label": label, "split": asked.split, "k": k}
                 scores.append({**about, **row(asked, k, settings), **census})
-    fields = {"scores": scores, "skipped": skipped}
-    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
-    return Outcome(fields, known.inputs, summary=lines)
+    return known.outcome(scores, skipped, _sentence)
 
 
 def too_few(train: Labelled, k: int) -> str:
@@ -130,11 +128,10 @@ def interval(shares: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for each in scores:
-        low, high = (100 * bound for bound in each["interval"])
-        yield (
-            f"{each['label']}, {each['k']} labels a class: top-1 {100 * each['top1']:.1f} "
-            f"({low:.1f} to {high:.1f}, {len(each['draws'])} draws) on {each['scored']:,} of "
-            f"{each['of']:,} {each['split']} clips (chance {100 * each['chance']:.1f})"
-        )
+def _sentence(row: Mapping[str, Any]) -> str:
+    low, high = (100 * bound for bound in row["interval"])
+    return (
+        f"{row['label']}, {row['k']} labels a class: top-1 {100 * row['top1']:.1f} "
+        f"({low:.1f} to {high:.1f}, {len(row['draws'])} draws) on {row['scored']:,} of "
+        f"{row['of']:,} {row['split']} clips (chance {100 * row['chance']:.1f})"
+    )

@@ -6,24 +6,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipeline.evaluation.benchmark import Body
-from pipeline.evaluation.table import Column, Line, Table, cells_by_key, line, percent
+from pipeline.evaluation.table import Column, Scores, Table
 
 
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """Top-1 of every label and k; None where nothing was recognised."""
-    keys, by_run = cells_by_key(bodies, "label", "k")
-    if not keys:
+    scores = Scores.of(bodies, "label", "k")
+    first = scores.first
+    columns = {((label, k), "top1"): Column(label, f"k = {k}") for label, k in first}
+    if not columns:
         return None
-    lines = []
-    for name, cells in by_run.items():
-        found = [cells.get(key) for key in keys]
-        bounds = tuple(
-            (100 * each["interval"][0], 100 * each["interval"][1]) if each else None
-            for each in found
-        )
-        lines.append(replace(line(name, found, "top1"), intervals=bounds))
-    anyones = [next(cells[key] for cells in by_run.values() if key in cells) for key in keys]
-    count = len(anyones[0]["draws"])
+    lines = [
+        replace(line, intervals=tuple(_interval(rows.get(key)) for key in first))
+        for line, rows in zip(scores.lines(columns), scores.by_run.values(), strict=True)
+    ]
+    count = len(next(iter(first.values()))["draws"])
     return Table(
         id="few_shot",
         title="Few-shot recognition",
@@ -31,8 +28,16 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         remark=f"With k labelled training clips of each class, the mean over {count} draws of "
         "these clips, which are the same for all runs. The answer is the class whose labelled "
         "clips have the nearest mean of frozen features (docs/probing.md).",
-        columns=tuple(Column(label, f"k = {k}") for label, k in keys),
+        columns=tuple(columns.values()),
         runs=tuple(lines),
-        others=(Line("chance", tuple(percent(each["chance"]) for each in anyones)),),
+        others=(scores.line("chance", "chance", columns),),
         interval=f"95 % interval of the mean over {count} draws",
     )
+
+
+def _interval(row: Body | None) -> tuple[float, float] | None:
+    """A score's interval in per cent."""
+    if row is None:
+        return None
+    low, high = row["interval"]
+    return 100 * low, 100 * high

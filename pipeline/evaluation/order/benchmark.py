@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pipeline.evaluation.benchmark import Benchmark, Body
+from pipeline.evaluation.benchmark import Benchmark
 from pipeline.evaluation.order.settings import Order as Settings
 
 
@@ -22,9 +20,6 @@ class Order(Benchmark):
     reads = ("data.labels", "evaluation")
     after = ("evaluation",)
     outputs = ("order.npz",)
+    metric = "{label}_{frames}"
+    measures = ("top1",)
     card = ("label", "split", "frames", "top1", "chance", "scored", "of")
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield top-1 by label and order of frames."""
-        for row in body["scores"]:
-            yield "order", f"{row['label']}_{row['frames']}", row["top1"]

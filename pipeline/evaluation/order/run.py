@@ -11,32 +11,27 @@ Shapes: n clips, V views, D width of the encoder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
-from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import LinearProbe
 from pipeline.data.shards.clip_table import with_ids
-from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.altered import ORDERS, AlteredClips, Reordered
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.metrics import NAMES_KEPT, top_k
+from pipeline.evaluation.metrics import missing, top_k
 from pipeline.evaluation.order.settings import Order
 from pipeline.evaluation.recognition import extracted, linear, task
 from pipeline.evaluation.recognition.extracted import Extracted
 from pipeline.evaluation.recognition.task import Labelled, Task
 from pipeline.evaluation.recognition.variants import joined, some, top1_of
-from pipeline.evaluation.recognition.videos import execution, shown_videos
-from pipeline.runtime.allocation import keep_freed_memory
+from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_clips
 from pipeline.weights import hub
 
 IN_ORDER = "in_order"
@@ -54,10 +49,7 @@ def score(job: Job) -> Outcome:
     known = extracted.read(job)
     scores: list[dict[str, Any]] = []
     tasks, skipped = known.tasks(params.data.labels)
-    threads = params.runs[job.layout.run].trainer.threads
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    with threadpool_limits(threads):
+    with limited_threads(job):
         altered = _features(job, known, settings)
         for label, asked in tasks.items():
             about = {"label": label, "split": asked.split, "chance": 1 / len(asked.classes)}
@@ -71,17 +63,13 @@ def score(job: Job) -> Outcome:
             skipped.append(extracted.skipped(DIRECTION, both_ways))
         else:
             scores.append(_direction_row(known, both_ways, settings.linear))
-    fields = {"scores": scores, "skipped": skipped}
-    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
-    outputs = {"order": job.layout.scores_folder / "order.npz"}
-    return Outcome(fields, known.inputs, outputs, lines)
+    file = job.layout.scores_folder / "order.npz"
+    return known.outcome(scores, skipped, _sentence, order=file)
 
 
 def _features(job: Job, known: Extracted, settings: Order) -> dict[str, SplitFeatures]:
     """Return features of the scored split in each order, and of some train clips backward."""
-    params, run = job.params, job.layout.run
-    index = DatasetIndex.load(DataLayout(params.data.name).shards)
-    videos = shown_videos(params, run, index, "order").splits
+    videos = shown_clips(job, "order")
     asked: dict[str, Clips] = {
         order: AlteredClips(videos[known.split], Reordered(order, settings.seed))
         for order in ORDERS
@@ -103,7 +91,7 @@ def _features(job: Job, known: Extracted, settings: Order) -> dict[str, SplitFea
         asked,
         path=job.layout.scores_folder / "order.npz",
         key=key,
-        options=execution(params, run, "order"),
+        options=execution(job.params, job.layout.run, "order"),
     )
 
 
@@ -148,16 +136,14 @@ def _direction_row(known: Extracted, asked: Task, settings: LinearProbe) -> dict
         "train_clips": len(asked.train.ids) // 2,
         "scored": clips,
         "of": clips + len(lost),
-        "missing": sorted(lost)[:NAMES_KEPT],
-        "missing_clips": len(lost),
+        **missing(lost),
         "unlabelled_clips": 0,
     }
 
 
-def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for row in scores:
-        yield (
-            f"{row['label']}, {row['frames'].replace('_', ' ')}: top-1 {100 * row['top1']:.1f} on "
-            f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
-            f"(chance {100 * row['chance']:.1f})"
-        )
+def _sentence(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['label']}, {row['frames'].replace('_', ' ')}: top-1 {100 * row['top1']:.1f} on "
+        f"{row['scored']:,} of {row['of']:,} {row['split']} clips "
+        f"(chance {100 * row['chance']:.1f})"
+    )

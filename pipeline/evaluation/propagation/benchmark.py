@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.benchmark import Benchmark, Body, Requirement
+from pipeline.evaluation.benchmark import Benchmark, Requirement
 from pipeline.evaluation.propagation.settings import Propagation as Settings
 from pipeline.evaluation.segmentation.settings import MaskFolder
 
@@ -27,6 +27,8 @@ class Propagation(Benchmark):
     table = "pipeline.evaluation.propagation.table"
     reads = ("data.synthetic", "evaluation.test")
     outputs = ("propagation", "propagation.parquet")
+    metric = "{data}_{view}_{measure}"
+    measures = ("jf", "j", "f")
     card = ("data", "view", "jf", "j", "f", "first_mask", "scored", "of")
     pictured = (
         "Masks carried by features",
@@ -45,10 +47,3 @@ class Propagation(Benchmark):
             if isinstance(data, MaskFolder):
                 remedy = "docs/segmentation.md says how to get it; or benchmarks/propagation=none"
                 yield Requirement(data.name, Path(data.root), remedy)
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield J&F, J and F by data set and view."""
-        for row in body["scores"]:
-            for score in ("jf", "j", "f"):
-                if row[score] is not None:
-                    yield "propagation", f"{row['data']}_{row['view']}_{score}", row[score]

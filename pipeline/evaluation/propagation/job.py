@@ -3,75 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.evaluation.propagation import carry
 from pipeline.evaluation.propagation.carry import Masks
 from pipeline.evaluation.propagation.scores import MIN_FRAMES, VideoScore, score_objects
 from pipeline.evaluation.propagation.settings import Propagation, View
 from pipeline.evaluation.segmentation import pictures
+from pipeline.evaluation.segmentation.masked_data import MaskedDataJob
 from pipeline.evaluation.segmentation.metric import BACKGROUND
 from pipeline.evaluation.segmentation.sources import (
     VOID,
     Lost,
     MaskedClip,
-    Source,
     read_in_order,
     scaled_masks,
 )
-from pipeline.method.vit import Encoder
 from pipeline.runtime.devices import choose_device
-from pipeline.runtime.progress import Progress
-from pipeline.runtime.store import Store
 
 Outcome = VideoScore | Lost
 
 
-@dataclass(frozen=True)
-class PropagationJob:
+@dataclass(frozen=True, kw_only=True)
+class PropagationJob(MaskedDataJob[VideoScore]):
     """One data set, for one run's encoder."""
 
-    source: Source
-    encoder: Encoder
+    unit = "videos"
+
     settings: Propagation
-    key: Mapping[str, Any]  # all that the scores depend on but the video
-    label: str
-    threads: int = 1
-    workers: int = 0
 
     @property
     def grid(self) -> tuple[int, int]:
         """The tubes of a moment."""
         return self.encoder.grid.height, self.encoder.grid.width
 
-    def score(self, store: Store) -> list[Outcome]:
-        """Return every video's outcome; what the store holds is not done again."""
-        ids = self.source.ids
-        waiting = [place for place, clip in enumerate(ids) if not store.get(clip)]
-        done = len(ids) - len(waiting)
-        with ExitStack() as stack:
-            stack.enter_context(store.writing())
-            stack.enter_context(threadpool_limits(self.threads))
-            progress = stack.enter_context(Progress(self.label, len(ids), "videos", done=done))
-            for video in self._videos(waiting):
-                outcome = video if isinstance(video, Lost) else self._scored(video)
-                store.add(outcome.id, **{k: v for k, v in asdict(outcome).items() if k != "id"})
-                progress.advance()
-        return [_outcome(clip, store.get(clip)) for clip in ids]
+    def outcomes(self, places: Sequence[int]) -> Iterator[Outcome]:
+        for video in self._videos(places):
+            yield video if isinstance(video, Lost) else self._scored(video)
 
-    def draw(self, scored: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
-        """Write strips of some of the scored videos; return each one's id and file."""
-        with threadpool_limits(self.threads):
-            chosen = pictures.chosen(scored, self.settings.pictures)
-            return pictures.write(folder, self._strips(chosen))
+    def restored(self, clip: str, kept: Mapping[str, Any]) -> VideoScore:
+        return VideoScore.of(clip, kept)
 
     def _videos(self, places: Sequence[int]) -> Iterator[MaskedClip | Lost]:
         """Yield the videos at these places; Lost where there is nothing to carry or to score."""
@@ -120,7 +96,7 @@ class PropagationJob:
             [each.jf for each in score_objects(masks, at_best, numbers)],
         )
 
-    def _strips(self, ids: Sequence[str]) -> Iterator[tuple[str, pictures.Picture]]:
+    def strips(self, ids: Sequence[str]) -> Iterator[tuple[str, pictures.Picture]]:
         side = self.encoder.grid.clip_shape[1]
         for video in self._videos([self.source.ids.index(clip) for clip in ids]):
             if not isinstance(video, Lost):
@@ -128,7 +104,3 @@ class PropagationJob:
                 layers += self._carried(video).values()
                 shown = [scaled_masks(layer, side).astype(np.int64) for layer in layers]
                 yield video.id, pictures.layered(video.frames, shown)
-
-
-def _outcome(clip: str, kept: dict[str, Any]) -> Outcome:
-    return Lost(id=clip, **kept) if "outcome" in kept else VideoScore.of(clip, kept)

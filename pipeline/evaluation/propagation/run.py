@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,6 @@ from pipeline.evaluation.data_sets import Findings
 from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.propagation import scores
 from pipeline.evaluation.propagation.job import Outcome, PropagationJob
-from pipeline.evaluation.propagation.scores import VideoScore
 from pipeline.evaluation.propagation.settings import Propagation
 from pipeline.evaluation.segmentation import sources
 from pipeline.evaluation.segmentation.sources import Lost, Source, open_source
@@ -44,17 +44,12 @@ def score(job: Job) -> Result:
     settings: Propagation = params.benchmarks["propagation"]
     check_clip(layout, params.data.clip, any_length=True)
     findings = Findings(job, "propagation")
-    for data in settings.data:
-        opened = open_source(params, data)
-        if isinstance(opened, str):
-            findings.skip(data.name, opened)
-            continue
-        source, lost, digest = opened
+    opened = findings.opened(settings.data, partial(open_source, params))
+    for data, (source, lost, digest) in opened:
         findings.inputs[data.name] = digest
         part = _part(job, settings, source, digest)
         outcomes = [*lost, *part.score(Store(findings.unfinished / data.name, part.key))]
-        scored = [each for each in outcomes if isinstance(each, VideoScore)]
-        missing = [each for each in outcomes if isinstance(each, Lost)]
+        scored, missing = sources.divided(outcomes)
         about = {"data": data.name, "kind": data.kind}
         findings.scores += [scores.row(about, view, scored, missing) for view in settings.views]
         findings.rows += [line for each in outcomes for line in _lines(data.name, each)]
@@ -73,11 +68,12 @@ def _part(job: Job, settings: Propagation, source: Source, data: str) -> Propaga
         "code": stages.code_sha256("propagate"),
     }
     return PropagationJob(
-        source,
-        hub.load(job.layout.weights).encoder,
-        settings,
-        key,
+        source=source,
+        encoder=hub.load(job.layout.weights).encoder,
+        settings=settings,
+        key=key,
         label=f"propagate {job.layout.run}: {source.name}",
+        drawn=settings.pictures,
         threads=trainer.threads,
         workers=trainer.workers,
     )

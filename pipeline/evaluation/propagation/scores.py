@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.metrics import NAMES_KEPT
+from pipeline.evaluation.metrics import missing, standard_error
 from pipeline.evaluation.propagation.carry import Masks
 from pipeline.evaluation.propagation.measures import (
     boundary_accuracy,
@@ -84,13 +84,11 @@ def row(
 ) -> dict[str, Any]:
     """Return a view's row: means over the objects of all videos. `lost` are the others."""
     each = [score for video in scored for score in video.views[view]]
-    names = sorted(clip.id for clip in lost)
     fields = [asdict(score) | {"jf": score.jf} for score in each]
     means = {
         key: float(np.mean([one[key] for one in fields])) if fields else None
         for key in ("jf", *ObjectScore.__dataclass_fields__)
     }
-    jf = [score.jf for score in each]
     baselines = {
         key: float(np.mean([value for video in scored for value in getattr(video, key)]))
         if each
@@ -101,11 +99,10 @@ def row(
         **about,
         "view": view,
         **means,
-        "standard_error": float(np.std(jf, ddof=1) / len(jf) ** 0.5) if len(jf) > 1 else None,
+        "standard_error": standard_error([score.jf for score in each]),
         **baselines,
         "objects": len(each),
         "scored": len(scored),
         "of": len(scored) + len(lost),
-        "missing": names[:NAMES_KEPT],
-        "missing_clips": len(names),
+        **missing(clip.id for clip in lost),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.evaluation.benchmark import Body
-from pipeline.evaluation.table import Column, Line, Table, cells_by_key, line, percent
+from pipeline.evaluation.table import Column, Scores, Table
 
 SCORES = {
     "jf": "J&F",
@@ -19,17 +19,14 @@ SCORES = {
 
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """J&F of every data set and view; None where no mask was carried."""
-    keys, by_run = cells_by_key(bodies, "data", "view")
-    if not keys:
+    scores = Scores.of(bodies, "data", "view")
+    columns = {
+        ((data, view), score): Column(f"{data}, {view}", title, on_page_only=score != "jf")
+        for data, view in scores.first
+        for score, title in SCORES.items()
+    }
+    if not columns:
         return None
-    shown = [(key, score) for key in keys for score in SCORES]
-    lines = []
-    for run, cells in by_run.items():
-        values = [percent(cells[key][score]) if key in cells else None for key, score in shown]
-        counted = line(run, [cells.get(key) for key in keys], "jf").scored
-        lines.append(Line(run, tuple(values), counted))
-    anyones = {key: next(c[key] for c in by_run.values() if key in c) for key in keys}
-    first = (percent(anyones[key]["first_mask"]) if s == "jf" else None for key, s in shown)
     return Table(
         id="propagation",
         title="Label propagation",
@@ -37,10 +34,7 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         remark="The masks of a video’s first frame are carried to the others by the similarity of "
         "frozen features, and compared with the true ones: J is the overlap of regions, F the "
         "agreement of boundaries (docs/propagation.md). Limit: J&F of true labels of the tubes.",
-        columns=tuple(
-            Column(f"{data}, {view}", SCORES[score], on_page_only=score != "jf")
-            for (data, view), score in shown
-        ),
-        runs=tuple(lines),
-        others=(Line("first mask throughout", tuple(first)),),
+        columns=tuple(columns.values()),
+        runs=scores.lines(columns),
+        others=(scores.line("first mask throughout", "first_mask", columns, under="jf"),),
     )

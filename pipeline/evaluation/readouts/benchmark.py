@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.benchmark import Benchmark, Body
+from pipeline.evaluation.benchmark import Benchmark
 from pipeline.evaluation.readouts.settings import Readouts as Settings
 
 if TYPE_CHECKING:
@@ -24,13 +23,10 @@ class Readouts(Benchmark):
     table = "pipeline.evaluation.readouts.table"
     reads = ("data.synthetic", "evaluation")
     after = ("evaluation",)
+    metric = "{quantity}"
+    measures = ("error",)
     card = ("quantity", "split", "error", "of_mean", "scored", "of")
 
     def has_work(self, params: Params) -> bool:
         """Whether there is a number to read."""
         return params.data.synthetic is not None or bool(self.of(params).columns)
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield the mean error of each quantity."""
-        for row in body["scores"]:
-            yield "readouts", row["quantity"], row["error"]

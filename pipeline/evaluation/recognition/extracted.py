@@ -6,8 +6,9 @@ They decode no clip a second time. They begin when recognition is done (`Benchma
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.layout import DataLayout
@@ -16,9 +17,9 @@ from pipeline.data.shards.clip_table import labels_of
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import features
-from pipeline.evaluation.benchmark import Job
+from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.metrics import NAMES_KEPT
+from pipeline.evaluation.metrics import missing
 from pipeline.evaluation.recognition import task
 from pipeline.evaluation.recognition.task import Task
 from pipeline.runtime.files import read_json, sha256_file
@@ -28,12 +29,6 @@ Skipped = dict[str, str]  # what was not scored: its `label`, and the `reason`
 
 def skipped(label: str, reason: str) -> Skipped:
     return {"label": label, "reason": reason}
-
-
-def skipped_lines(notes: Iterable[Skipped]) -> Iterator[str]:
-    """Yield what is printed of them."""
-    for note in notes:
-        yield f"{note['label']}: skipped: {note['reason']}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,21 @@ class Extracted:
             "train_clips": len(asked.train.ids),
             "scored": len(asked.test.ids),
             "of": len(asked.test.ids) + len(lost) + unlabelled,
-            "missing": sorted(lost)[:NAMES_KEPT],
-            "missing_clips": len(lost),
+            **missing(lost),
             "unlabelled_clips": unlabelled,
         }
+
+    def outcome(
+        self,
+        scores: Sequence[Mapping[str, Any]],
+        notes: Sequence[Skipped],
+        sentence: Callable[[Mapping[str, Any]], str],
+        **written: Path,
+    ) -> Outcome:
+        """Return scores and what was skipped, with a line to print of each; and files `written`."""
+        lines = [f"{note['label']}: skipped: {note['reason']}" for note in notes]
+        fields = {"scores": scores, "skipped": notes}
+        return Outcome(fields, self.inputs, written, (*map(sentence, scores), *lines))
 
 
 def read(job: Job) -> Extracted:

@@ -35,7 +35,8 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.evaluation import finetune, views
 from pipeline.evaluation.clips import Clips, VideoClips
 from pipeline.evaluation.features import SplitFeatures
-from pipeline.evaluation.finetune import Targets, TrainingSet
+from pipeline.evaluation.finetune import TrainingSet
+from pipeline.evaluation.finetune_loss import Targets
 from pipeline.evaluation.recognition import attentive, heads, knn, linear, task
 from pipeline.evaluation.recognition.heads import Arrays, HeadTrainer, Inputs
 from pipeline.evaluation.recognition.scores import (

@@ -7,9 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import ImageSet, Params
@@ -22,9 +19,8 @@ from pipeline.evaluation.encoder import check_clip
 from pipeline.evaluation.recognition import answers, baselines, cost, images
 from pipeline.evaluation.recognition.extracted import lost_clips, scored_split
 from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
-from pipeline.evaluation.recognition.videos import execution, shown_videos
+from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_videos
 from pipeline.method.vit import Encoder
-from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.runtime.files import remove_leftovers, sha256_file
 from pipeline.weights import hub
 
@@ -39,14 +35,12 @@ def score(job: Job) -> Outcome:
         ResumeLater: after SIGTERM or SIGUSR1, once what is done is kept.
     """
     params, layout = job.params, job.layout
-    data, trainer = DataLayout(params.data.name), params.runs[layout.run].trainer
+    data = DataLayout(params.data.name)
     remove_leftovers(layout.probing)
     index = DatasetIndex.load(data.shards)
     inputs = {"index": sha256_file(data.index)}
     check_clip(layout, params.data.clip)
-    torch.set_num_threads(trainer.threads)
-    keep_freed_memory()
-    with threadpool_limits(trainer.threads):  # NumPy would take all cores
+    with limited_threads(job):
         shown = {"clips": _shown(index), "weights": job.weights}
         encoder = hub.load(layout.weights).encoder
         results, baseline_rows = _recognition(params, layout, index, encoder, shown)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params, Views
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
+from pipeline.evaluation.benchmark import Job
 from pipeline.evaluation.clips import VideoClips, caches
 from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.runtime.allocation import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ def shown_videos(params: Params, run: str, index: DatasetIndex, stage: str) -> S
     return ShownVideos(entries, splits, kept)
 
 
+def shown_clips(job: Job, stage: str) -> Mapping[str, VideoClips]:
+    """Return the clips that the encoder of a job is shown, by split."""
+    index = DatasetIndex.load(DataLayout(job.params.data.name).shards)
+    return shown_videos(job.params, job.layout.run, index, stage).splits
+
+
 def execution(params: Params, run: str, stage: str) -> ExecutionOptions:
     """Return how a run's features are computed."""
     trainer, evaluation = params.runs[run].trainer, params.evaluation
@@ -60,6 +72,16 @@ def execution(params: Params, run: str, stage: str) -> ExecutionOptions:
         label=f"{stage} {run}",
         cache_mib=trainer.cache_mib,
     )
+
+
+@contextlib.contextmanager
+def limited_threads(job: Job) -> Iterator[None]:
+    """Compute with the threads that the run may have, and keep the memory it frees, while open."""
+    count = job.params.runs[job.layout.run].trainer.threads
+    torch.set_num_threads(count)
+    keep_freed_memory()
+    with threadpool_limits(count):  # NumPy would take all cores
+        yield
 
 
 def _caches(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pipeline.evaluation.benchmark import Benchmark, Body
+from pipeline.evaluation.benchmark import Benchmark
 from pipeline.evaluation.retrieval.settings import Retrieval as Settings
 
 
@@ -21,9 +19,6 @@ class Retrieval(Benchmark):
     table = "pipeline.evaluation.retrieval.table"
     reads = ("data.labels", "evaluation.test")
     after = ("evaluation",)
+    metric = "{label}_r{k}"
+    measures = ("recall",)
     card = ("label", "split", "k", "recall", "chance", "scored", "of")
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield R@k by label and k."""
-        for row in body["scores"]:
-            yield "retrieval", f"{row['label']}_r{row['k']}", row["recall"]

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.recognition import extracted
 from pipeline.evaluation.recognition.task import Labelled, Task
+from pipeline.evaluation.recognition.videos import limited_threads
 from pipeline.runtime import similarity
 
 DIGITS = 10  # of a cosine that count: below are the last bits of a sum
@@ -34,14 +34,12 @@ def score(job: Job) -> Outcome:
     known, ks = extracted.read(job), params.benchmarks["retrieval"].k
     scores: list[dict[str, Any]] = []
     tasks, skipped = known.tasks(params.data.labels)
-    with threadpool_limits(params.runs[job.layout.run].trainer.threads):
+    with limited_threads(job):
         for label, asked in tasks.items():
             about = {"label": label, "split": asked.split}
             census = known.census(asked)
             scores += [{**about, **row, **census} for row in rows(asked, ks)]
-    fields = {"scores": scores, "skipped": skipped}
-    lines = (*_summary(scores), *extracted.skipped_lines(skipped))
-    return Outcome(fields, known.inputs, summary=lines)
+    return known.outcome(scores, skipped, _sentence)
 
 
 def rows(asked: Task, ks: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -74,9 +72,8 @@ def chance(queries: NDArray[np.str_], gallery: NDArray[np.str_], k: int) -> floa
     return float(np.mean([of_class.get(name, 0.0) for name in queries.tolist()]))
 
 
-def _summary(scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for row in scores:
-        yield (
-            f"{row['label']}: R@{row['k']} {100 * row['recall']:.1f} on {row['scored']:,} of "
-            f"{row['of']:,} {row['split']} clips (chance {100 * row['chance']:.1f})"
-        )
+def _sentence(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['label']}: R@{row['k']} {100 * row['recall']:.1f} on {row['scored']:,} of "
+        f"{row['of']:,} {row['split']} clips (chance {100 * row['chance']:.1f})"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.benchmark import Benchmark, Body, Requirement
+from pipeline.evaluation.benchmark import Benchmark, Requirement
 from pipeline.evaluation.segmentation.settings import MaskFolder
 from pipeline.evaluation.segmentation.settings import Segmentation as Settings
 
@@ -32,6 +32,8 @@ class Segmentation(Benchmark):
         "colour of the object that each was matched with; over-clustering, in colours of their "
         "own.",
     )
+    metric = "{data}_{frames}_frames_{protocol}"
+    measures = ("miou",)
     card = ("data", "protocol", "frames", "miou", "one_segment", "scored", "of")
 
     def of(self, params: Params) -> Settings:
@@ -70,10 +72,3 @@ class Segmentation(Benchmark):
                 yield Requirement(data.name, Path(data.root), remedy)
             else:
                 yield Requirement(data.name, None, note="drawn by the project itself")
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield the mean IoU by data set, frames and protocol."""
-        for row in body["scores"]:
-            if row["miou"] is not None:
-                name = f"{row['data']}_{row['frames']}_frames_{row['protocol']}"
-                yield "segmentation", name, row["miou"]

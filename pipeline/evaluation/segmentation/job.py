@@ -6,13 +6,11 @@ Shapes: t, h, w tubes of a clip along time and space, D width of a token.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +20,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration.schema import Clip, Segmentation
 from pipeline.evaluation.segmentation import pictures, scores
+from pipeline.evaluation.segmentation.masked_data import MaskedDataJob
 from pipeline.evaluation.segmentation.scores import ClipScore
-from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, Source, read_in_order
+from pipeline.evaluation.segmentation.sources import Lost, MaskedClip, read_in_order
 from pipeline.method.pixels import normalise
-from pipeline.method.vit import Encoder
 from pipeline.runtime.devices import choose_device, fast_fp32
-from pipeline.runtime.progress import Progress
-from pipeline.runtime.store import Store
 
 Tokens = NDArray[np.float32]
 Outcome = ClipScore | Lost
@@ -43,54 +39,37 @@ class Encoded:
     tokens: Tokens
 
 
-@dataclass(frozen=True)
-class SegmentationJob:
-    """One data set at one clip length, for one run's encoder."""
+@dataclass(frozen=True, kw_only=True)
+class SegmentationJob(MaskedDataJob[ClipScore]):
+    """One data set at one clip length, which is the encoder's."""
 
-    source: Source
-    encoder: Encoder  # for clips of this length
+    unit = "clips"
+
     clip: Clip
     settings: Segmentation
-    key: Mapping[str, Any]  # all that the scores depend on but the clip
-    label: str
-    threads: int = 1
-    workers: int = 0
 
     @property
     def frames(self) -> int:
         """The length of a clip."""
         return self.encoder.grid.clip_shape[0]
 
-    def score(self, store: Store) -> list[Outcome]:
-        """Return every clip's outcome; what the store holds is not done again."""
-        ids = self.source.ids
-        with ExitStack() as stack:
-            stack.enter_context(store.writing())
-            waiting = [place for place, clip in enumerate(ids) if not store.get(clip)]
-            done = len(ids) - len(waiting)
-            progress = stack.enter_context(Progress(self.label, len(ids), "clips", done=done))
-            stack.enter_context(threadpool_limits(self.threads))
-            pool = None
-            if self.settings.processes > 1 and waiting:
-                context = multiprocessing.get_context("spawn")
-                pool = ProcessPoolExecutor(
-                    self.settings.processes, context, threadpool_limits, (1,)
-                )
-                stack.enter_context(pool)
+    def outcomes(self, places: Sequence[int]) -> Iterator[Outcome]:
+        processes, work = self.settings.processes, self._encoded(places)
+        if processes == 1 or not places:
+            yield from (_score(self.settings, each) for each in work)
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, context, threadpool_limits, (1,)) as pool:
             call = partial(_score, self.settings)
-            most = WAITING * self.settings.processes
-            for outcome in _in_turn(self._encoded(waiting), call, pool, most):
-                store.add(outcome.id, **_entry(outcome))
-                progress.advance()
-            return [_outcome(clip, store.get(clip)) for clip in ids]
+            jobs = [pool.submit(call, each) for each in islice(work, WAITING * processes)]
+            while jobs:
+                yield jobs.pop(0).result()
+                jobs += [pool.submit(call, each) for each in islice(work, 1)]
 
-    def draw(self, scored: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
-        """Write strips of some of the scored clips; return each one's id and file."""
-        chosen = pictures.chosen(scored, self.settings.pictures)
-        with threadpool_limits(self.threads):
-            return pictures.write(folder, self._strips(chosen))
+    def restored(self, clip: str, kept: Mapping[str, Any]) -> ClipScore:
+        return ClipScore(id=clip, **kept)
 
-    def _strips(self, ids: Sequence[str]) -> Iterator[tuple[str, pictures.Picture]]:
+    def strips(self, ids: Sequence[str]) -> Iterator[tuple[str, pictures.Picture]]:
         for each in self._encoded([self.source.ids.index(clip) for clip in ids]):
             if isinstance(each, Lost):
                 continue
@@ -131,29 +110,3 @@ def _score(settings: Segmentation, each: Encoded | Lost) -> Outcome:
     if isinstance(each, Lost):
         return each
     return scores.score_clip(each.clip, each.tokens, settings)
-
-
-def _in_turn(
-    work: Iterator[Encoded | Lost],
-    call: Callable[[Encoded | Lost], Outcome],
-    pool: ProcessPoolExecutor | None,
-    most: int,
-) -> Iterator[Outcome]:
-    """Yield `call` of each piece of work, in order, by the pool's processes or by this one."""
-    if pool is None:
-        yield from map(call, work)
-        return
-    jobs = [pool.submit(call, each) for each in islice(work, most)]
-    while jobs:
-        yield jobs.pop(0).result()
-        jobs += [pool.submit(call, each) for each in islice(work, 1)]
-
-
-def _entry(outcome: Outcome) -> dict[str, Any]:
-    body = outcome.model_dump() if isinstance(outcome, ClipScore) else asdict(outcome)
-    del body["id"]
-    return body
-
-
-def _outcome(clip: str, entry: dict[str, Any]) -> Outcome:
-    return Lost(id=clip, **entry) if "outcome" in entry else ClipScore(id=clip, **entry)

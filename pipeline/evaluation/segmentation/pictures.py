@@ -62,8 +62,8 @@ def layered(pictures: Picture, layers: Sequence[Labels]) -> Picture:
     pictures = crops.cut(pictures, crops.Window(0, 0, *pictures.shape[1:3]), side)
     for labels in (None, *layers):
         row = [pictures[k] if labels is None else overlaid(pictures[k], labels[k]) for k in frames]
-        shown.append(_joined([_enlarged(picture, factor) for picture in row], axis=1))
-    return _joined(shown, axis=0)
+        shown.append(joined([_enlarged(picture, factor) for picture in row], axis=1))
+    return joined(shown, axis=0)
 
 
 def overlaid(picture: Picture, labels: Labels) -> Picture:
@@ -96,7 +96,7 @@ def _enlarged(picture: Picture, factor: int) -> Picture:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _joined(pictures: Sequence[Picture], axis: int) -> Picture:
+def joined(pictures: Sequence[Picture], axis: int) -> Picture:
     """Put pictures beside each other (axis 1) or below (0), with white between."""
     width = [(0, 0), (0, 0), (0, 0)]
     width[axis] = (0, GAP)

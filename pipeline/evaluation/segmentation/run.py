@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +18,7 @@ from pipeline.evaluation.data_sets import Findings
 from pipeline.evaluation.encoder import check_clip, for_frames
 from pipeline.evaluation.segmentation import scores, sources
 from pipeline.evaluation.segmentation.job import Outcome, SegmentationJob, key_of
-from pipeline.evaluation.segmentation.scores import ClipScore
-from pipeline.evaluation.segmentation.sources import Lost, Source, open_source
+from pipeline.evaluation.segmentation.sources import Source, open_source
 from pipeline.runtime.store import Store
 from pipeline.weights import hub
 
@@ -46,21 +47,16 @@ def score(job: Job) -> Result:
     """
     params, layout, settings = job.params, job.layout, job.params.segmentation
     findings = Findings(job, "segmentation")
-    for data in settings.data:
-        opened = open_source(params, data)
-        if isinstance(opened, str):
-            findings.skip(data.name, opened)
-            continue
-        source, lost, digest = opened
+    opened = findings.opened(settings.data, partial(open_source, params))
+    for data, (source, lost, digest) in opened:
         findings.inputs[data.name] = digest
         for frames in settings.frames:
             part = _part(params, layout, source, frames, digest, job.weights)
             store = Store(findings.unfinished / f"{data.name}-{frames}", part.key)
             outcomes = [*lost, *part.score(store)]
-            scored = [each for each in outcomes if isinstance(each, ClipScore)]
-            missing = [each for each in outcomes if isinstance(each, Lost)]
-            rows = scores.rows(data.name, data.kind, frames, scored, missing, settings)
-            findings.scores += [row.model_dump(mode="json") for row in rows]
+            scored, missing = sources.divided(outcomes)
+            about = {"data": data.name, "kind": data.kind, "frames": frames}
+            findings.scores += scores.rows(about, scored, missing, settings)
             findings.rows += [_line(data.name, frames, each) for each in outcomes]
             findings.census[f"{data.name}, {frames} frames"] = sources.census(outcomes)
             if frames == settings.frames[0]:
@@ -76,11 +72,11 @@ def _part(
     clip, trainer = params.data.clip, params.runs[layout.run].trainer
     check_clip(layout, clip, any_length=True)
     return SegmentationJob(
-        source,
-        for_frames(encoder, frames),
-        clip,
-        params.segmentation,
-        key_of(
+        source=source,
+        encoder=for_frames(encoder, frames),
+        clip=clip,
+        settings=params.segmentation,
+        key=key_of(
             params.segmentation,
             name=source.name,
             data=data,
@@ -90,6 +86,7 @@ def _part(
             code=stages.code_sha256("segment"),
         ),
         label=f"segment {layout.run}: {source.name}, {frames} frames",
+        drawn=params.segmentation.pictures,
         threads=trainer.threads,
         workers=trainer.workers,
     )
@@ -97,9 +94,7 @@ def _part(
 
 def _line(data: str, frames: int, outcome: Outcome) -> dict[str, Any]:
     line: dict[str, Any] = {"data": data, "frames": frames, "outcome": "ok", "reason": ""}
-    if isinstance(outcome, ClipScore):
-        return line | outcome.model_dump()
-    return line | {"id": outcome.id, "outcome": outcome.outcome, "reason": outcome.reason}
+    return line | asdict(outcome)
 
 
 def _sentence(row: Mapping[str, Any]) -> str:

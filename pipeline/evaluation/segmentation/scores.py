@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.configuration.schema import Segmentation
-from pipeline.evaluation.metrics import NAMES_KEPT
+from pipeline.evaluation.metrics import missing, standard_error
 from pipeline.evaluation.segmentation import clusters, metric
 from pipeline.evaluation.segmentation.sources import VOID, Lost, MaskedClip
 
@@ -21,36 +21,15 @@ MATCHING: dict[Protocol, metric.Matching] = {
 }
 
 
-class ClipScore(BaseModel):
+@dataclass(frozen=True)
+class ClipScore:
     """One clip: mean IoU of both protocols, and of the answer "all pixels are one segment"."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     classes: int  # in the masks, the background too
     clustering: float
     over_clustering: float
     one_segment: float
-
-
-class Score(BaseModel):
-    """A row of the table. `miou` and `one_segment` are means over the `scored` clips, 0 to 1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    benchmark: Literal["segmentation"] = "segmentation"
-    data: str
-    kind: str  # of the data set: embedded, davis2017, youtube_vos
-    frames: int  # of a clip
-    protocol: Protocol
-    clusters: int | None  # None: as many as the clip has classes
-    miou: float | None  # None where no clip could be scored
-    standard_error: float | None  # of miou, over clips; None of fewer than two
-    one_segment: float | None  # what "all pixels are one segment" gives
-    scored: int
-    of: int
-    missing: list[str]  # ids of clips that are not scored, the first ones by name
-    missing_clips: int  # all of them
 
 
 def score_clip(
@@ -92,33 +71,32 @@ def answers(
 
 
 def rows(
-    data: str,
-    kind: str,
-    frames: int,
+    about: Mapping[str, Any],
     scored: Sequence[ClipScore],
     lost: Sequence[Lost],
     settings: Segmentation,
-) -> list[Score]:
-    """Return a row per protocol. `lost` are all clips that are not scored."""
-    names = sorted(clip.id for clip in lost)
+) -> list[dict[str, Any]]:
+    """Return a row per protocol: means over the `scored` clips, shares from 0 to 1; None of none.
+
+    `about` are fields of every row (data, kind, frames), `lost` all clips that are not scored.
+    `clusters` is None where there are as many as a clip has classes, `one_segment` is what "all
+    pixels are one segment" gives, `standard_error` that of `miou` over clips.
+    """
     table = []
     for protocol in MATCHING:
-        values = np.array([getattr(clip, protocol) for clip in scored], dtype=np.float64)
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+        values = [getattr(clip, protocol) for clip in scored]
         table.append(
-            Score(
-                data=data,
-                kind=kind,
-                frames=frames,
-                protocol=protocol,
-                clusters=settings.clusters if protocol == "over_clustering" else None,
-                miou=float(values.mean()) if len(values) else None,
-                standard_error=None if error is None else float(error),
-                one_segment=float(np.mean([c.one_segment for c in scored])) if scored else None,
-                scored=len(scored),
-                of=len(scored) + len(lost),
-                missing=names[:NAMES_KEPT],
-                missing_clips=len(names),
-            )
+            {
+                "benchmark": "segmentation",
+                **about,
+                "protocol": protocol,
+                "clusters": settings.clusters if protocol == "over_clustering" else None,
+                "miou": float(np.mean(values)) if values else None,
+                "standard_error": standard_error(values),
+                "one_segment": float(np.mean([c.one_segment for c in scored])) if scored else None,
+                "scored": len(scored),
+                "of": len(scored) + len(lost),
+                **missing(clip.id for clip in lost),
+            }
         )
     return table

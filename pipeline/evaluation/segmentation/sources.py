@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from pipeline.evaluation.segmentation.metric import BACKGROUND
 from pipeline.runtime.files import sha256_file
 
 Pixels = NDArray[np.uint8]
+Scored = TypeVar("Scored")
 Choice = Callable[[int], NDArray[np.int64]]  # which of so many frames are read
 MIN_FRAMES = 2  # with masks, for a video to be one
 VOID = 255  # in masks: pixels that count nowhere
@@ -176,6 +177,12 @@ def open_source(params: Params, data: MaskedData) -> tuple[Source, list[Lost], s
     )
     gone = [Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in ids if clip in lost]
     return source, gone, sha256_file(files.index)
+
+
+def divided(outcomes: Sequence[Scored | Lost]) -> tuple[list[Scored], list[Lost]]:
+    """Return what is scored, and what is lost."""
+    scored = [each for each in outcomes if not isinstance(each, Lost)]
+    return scored, [each for each in outcomes if isinstance(each, Lost)]
 
 
 def census(outcomes: Sequence[object]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.evaluation.benchmark import Body
-from pipeline.evaluation.table import Column, Line, Table, cells_by_key, line, percent, published
+from pipeline.evaluation.table import Column, Scores, Table, published
 
 PROTOCOLS = {"clustering": "clustering", "over_clustering": "over-clustering"}
 
@@ -37,17 +37,16 @@ PAPER: dict[str, dict[tuple[str, str], float]] = {
 
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """Mean IoU per data set, clip length and protocol; None where nothing was segmented."""
-    keys, by_run = cells_by_key(bodies, "data", "kind", "frames", "protocol")
-    if not keys:
+    scores = Scores.of(bodies, "data", "kind", "frames", "protocol")
+    columns = {
+        ((data, kind, frames, protocol), "miou"): Column(
+            f"{data}, {frames} frames", PROTOCOLS[protocol]
+        )
+        for data, kind, frames, protocol in scores.first
+    }
+    if not columns:
         return None
-    columns = tuple(
-        Column(f"{data}, {frames} frames", PROTOCOLS[protocol])
-        for data, _, frames, protocol in keys
-    )
-    lines = [line(name, [cells.get(key) for key in keys], "miou") for name, cells in by_run.items()]
-    anyones = [next(cells[key] for cells in by_run.values() if key in cells) for key in keys]
-    others = [Line("one segment", tuple(percent(row["one_segment"]) for row in anyones))]
-    others += published([paper_row(kind, protocol) for _, kind, _, protocol in keys])
+    of_paper = [paper_row(kind, protocol) for _, kind, _, protocol in scores.first]
     return Table(
         id="segmentation",
         title="Unsupervised video object segmentation",
@@ -55,9 +54,9 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         remark="Tokens of a clip are clustered with k-means: into as many clusters as the clip has "
         "objects (clustering), or into a fixed number (over-clustering), and compared with the "
         "masks (docs/segmentation.md). One segment: what calling all pixels one segment gives.",
-        columns=columns,
-        runs=tuple(lines),
-        others=tuple(others),
+        columns=tuple(columns.values()),
+        runs=scores.lines(columns),
+        others=(scores.line("one segment", "one_segment", columns), *published(of_paper)),
     )
 
 

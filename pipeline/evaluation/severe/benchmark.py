@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.configuration.layout import DataLayout
-from pipeline.evaluation.benchmark import Benchmark, Body, Requirement
+from pipeline.evaluation.benchmark import Benchmark, Requirement
 from pipeline.evaluation.severe.settings import Severe as Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Severe(Benchmark):
     table = "pipeline.evaluation.severe.table"
     reads = ("data.synthetic", "evaluation.test")
     outputs = ("severe.parquet",)
+    metric = "{task}"
+    measures = ("value",)
     card = ("column", "data", "metric", "value", "score", "scored", "of")
 
     def of(self, params: Params) -> Settings:
@@ -69,8 +71,3 @@ class Severe(Benchmark):
         if params.severe.tasks and not params.severe.other_data:
             note = f"{len(params.severe.tasks)}, on data that is here or drawn"
             yield Requirement("tasks", None, note=note)
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield each task's score; that of counting is an error and has no upper bound."""
-        for row in body["scores"]:
-            yield "severe", row["task"], row["value"]

@@ -13,7 +13,8 @@ import numpy as np
 from pipeline.configuration.schema import Clip, FinetunedEncoder
 from pipeline.evaluation import finetune, views
 from pipeline.evaluation.clips import VideoClips
-from pipeline.evaluation.finetune import Kind, Targets, TrainingSet
+from pipeline.evaluation.finetune import TrainingSet
+from pipeline.evaluation.finetune_loss import Kind, Targets
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.severe.frozen import Answers
 from pipeline.evaluation.severe.problem import Problem

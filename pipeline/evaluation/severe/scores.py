@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.evaluation.metrics import NAMES_KEPT
+from pipeline.evaluation.metrics import missing
 from pipeline.evaluation.severe import metrics
 from pipeline.evaluation.severe.columns import COLUMNS
 from pipeline.evaluation.severe.frozen import Answers
@@ -57,8 +57,7 @@ def score(problem: Problem, data: str, answers: Answers) -> Score:
         train_clips=len(problem.train.entries),
         scored=len(test.entries),
         of=len(test.entries) + len(problem.lost) + problem.unlabelled,
-        missing=list(problem.lost[:NAMES_KEPT]),
-        missing_clips=len(problem.lost),
+        **missing(problem.lost),
         unlabelled_clips=problem.unlabelled,
         unseen_clips=problem.unseen,
         chosen=answers.chosen,

@@ -7,10 +7,11 @@ Repetition counting (column `ucf_rc`) is a relative error.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.evaluation.benchmark import Body
 from pipeline.evaluation.severe.columns import COLUMNS
-from pipeline.evaluation.table import Column, Line, Table, line, number, published, rows
+from pipeline.evaluation.table import Column, Scores, Table, published
 
 # SEVERE's columns (as in severe.json), and the data set of each by the name that it has here.
 PAPER_DATA = {
@@ -37,44 +38,37 @@ PAPER: dict[str, dict[str, float]] = {
 
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """A column per task and the mean of all; None where there is no task."""
-    by_run = {name: {row["column"]: row for row in rows(body)} for name, body in bodies.items()}
-    keys = [name for name in COLUMNS if any(name in of_run for of_run in by_run.values())]
-    if not keys:
+    scores = Scores.of(bodies, "column")
+    first = {name: scores.first[name,] for name in COLUMNS if (name,) in scores.first}
+    if not first:
         return None
-    anyones = [next(of_run[key] for of_run in by_run.values() if key in of_run) for key in keys]
-    of_paper = [paper_row(key, row["data"]) for key, row in zip(keys, anyones, strict=True)]
-    columns = [
+    of_paper = [paper_row(name, row["data"]) for name, row in first.items()]
+    columns, stand_ins = {}, []
+    for (name, row), same in zip(first.items(), of_paper, strict=True):
+        column, task = COLUMNS[name], row["task"].replace("_", " ")
         # A stand-in goes by its own name: its numbers are not to be taken for the paper's.
-        Column(each.axis, each.title if same else row["task"].replace("_", " "), each.error)
-        for each, row, same in zip((COLUMNS[k] for k in keys), anyones, of_paper, strict=True)
+        title = column.title if same else task
+        columns[(name,), "value"] = Column(column.axis, title, column.error)
+        stand_ins += [] if same else [f"{task} for {column.title}"]
+    lines = [
+        replace(line, values=(*line.values, bodies[line.name].get("mean")))
+        for line in scores.lines(columns)
     ]
-    means = {name: body.get("mean") for name, body in bodies.items()}
-    lines = []
-    for name, of_run in by_run.items():
-        row = line(name, [of_run.get(key) for key in keys], "value", columns)
-        lines.append(Line(name, (*row.values, means[name]), row.scored))
-    constant = [
-        number(row, "constant", column) for row, column in zip(anyones, columns, strict=True)
-    ]
-    data = ", ".join(
-        f"{row['task']} for {COLUMNS[k].title}"
-        for k, row, same in zip(keys, anyones, of_paper, strict=True)
-        if not same
-    )
-    mean = PAPER if all(of_paper) and len(keys) == len(COLUMNS) else {}
+    constant = scores.line("constant", "constant", columns)
+    mean = PAPER if all(of_paper) and len(first) == len(COLUMNS) else {}
     of_paper.append({method: row["mean"] for method, row in mean.items()})
     return Table(
         id="severe",
         title="SEVERE: how far the features carry",
         unit="%; of counting, the relative error: less is better",
         remark=(
-            f"Here stand in, for the paper's columns: {data.replace('_', ' ')}. " if data else ""
+            f"Here stand in, for the paper's columns: {', '.join(stand_ins)}. " if stand_ins else ""
         )
         + "Constant: the best answer that is the same for every clip. The mean counts an error e "
         "as 100 (1 - e) (docs/severe.md).",
-        columns=(*columns, Column("", "mean")),
+        columns=(*columns.values(), Column("", "mean")),
         runs=tuple(lines),
-        others=(Line("constant", (*constant, None)), *published(of_paper)),
+        others=(replace(constant, values=(*constant.values, None)), *published(of_paper)),
     )
 
 

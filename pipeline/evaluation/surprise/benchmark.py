@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.benchmark import Benchmark, Body, Requirement
+from pipeline.evaluation.benchmark import Benchmark, Requirement
 from pipeline.evaluation.surprise.settings import PairFolder
 from pipeline.evaluation.surprise.settings import Surprise as Settings
 
@@ -26,6 +26,8 @@ class Surprise(Benchmark):
     table = "pipeline.evaluation.surprise.table"
     reads = ("data.synthetic", "evaluation")
     outputs = ("surprise", "surprise.parquet")
+    metric = "{data}_{property}_{context}_{measure}"
+    measures = ("relative_accuracy", "auroc")
     card = ("data", "property", "context", "relative_accuracy", "auroc", "scored", "of")
     pictured = (
         "Surprise over time",
@@ -45,11 +47,3 @@ class Surprise(Benchmark):
             if isinstance(data, PairFolder):
                 remedy = "docs/surprise.md says how to get it; or benchmarks/surprise=none"
                 yield Requirement(data.name, Path(data.root), remedy)
-
-    def metrics(self, body: Body) -> Iterator[tuple[str, str, float]]:
-        """Yield relative accuracy and AUROC by data set, property and context."""
-        for row in body["scores"]:
-            for score in ("relative_accuracy", "auroc"):
-                if row[score] is not None:
-                    name = f"{row['data']}_{row['property']}_{row['context']}_{score}"
-                    yield "surprise", name, row[score]

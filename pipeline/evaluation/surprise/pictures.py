@@ -9,28 +9,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pipeline.data.load import crops
+from pipeline.evaluation.segmentation.pictures import Picture, joined
 
-Picture = NDArray[np.uint8]
-COLUMNS, SIDE, GAP = 8, 72, 2  # frames of a row, pixels of each and between two
+COLUMNS, SIDE = 8, 72  # frames of a row, pixels of each
 HEIGHT, MARGIN, LINE = 96, 6, 2  # of the curves, in pixels
-WHITE = 255
 COLOURS = ((0, 114, 178), (213, 94, 0))  # possible, impossible (Okabe and Ito)
 
 
 def strip(pair: Sequence[Picture], curves: Sequence[NDArray[np.float64]]) -> Picture:
     """Return frames of both videos (n,S,S,3) above the curves (V,) of their surprise."""
     rows = [_row(frames) for frames in pair]
-    between = np.full((GAP, rows[0].shape[1], 3), WHITE, np.uint8)
-    return np.concatenate([rows[0], between, rows[1], between, _curves(curves, rows[0].shape[1])])
+    return joined([*rows, _curves(curves, rows[0].shape[1])], axis=0)
 
 
 def _row(frames: Picture) -> Picture:
     chosen = np.linspace(0, len(frames) - 1, COLUMNS).astype(int)
     whole = crops.Window(0, 0, *frames.shape[1:3])
-    shown = crops.cut(frames[chosen], whole, SIDE)
-    gap = np.full((SIDE, GAP, 3), WHITE, np.uint8)
-    parts = [part for frame in shown for part in (frame, gap)]
-    return np.concatenate(parts[:-1], axis=1)
+    return joined(list(crops.cut(frames[chosen], whole, SIDE)), axis=1)
 
 
 def _curves(curves: Sequence[NDArray[np.float64]], width: int) -> Picture:

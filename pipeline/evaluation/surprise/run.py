@@ -71,15 +71,14 @@ def score(job: Job) -> Outcome:
     findings = Findings(job, "surprise")
     names = [f"{seen} of {steps}" for seen in predictor.context_steps(settings.contexts, steps)]
     reason = predictor.reason_without(run, steps)
-    network = None if reason else _network(job, settings, steps)
-    for data in settings.data:
-        stride = settings.stride or params.data.clip.stride
-        opened = reason if network is None else open_source(params, data, stride)
-        if isinstance(opened, str) or network is None:
-            findings.skip(data.name, str(opened))
-            continue
-        findings.inputs[data.name] = opened.digest
-        found = _errors(findings, settings, network, opened)
+    network: PredictionError | None = None
+    stride = settings.stride or params.data.clip.stride
+    for data, source in findings.opened(
+        settings.data, lambda data: reason or open_source(params, data, stride)
+    ):
+        findings.inputs[data.name] = source.digest
+        network = network or _network(job, settings, steps)
+        found = _errors(findings, settings, network, source)
         findings.scores += _rows(found, names)
         findings.rows += _lines(found, names)
         findings.census[data.name] = _census(found)
@@ -165,7 +164,7 @@ def _drawn(folder: Path, settings: Surprise, found: DataErrors) -> list[tuple[st
     pairs = scores.matched(found.source.videos, found.errors)
     by_name = {possible.video.pair: (possible, other) for possible, other in pairs}
 
-    def strips() -> Iterator[tuple[str, pictures.Picture]]:
+    def strips() -> Iterator[tuple[str, files.Picture]]:
         for name in files.chosen(list(by_name), settings.pictures):
             pair = by_name[name]
             frames = [found.source.read(each.video) for each in pair]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import NAMES_KEPT
+from pipeline.evaluation.metrics import missing
 from pipeline.evaluation.surprise.folders import Video
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ def rows(
     """
     for kind in dict.fromkeys(video.property for video in videos):
         mine = [video for video in videos if video.property == kind]
-        missing = sorted(video.id for video in mine if video.id not in errors)
+        lost = [video.id for video in mine if video.id not in errors]
         pairs = matched(mine, errors)
         for place, name in enumerate([MEAN, *contexts]):
             context = None if name == MEAN else place - 1
@@ -57,10 +57,9 @@ def rows(
                 "context": name,
                 **_scores(pairs, context),
                 "pairs": len(pairs),
-                "scored": len(mine) - len(missing),
+                "scored": len(mine) - len(lost),
                 "of": len(mine),
-                "missing": missing[:NAMES_KEPT],
-                "missing_clips": len(missing),
+                **missing(lost),
             }
 
 

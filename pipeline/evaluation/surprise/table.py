@@ -8,23 +8,22 @@ import numpy as np
 
 from pipeline.evaluation.benchmark import Body
 from pipeline.evaluation.surprise.scores import MEAN
-from pipeline.evaluation.table import Chart, Column, Line, Table, cells_by_key, line, percent
+from pipeline.evaluation.table import Chart, Column, Line, Scores, Table
 
 SCORES = {"relative_accuracy": "relative accuracy", "auroc": "AUROC"}
 
 
 def table(bodies: Mapping[str, Body]) -> Table | None:
     """Scores in the mean of all contexts; None where no pair was scored."""
-    keys, by_run = cells_by_key(bodies, "data", "property", "context")
-    keys = [key for key in keys if key[2] == MEAN]
-    if not keys:
+    scores = Scores.of(bodies, "data", "property", "context")
+    columns = {
+        (key, score): Column(", ".join(key[:2]), title, on_page_only=score != "relative_accuracy")
+        for key in scores.first
+        if key[2] == MEAN
+        for score, title in SCORES.items()
+    }
+    if not columns:
         return None
-    shown = [(key, score) for key in keys for score in SCORES]
-    lines = []
-    for run, cells in by_run.items():
-        values = [percent(cells[key][score]) if key in cells else None for key, score in shown]
-        counted = line(run, [cells.get(key) for key in keys], "relative_accuracy").scored
-        lines.append(Line(run, tuple(values), counted))  # of one without scores, too
     return Table(
         id="surprise",
         title="Surprise",
@@ -33,12 +32,9 @@ def table(bodies: Mapping[str, Body]) -> Table | None:
         "that begins alike: how often the model’s prediction fails more on the impossible one of "
         "a pair (relative accuracy, mean over windows), and of any two videos (AUROC, maximum "
         "over windows). Chance is 50 (docs/surprise.md).",
-        columns=tuple(
-            Column(f"{data}, {kind}", SCORES[score], on_page_only=score != "relative_accuracy")
-            for (data, kind, _), score in shown
-        ),
-        runs=tuple(lines),
-        others=(Line("chance", (50.0,) * len(shown)),),
+        columns=tuple(columns.values()),
+        runs=scores.lines(columns),
+        others=(Line("chance", (50.0,) * len(columns)),),
         charts=tuple(_charts(bodies)),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from pipeline.configuration import stages
-from pipeline.data.load.workers import load_in_order
 from pipeline.data.records import Outcome
 from pipeline.errors import UserError
 from pipeline.evaluation import rows
 from pipeline.evaluation.rows import ExecutionOptions
-from pipeline.runtime.files import reserve, sha256_file
+from pipeline.runtime.files import reserve
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.provenance import provenance
 from pipeline.runtime.store import Store
 from pipeline.use.embedding import features_file
 from pipeline.use.embedding.features_file import About, Features
+from pipeline.use.embedding.reading import VideoClips, read_in_order
 from pipeline.use.embedding.videos import VideoSource
-from pipeline.weights import video_clips
 from pipeline.weights.video_clips import ClipRequest, DecodedClips
 from pipeline.weights.video_model import VideoModel
 
@@ -55,37 +53,6 @@ class Extraction:
     @property
     def lost_share(self) -> float:
         return len(self.lost) / self.videos
-
-
-@dataclass
-class DecodedVideo:
-    """One video as a worker hands it over."""
-
-    sha256: str
-    clips: DecodedClips | None  # None: its features are there already
-
-
-@dataclass
-class VideoClips(Dataset[DecodedVideo]):
-    """Place of a video -> its clips."""
-
-    videos: Sequence[VideoSource]
-    request: ClipRequest
-    known: Mapping[str, str]  # id -> digest of the video whose features are there
-    scratch: Path
-
-    def __getitem__(self, place: int) -> DecodedVideo:
-        video = self.videos[place]
-        try:
-            sha256 = sha256_file(video.path) if video.path.is_file() else ""
-        except OSError as error:  # a disk's error, no permission
-            reason = error.strerror or type(error).__name__
-            return DecodedVideo("", DecodedClips(Outcome.FORBIDDEN, reason))
-        if sha256 and self.known.get(video.id) == sha256:
-            return DecodedVideo(sha256, None)
-        return DecodedVideo(
-            sha256, video_clips.decode_clips(video.path, self.request, video.segment, self.scratch)
-        )
 
 
 class Network(nn.Module):
@@ -192,7 +159,7 @@ def _compute(
         rows.inference(options.device_of(), tokens),
         Progress("embed", len(videos), "videos") as progress,
     ):
-        for video, item in zip(videos, _read(clips, options.workers), strict=True):
+        for video, item in zip(videos, read_in_order(clips, options.workers), strict=True):
             if item.clips is not None:
                 batches.add(video, item.sha256, item.clips)
                 progress.advance(1, lost=batches.lost)
@@ -200,18 +167,6 @@ def _compute(
                 batches.lost += store.get(video.id)["outcome"] != Outcome.OK
                 progress.skip(1, lost=batches.lost)
         batches.finish()
-
-
-def _read(videos: VideoClips, workers: int) -> Iterator[DecodedVideo]:
-    try:
-        yield from load_in_order(videos, range(len(videos.videos)), workers)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            "a process that reads videos was killed; what is done is kept",
-            remedy="run the same command again; with fewer --workers where memory was short",
-        ) from None
 
 
 @dataclass

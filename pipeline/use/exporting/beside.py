@@ -15,7 +15,7 @@ from pipeline.data.shards import by_hash
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
-from pipeline.runtime.files import read_json, sha256_file
+from pipeline.runtime.files import mapping_if_readable, sha256_file
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def find(checkpoint: Path, sha256: str) -> Beside:
     """Look beside the checkpoint, and for its data set in this project folder."""
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     notes, results, digests = [], {}, {}
-    pretrain = _read(folder / "pretrain.json")
+    pretrain = mapping_if_readable(folder / "pretrain.json")
     if pretrain and pretrain.get("model_sha256") != sha256:
         notes.append("pretrain.json beside it tells of other weights, so it was not used")
         pretrain = {}
@@ -42,7 +42,7 @@ def find(checkpoint: Path, sha256: str) -> Beside:
         digests["pretrain.json"] = sha256_file(folder / "pretrain.json")
     for path in _of_benchmarks(folder):
         name = path.relative_to(folder).as_posix()
-        content = _read(path)
+        content = mapping_if_readable(path)
         if not content:
             continue
         if content.get("inputs", {}).get("weights") not in (sha256, None):
@@ -58,14 +58,6 @@ def _of_benchmarks(folder: Path) -> Iterator[Path]:
     """Yield the results on the data set that was trained on, then those on further ones."""
     for place in (folder, *sorted(folder.glob("data/*"))):
         yield from (place / f"{name}.json" for name in BENCHMARKS)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _data(pretrain: Mapping[str, Any]) -> DatasetIndex | None:

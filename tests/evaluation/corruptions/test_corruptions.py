@@ -15,7 +15,6 @@ from PIL import Image
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import LinearProbe, Params
-from pipeline.evaluation import features, rows
 from pipeline.evaluation.corruptions import run
 from pipeline.evaluation.corruptions.kinds import AMOUNTS, Corrupted
 from pipeline.evaluation.corruptions.settings import KINDS, STRENGTHS, Corruptions, Kind
@@ -146,18 +145,10 @@ def corrupt(
 
 
 def test_a_stage_scores_all_kinds_and_reuses_its_features(
-    params: Params, corrupt: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    params: Params, corrupt: Callable[..., dict[str, Any]], computed: list[int]
 ) -> None:
     """Catches a clean number unlike recognition's, lost or unasked clips that are not counted, and
     features that are computed anew for another probe."""
-    computed: list[int] = []
-    plain = rows.compute
-
-    def counted(network: Any, clips: Any, *more: Any) -> Any:
-        computed.append(len(clips.ids))
-        return plain(network, clips, *more)
-
-    monkeypatch.setattr(features.rows, "compute", counted)
     body = corrupt()
     assert computed == [SIZES["test"]] * 10
     kinds = [row["kind"] for row in body["scores"]]

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import LinearProbe, Params
-from pipeline.evaluation import features, rows
 from pipeline.evaluation.altered import ORDERS
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.order import run
@@ -104,18 +103,10 @@ def ordered(
 def test_a_stage_scores_all_orders_and_reuses_its_features(
     params: Params,
     ordered: Callable[..., dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    computed: list[int],
 ) -> None:
     """Catches a probe unlike recognition's, lost clips that are forgotten, features in order that
     are computed anew, and altered ones that a new setting of the probe computes anew."""
-    computed: list[int] = []
-    plain = rows.compute
-
-    def counted(network: Any, clips: Any, *more: Any) -> Any:
-        computed.append(len(clips.ids))
-        return plain(network, clips, *more)
-
-    monkeypatch.setattr(features.rows, "compute", counted)
     body = ordered()
     assert sorted(computed) == [SIZES["test"], SIZES["test"], SIZES["test"], 16]
     kinds = [(row["label"], row["frames"]) for row in body["scores"]]

@@ -16,22 +16,19 @@ from torch import Tensor, nn
 
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
-from pipeline.configuration.stages import restrict
-from pipeline.evaluation import stage
 from pipeline.evaluation.propagation import carry, job
 from pipeline.evaluation.propagation.scores import score_objects
 from pipeline.evaluation.propagation.settings import VIEWS, Propagation, View
 from pipeline.evaluation.propagation.table import table
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.method.tubes import TubeGrid
-from pipeline.runtime.files import read_json, sha256_file
+from pipeline.runtime.files import sha256_file
 from pipeline.runtime.interruption import ResumeLater
 
-from ..conftest import EMBEDDED, RUN
+from ..conftest import EMBEDDED, RUN, scores_of, with_benchmark
 from ..segmentation.test_folders import write_video
 from .test_measures import blobs
 
-VOLATILE = {"seconds", "provenance"}
 GRID = (12, 16)
 PLAIN: dict[str, Any] = {
     "data": [{"name": "embedded", "kind": "embedded"}],
@@ -117,11 +114,7 @@ def propagate(embedded: Path, embedded_params: Params) -> Callable[..., dict[str
     """The stage with the settings that it declares to read, on the embedded data."""
 
     def run(params: Params = embedded_params, **changes: Any) -> dict[str, Any]:
-        settings = Propagation.model_validate({**PLAIN, **changes})
-        params = params.model_copy(update={"benchmarks": {"propagation": settings}})
-        stage.run(BENCHMARKS["propagation"], restrict(params, "propagate", RUN), RUN)
-        body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("propagation"))
-        return {key: value for key, value in body.items() if key not in VOLATILE}
+        return scores_of("propagation", with_benchmark(params, "propagation", PLAIN | changes))
 
     return run
 

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from pipeline.configuration.layout import RunLayout
-from pipeline.configuration.schema import AttentiveProbe, Params
+from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import restrict
 from pipeline.evaluation import stage
 from pipeline.evaluation.readouts.probe import Answer, Asked, Readout
@@ -25,18 +25,9 @@ from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.files import read_json
 
 from ..conftest import EMBEDDED, RUN
+from ..recognition.test_heads import ATTENTIVE
 
-PROBE = AttentiveProbe(
-    solver="adamw",
-    rates=(0.000001, 0.05),
-    epochs=30,
-    warmup_epochs=1,
-    batch_size=40,
-    weight_decay=0.01,
-    heads=2,
-    mlp_ratio=2.0,
-    store_gib=1.0,
-)
+PROBE = ATTENTIVE.model_copy(update={"rates": (0.000001, 0.05)})
 BRIEF = PROBE.model_copy(update={"epochs": 2, "warmup_epochs": 0, "batch_size": 4})
 
 

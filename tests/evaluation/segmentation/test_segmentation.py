@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,16 @@ from PIL import Image
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import MaskFolder, Params
-from pipeline.configuration.stages import restrict
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.evaluation import stage
 from pipeline.evaluation.encoder import for_frames
-from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.segmentation import scores, sources
 from pipeline.runtime.files import read_json, sha256_file, write_json
 from pipeline.runtime.interruption import ResumeLater
 from pipeline.weights import hub
 
-from ..conftest import EMBEDDED, RUN
+from ..conftest import EMBEDDED, RUN, scores_of
 from .test_folders import write_video
-
-VOLATILE = {"seconds", "provenance"}
 
 
 def changed(params: Params, **settings: Any) -> Params:
@@ -35,11 +31,7 @@ def changed(params: Params, **settings: Any) -> Params:
     )
 
 
-def segment(params: Params) -> dict[str, Any]:
-    """Run the stage with the settings that it declares to read, and no others."""
-    stage.run(BENCHMARKS["segmentation"], restrict(params, "segment", RUN), RUN)
-    body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("segmentation"))
-    return {key: value for key, value in body.items() if key not in VOLATILE}
+segment = partial(scores_of, "segmentation")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,15 @@ import yaml
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, DrawnClips, FinetunedEncoder, Params, Severe
-from pipeline.configuration.stages import restrict
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
-from pipeline.evaluation import stage
-from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.severe import columns, drawn, frozen
-from pipeline.runtime.files import read_json, sha256_file
+from pipeline.runtime.files import sha256_file
 from pipeline.runtime.interruption import ResumeLater
 
-from ..conftest import EMBEDDED, RUN
+from ..conftest import EMBEDDED, RUN, scores_of
 
-VOLATILE = {"seconds", "provenance"}
-
-
-def severe(params: Params) -> dict[str, Any]:
-    """Run the stage with the settings that it declares to read, and no others."""
-    stage.run(BENCHMARKS["severe"], restrict(params, "severe", RUN), RUN)
-    body: dict[str, Any] = read_json(RunLayout(params.name, RUN).result("severe"))
-    return {key: value for key, value in body.items() if key not in VOLATILE}
+severe = partial(scores_of, "severe")
 
 
 @pytest.fixture
