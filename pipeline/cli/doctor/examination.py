@@ -25,6 +25,7 @@ AREAS = (
     ("pretrain", "shards", "decoders"),
     ("pretrain", "accelerators", "devices"),
     ("pretrain", "accelerators", "processes"),
+    ("pretrain", "mixtures", "components"),
     ("pretrain", "training", "inputs"),
     ("pretrain", "training", "packages"),
     ("benchmarks", "benchmarks", "requirements"),
