@@ -225,6 +225,10 @@ def test_the_last_screen_after_success(tmp_path: Path, monkeypatch: pytest.Monke
     assert text.startswith("the table")
     assert text.count("report: ") == 1
     assert "survey" in text
+    assert "docs/README.md" not in text  # which is not here
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "README.md").touch()
+    assert "docs/README.md" in last_screen.of_results(experiment)
 
 
 # A workflow with a job that prints, and then is over, or is left by an exception.

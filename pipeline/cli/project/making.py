@@ -47,7 +47,8 @@ class Record:
             return cls(**read_mapping(path))
         except TypeError as error:
             remedy = "restore it, or remove it: all files then count as edited"
-            raise UserError(f"no record of a project: {error}", str(path), remedy) from None
+            problem = f"no record of a project: {error}"
+            raise UserError(problem, place=str(path), remedy=remedy) from None
 
     @classmethod
     def of(cls, folder: Path) -> Record:

@@ -48,7 +48,9 @@ def upgrade(*, is_dry: bool = False) -> list[str]:
     folder = Path()
     if (folder / "pipeline" / "__init__.py").is_file():
         raise UserError(
-            "this is a checkout, no project that init made", str(Path.cwd()), "git pull renews it"
+            "this is a checkout, no project that init made",
+            place=str(Path.cwd()),
+            remedy="git pull renews it",
         )
     composition.load(making.SETTINGS)
     refuse_where_locked("an upgrade")

@@ -166,8 +166,11 @@ def _of_job(job: Job) -> Row:
     name = f"  {job.part}"
     if not job.is_running:
         word = "failed" if job.failed else "done"
-        share = job.progress and job.progress.fraction if job.failed else 1.0
-        return Row(name, fraction=share, details=(f"{word} in {duration(job.seconds)}",))
+        return Row(
+            name,
+            fraction=None if job.failed else 1.0,
+            details=(f"{word} in {duration(job.seconds)}",),
+        )
     if job.progress is None:
         return Row(name, details=(_without_progress(job),))
     line = job.progress
