@@ -96,8 +96,8 @@ def _of_links(folder: Path) -> Iterator[Change]:
 
 def _difference(own: Path, other: Path) -> str:
     """Return how many lines another file has more and less: `+3 -1 lines`."""
-    texts = (path.read_text(encoding="utf-8").splitlines() for path in (own, other))
-    marks = [line[0] for line in difflib.ndiff(*texts)]
+    mine, theirs = (path.read_text(encoding="utf-8").splitlines() for path in (own, other))
+    marks = [line[0] for line in difflib.ndiff(mine, theirs)]
     return f"+{marks.count('+')} -{marks.count('-')} lines"
 
 
