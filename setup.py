@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PROJECT = runpy.run_path("pipeline/cli/project_files.py")
+PROJECT = runpy.run_path("pipeline/cli/project/files.py")
 
 
 class BuildWithProjectFiles(build_py):

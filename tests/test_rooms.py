@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -66,6 +67,20 @@ def imports(project: Path) -> Iterator[tuple[str, str]]:
                 yield from ((module, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 yield from ((module, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_the_picture_shows_the_rooms_in_their_order(project: Path) -> None:
+    """Catches a room that docs/architecture.md lacks, or shows above one that imports it."""
+    svg = ElementTree.parse(project / "docs" / "pictures" / "rooms.svg")  # noqa: S314 - our own
+    texts = [each for each in svg.iter() if each.get("class") == "room"]
+    shown = sorted((-float(each.get("y", "")), each.text or "") for each in texts)  # from below
+    folders = [path.parent.name for path in (project / "pipeline").glob("[!_]*/__init__.py")]
+    assert sorted(name for _, name in shown) == sorted({*folders, "errors"} - {"conf"})
+    heights = [
+        max(n for n, rooms in enumerate(ROOMS) if f"pipeline.{name}." in f"{'. '.join(rooms)}.")
+        for _, name in shown
+    ]
+    assert heights == sorted(heights)
 
 
 def test_imports_point_down(project: Path) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.cli.project import making
 from pipeline.configuration import code, composition, stages
 from pipeline.configuration.schema import Params
 from pipeline.evaluation.benchmark import Benchmark
 from pipeline.evaluation.registry import BENCHMARKS
-from pipeline.runtime.files import write_text
 
+HERE = Path(__file__).resolve().parent.parent
 BENCHMARK_STAGES = re.compile(
     r"(?ms)(?<=^  # The registered benchmarks: written by `make deps`\.\n).*?(?=^  # Depends on)"
 )
@@ -86,7 +87,7 @@ def _what_code_is_of(params: Params) -> str:
     """
     files = [code.find(plugin) for plugin in params.plugins]
     folders = sorted({path.relative_to(Path.cwd()).parts[0] for path in files if path})
-    is_here = Path("pipeline", "__init__.py").is_file()
+    is_here = (HERE / "pipeline" / "__init__.py").is_file()
     lines = [] if is_here else ["    always_changed: true"]
     if folders := ["pipeline"] * is_here + folders:
         lines += ["    deps:", *(f"      - {folder}" for folder in folders)]
@@ -177,7 +178,6 @@ def _kept(name: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    params = composition.load()
+    params = composition.load(HERE / making.SETTINGS)
     for name, renewed in (("dvc.yaml", mirrored), (".dvcignore", kept)):
-        path = Path(name)
-        write_text(path, renewed(path.read_text(encoding="utf-8"), params))
+        making.renew(HERE, name, renewed((HERE / name).read_text(encoding="utf-8"), params))

@@ -21,7 +21,7 @@ MODULE = "python -m pipeline"
 
 # Modules of pipeline.cli.commands, in the order of the help.
 COMMANDS = (
-    *("init", "split", "merge", "survey", "compose", "sweep", "choose", "results"),
+    *("init", "upgrade", "split", "merge", "survey", "compose", "sweep", "choose", "results"),
     *("doctor", "shards", "embed", "neighbours", "export"),
     *("versions", "trace", "checkpoints", "completion"),
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+OWN_CONF = Path("conf")  # a project's own choices: `hydra.searchpath` of config.yaml, for DVC, too
 PARTS = ("experiment/recipe", "severe/tasks")  # of choices, none by themselves
 DEFAULTS = ("model", "objective", "trainer")  # for runs; no stage reads them
 
@@ -53,6 +54,7 @@ def composed(
     """
     from omegaconf import OmegaConf
 
+    _refuse_names_that_are_taken()
     with explained(place):
         values = [change for change in changes if not _chooses(change)]
         groups = [change for change in changes if change not in values]
@@ -153,8 +155,21 @@ def _compose(overrides: tuple[str, ...]) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    # Hydra warns of a folder that is not there.
+    nowhere = [] if OWN_CONF.is_dir() else ["hydra.searchpath=[]"]
     with initialize_config_dir(str(CONF), version_base=None):
-        return hydra_compose("config", overrides=list(overrides))
+        return hydra_compose("config", overrides=[*overrides, *nowhere])
+
+
+def _refuse_names_that_are_taken() -> None:
+    for group in choices(CONF):
+        for file in sorted((OWN_CONF / group).glob("*.yaml")):
+            if (CONF / group / file.name).is_file():
+                raise UserError(
+                    f"{group} has a choice {file.stem} already, which Hydra would take instead",
+                    place=str(file),
+                    remedy="give the file another name",
+                )
 
 
 def _missing(values: object, key: str = "") -> list[str]:
@@ -186,13 +201,18 @@ def _remedy(message: str) -> str:
     return "python -m pipeline compose --list shows every group and its choices"
 
 
-def choices() -> dict[str, list[str]]:
-    """Return the choices of every Hydra group, by group."""
+def choices(*roots: Path) -> dict[str, list[str]]:
+    """Return the choices of every Hydra group, by group: by default the project's own, too."""
     folders = sorted(folder for folder in CONF.rglob("[!_]*") if folder.is_dir())
+    groups = [folder.relative_to(CONF).as_posix() for folder in folders]
     return {
-        folder.relative_to(CONF).as_posix(): sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in folders
-        if folder.relative_to(CONF).as_posix() not in PARTS
+        group: sorted(
+            file.stem
+            for root in roots or (CONF, OWN_CONF)
+            for file in (root / group).glob("*.yaml")
+        )
+        for group in groups
+        if group not in PARTS
     }
 
 

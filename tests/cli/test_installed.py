@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..examples.test_extending import apply_section
 from ..workflow.workspace import checkout, environment
 
 pytestmark = pytest.mark.system
@@ -83,6 +84,20 @@ def test_a_project_runs_to_its_end(made: Path, run: Run) -> None:
     )
     run(made, "python", "-c", program)  # as `dvc exp run -S` does
     assert (made / "out.yaml").read_bytes() == before
+
+
+def test_a_method_is_added_outside_of_a_checkout(project: Path, run: Run, tmp_path: Path) -> None:
+    """Catches a plugin, or a choice of its own, that a project finds in a checkout alone."""
+    run(tmp_path, "sigma-pipeline", "init", "method")
+    folder = tmp_path / "method"
+    (test,) = apply_section(project, "A loss", folder)
+    run(folder, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+    chosen = ("experiment=one", "name=own", "plugins=[plugins.log_cosh]", "objective=pixel_demo")
+    run(folder, "sigma-pipeline", "compose", *chosen, "objective/loss=log_cosh")
+    assert "kind: log_cosh" in (folder / "params.yaml").read_text(encoding="utf-8")
+    assert "pretrain" in run(folder, "python", "-m", "snakemake", "-n", "--quiet", "rules", "host")
+    run(folder, "sigma-pipeline", "upgrade")
+    assert "- plugins" in (folder / "dvc.yaml").read_text(encoding="utf-8")  # what `code` is of
 
 
 def test_commands_work_in_an_empty_folder(made: Path, run: Run, tmp_path: Path) -> None:

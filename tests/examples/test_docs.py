@@ -19,7 +19,7 @@ SCRIPT = re.compile(r"python (workflow/[a-z_]+\.py)")
 CHOICE = re.compile(
     r"(?<![\w.@])(data|model|objective|trainer|evaluation|segmentation|severe|experiment)=([a-z]\w*)"
 )
-EXAMPLES_ONLY = {"gestures", "sigma_hog", "pixel_cosine"}  # of docs/extending.md, which makes them
+EXAMPLES_ONLY = {"gestures", "sigma_hog", "pixel_cosine", "small"}  # which docs/extending.md makes
 
 
 def pages(project: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,12 @@ def workflow(tmp_path: Path) -> Workflow:
     return workflow
 
 
-def rendered(workflow: Workflow, width: int, height: int = 30, **options: Any) -> list[str]:
+def rendered(
+    workflow: Workflow, width: int, height: int = 30, *, told: bool = False, **options: Any
+) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), **options)
-    console.print(board(workflow.events, "demo  1:02", "what jobs print: x", (width, height)))
+    texts, size = ("demo  1:02", "what jobs print: x"), (width, height)
+    console.print(board(workflow.events, *texts, size, errors_are_told=told))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -109,6 +113,32 @@ def test_the_board_has_stages_runs_and_errors(workflow: Workflow) -> None:
     assert "decode 1: error: the disk is full" in "\n".join(lines)
     assert "remedy: make room" in "\n".join(lines)
     assert lines[-1].startswith("what jobs print: x")
+
+
+def test_errors_that_are_told_below_the_board_are_not_on_it(workflow: Workflow) -> None:
+    """Catches an error that stands at the end twice, and a board that then hides a failure."""
+    lines = rendered(workflow, 140, told=True)
+    assert "disk is full" not in "".join(lines)
+    assert "1 failed" in lines[0]
+
+
+def test_between_two_jobs_a_row_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a board that loses a line whenever a job ends, and one that never loses it."""
+    workflow = Workflow(tmp_path)
+    number = workflow.start("decode", "7", "[decode 7] 3/4 videos, 1.0 videos/s, 0:01 left")
+    before = rendered(workflow, 140)
+    workflow.finish(number)
+    between = rendered(workflow, 140)
+    assert len(between) == len(before)
+    assert any(line.split()[:1] == ["7"] and "done in 0:00" in line for line in between)
+    workflow.start("decode", "8")
+    assert len(rendered(workflow, 140)) == len(before)
+    assert not any(line.split()[:1] == ["7"] for line in rendered(workflow, 140))
+    workflow.fail(workflow.numbers)
+    assert any("failed in 0:00" in line for line in rendered(workflow, 140))
+    now = time.time()
+    monkeypatch.setattr("pipeline.planning.board.table.time.time", lambda: now + 60)
+    assert not any("failed in" in line for line in rendered(workflow, 140))
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 24), (60, 10), (80, 12), (20, 8), (200, 50)])
@@ -152,7 +182,7 @@ def test_lines_tell_each_job_once(workflow: Workflow) -> None:
     view.refresh(workflow.events)
     view.interval = 60
     view.refresh(workflow.events)
-    view.close(workflow.events)
+    view.close(workflow.events, errors_are_told=True)
     lines = stream.getvalue().splitlines()
     assert "\x1b" not in stream.getvalue()
     assert lines[0] == "demo: 16 jobs; what jobs print: x"
@@ -195,6 +225,10 @@ def test_the_last_screen_after_success(tmp_path: Path, monkeypatch: pytest.Monke
     assert text.startswith("the table")
     assert text.count("report: ") == 1
     assert "survey" in text
+    assert "docs/README.md" not in text  # which is not here
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "README.md").touch()
+    assert "docs/README.md" in last_screen.of_results(experiment)
 
 
 # A workflow with a job that prints, and then is over, or is left by an exception.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import shutil
 import time
@@ -114,6 +115,22 @@ def test_it_opens_without_error_request_or_overflow(
     for details in seen.page.locator("details").all():
         details.evaluate("element => { element.open = true }")
     assert seen.page.evaluate(width) == size["width"]
+
+
+@pytest.mark.parametrize("name", ["seed_0_" * 7, "sigma-mlp-seed-" * 7], ids=["whole", "parts"])
+def test_a_long_name_stays_beside_its_dot(browser: Browser, file: Path, name: str) -> None:
+    """Catches a run's name that goes on below the dot of its colour."""
+    page = opened(browser, file, PHONE).page
+    program = """name => [...document.querySelectorAll(".dot")].map(dot => {
+        dot.nextSibling.textContent = name;
+        const range = document.createRange();
+        range.selectNodeContents(dot.nextSibling);
+        const lines = [...range.getClientRects()];
+        return Math.min(...lines.map(line => line.left)) - dot.getBoundingClientRect().right;
+    })"""
+    gaps = [gap for gap in page.evaluate(program, name) if math.isfinite(gap)]  # else not shown
+    assert len(gaps) >= 6
+    assert min(gaps) > 0
 
 
 def test_an_outside_request_would_be_noticed(browser: Browser, file: Path, tmp_path: Path) -> None:

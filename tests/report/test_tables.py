@@ -206,6 +206,8 @@ def test_what_did_not_learn_is_no_result(found: Results, others: str) -> None:
     paragraph = summary.paragraph(same)
     told = "pixel is highest by the fine-tuned" if others == "learned" else "nothing was learned"
     assert told in paragraph
+    assert "The encoders were fine-tuned, and scored on" in paragraph  # and nothing was read out
+    assert "features" not in paragraph
     assert summary.metrics(same) == summary.metrics(found)  # of the files, as they are
 
 

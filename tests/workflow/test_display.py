@@ -57,8 +57,8 @@ def test_a_failure_says_what_and_where(fresh: Workspace) -> None:
     fresh.compose("data=folder", "data.manifest=list.csv")
     with Terminal(SNAKEMAKE, fresh.folder, SHOWN) as terminal:
         assert terminal.wait() != 0
-    end = terminal.plain[terminal.plain.rindex("what jobs print") :]
-    assert "line 3" in end
+    end = terminal.plain[terminal.plain.rindex(" jobs, 1 failed") :]  # of the last board, and on
+    assert end.count("line 3") == 1
     assert f"{LOGS}/" in end
     assert AGAIN in end
     assert "Traceback" not in terminal.plain

@@ -240,7 +240,7 @@ onsuccess:
 # Said once more at the end, where it is looked for: other jobs have gone on printing since.
 onerror:
     if DISPLAY:
-        DISPLAY.end()
+        DISPLAY.end(errors_are_told=True)
         print(last_screen.of_failure(DISPLAY.events, STARTED, DISPLAY.output), file=sys.stderr)
     else:
         print("", joblog.failures(layout.LOGS, STARTED), "", sep="\n", file=sys.stderr)

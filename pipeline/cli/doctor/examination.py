@@ -13,6 +13,7 @@ from pipeline.errors import UserError, first_line
 # Stage, module, function. Modules are imported one by one: what is broken there is a finding.
 AREAS = (
     ("all stages", "workplace", "programs"),
+    ("all stages", "workplace", "project"),
     ("all stages", "workplace", "slurm"),
     ("all stages", "dvc_remote", "remote"),
     ("all stages", "room", "disk"),
@@ -24,6 +25,7 @@ AREAS = (
     ("pretrain", "shards", "decoders"),
     ("pretrain", "accelerators", "devices"),
     ("pretrain", "accelerators", "processes"),
+    ("pretrain", "mixtures", "components"),
     ("pretrain", "training", "inputs"),
     ("pretrain", "training", "packages"),
     ("benchmarks", "benchmarks", "requirements"),

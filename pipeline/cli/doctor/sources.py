@@ -34,6 +34,25 @@ class ListSummary:
     missing_files: int = 0
     first_missing: str = ""
 
+    def add(self, row: dict[str, str], folder: Path) -> None:
+        """Count a row of a list that lies in a folder."""
+        self.rows += 1
+        kind = next((k for k in ("path", "url", "youtube_id", "synthetic") if row.get(k)), "")
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        source = row.get(kind) or ""
+        self.has_rar |= ARCHIVE in source and ".rar" in source
+        if kind == "url":
+            self.schemes.add(addresses.scheme_of(source))
+        if kind == "path" and ARCHIVE not in source and not (folder / source).is_file():
+            self.missing_files += 1
+            self.first_missing = self.first_missing or source
+        try:
+            seconds = float(row["end"]) - float(row["start"] or 0)
+        except (KeyError, TypeError, ValueError):
+            return
+        self.timed += 1
+        self.seconds += seconds
+
 
 def summarised(list_path: Path) -> ListSummary:
     """Count what is in a list, without complaining: that is the manifest stage's work."""
@@ -42,27 +61,8 @@ def summarised(list_path: Path) -> ListSummary:
         for row in csv.DictReader(handle):
             if counted.rows >= MOST_ROWS:
                 break
-            counted.rows += 1
-            _count(row, counted, list_path.parent)
+            counted.add(row, list_path.parent)
     return counted
-
-
-def _count(row: dict[str, str], counted: ListSummary, folder: Path) -> None:
-    kind = next((k for k in ("path", "url", "youtube_id", "synthetic") if row.get(k)), "")
-    counted.kinds[kind] = counted.kinds.get(kind, 0) + 1
-    source = row.get(kind) or ""
-    counted.has_rar |= ARCHIVE in source and ".rar" in source
-    if kind == "url":
-        counted.schemes.add(addresses.scheme_of(source))
-    if kind == "path" and ARCHIVE not in source and not (folder / source).is_file():
-        counted.missing_files += 1
-        counted.first_missing = counted.first_missing or source
-    try:
-        seconds = float(row["end"]) - float(row["start"] or 0)
-    except (KeyError, TypeError, ValueError):
-        return
-    counted.timed += 1
-    counted.seconds += seconds
 
 
 def listed(params: Params) -> Iterator[Finding]:

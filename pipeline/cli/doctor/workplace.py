@@ -7,8 +7,10 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pipeline.cli.doctor.findings import Finding, missing, ok, warning
+from pipeline.cli.project.making import Record, of_package
 from pipeline.configuration.schema import Params
 from pipeline.errors import how_to_install
 
@@ -35,6 +37,18 @@ def programs(_params: Params) -> Iterator[Finding]:
         )
     else:
         yield ok("git", git.removeprefix("git version "))
+
+
+def project(_params: Params) -> Iterator[Finding]:
+    """Whether the files of a project, which lies beside no code, are those of the package."""
+    record = Record.load(Path())
+    if not record.version:
+        return
+    if record.package == of_package():
+        yield ok("project's files", f"of version {record.version}")
+    else:
+        found = f"of version {record.version}; the installed package has others"
+        yield warning("project's files", found, "sigma-pipeline upgrade")
 
 
 def slurm(_params: Params) -> Iterator[Finding]:

@@ -104,15 +104,18 @@ class Display:
             self.events.read_logs()
             self.view.refresh(self.events)
 
-    def end(self) -> None:
-        """Close the view; standard output and error are again what they were."""
+    def end(self, *, errors_are_told: bool = False) -> None:
+        """Close the view; standard output and error are again what they were.
+
+        `errors_are_told`: by the caller, afterwards and in full; the board then leaves them out.
+        """
         if self.streams is None:
             return
         self.ending.set()
         self.thread.join()
         output, errors = self.streams
         with contextlib.suppress(OSError):  # a terminal that was closed
-            self.view.close(self.events)
+            self.view.close(self.events, errors_are_told=errors_are_told)
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(output.fileno(), OUTPUT)

@@ -17,7 +17,8 @@ NEXT = """\
 next:
   your own videos     python -m pipeline survey FOLDER
   another experiment  python -m pipeline compose experiment=NAME
-  all pages           docs/README.md"""
+  {more}"""
+PAGES = Path("docs") / "README.md"  # which a project outside of a checkout has not
 
 
 def add_results(results: Callable[[], str], record: logging.LogRecord) -> bool:
@@ -36,7 +37,12 @@ def of_results(experiment: ExperimentLayout) -> str:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     table = "\n".join(line for line in lines if not last_progress(line)).strip()
     report = f"report: {experiment.report}"
-    return "\n".join([table if report in table else report, "", NEXT])
+    pages, commands = (
+        f"all pages           {PAGES}",
+        "all commands        python -m pipeline --help",
+    )
+    following = NEXT.format(more=pages if PAGES.is_file() else commands)
+    return "\n".join([table if report in table else report, "", following])
 
 
 def of_success(events: JobEvents, experiment: ExperimentLayout) -> str:

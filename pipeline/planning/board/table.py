@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ NARROW = 90  # columns: with fewer the bar is short, and the speed stands among 
 FIRST = ("loss", "k-NN")  # fields of a line of progress that are shown before the others
 EARLY = 0.02  # the share of a stage before which nothing is said of the time that is left
 ERROR_LINES = 6  # of one error; the end of the run shows all of it
+PAUSE = 10.0  # seconds between two jobs for which the row of the first one stays
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,25 @@ class Row:
     style: str = ""
 
 
-def board(events: JobEvents, title: str, footer: str, size: tuple[int, int]) -> RenderableType:
-    """Return the board as it stands; `size` is that of the terminal, columns and lines."""
+def board(
+    events: JobEvents,
+    title: str,
+    footer: str,
+    size: tuple[int, int],
+    *,
+    errors_are_told: bool = False,
+) -> RenderableType:
+    """Return the board as it stands; `size` is that of the terminal, columns and lines.
+
+    `errors_are_told`: below it, at the end, so that the board says no more than how many.
+    """
     width, height = size
-    errors = _errors(events, most=max(1, height // 3))
+    errors = [] if errors_are_told else _errors(events, most=max(1, height // 3))
     room = height - 4 - len(errors)  # the head, the footer, an empty line, the cursor's line
     with events.changing:
-        rows = _rows(list(events.stages.values()), max(1, room))
+        stages = list(events.stages.values())
+        last = None if errors_are_told else _just_ended(stages)
+        rows = _rows(stages, max(1, room), last)
         head = f"{title}  {events.done}/{events.total} jobs"
         failed = sum(len(stage.failed) for stage in events.stages.values())
         head += f", {failed} failed" if failed else ""
@@ -79,12 +93,12 @@ def _cells(row: Row, *, is_narrow: bool) -> Iterator[RenderableType]:
     yield Text(", ".join(filter(None, details)), no_wrap=True, overflow="ellipsis")
 
 
-def _rows(stages: Sequence[Stage], room: int) -> list[Row]:
-    """Return at most `room` rows, those of running jobs and stages before all others."""
+def _rows(stages: Sequence[Stage], room: int, last: Job | None) -> list[Row]:
+    """Return at most `room` rows, those of running jobs, `last` and stages before all others."""
     groups: list[tuple[Row, list[Job]]] = []
     for stage in stages:
-        jobs = stage.running if stage.total > 1 else []
-        groups.append((_of_stage(stage), jobs))
+        jobs = stage.running or [job for job in stage.jobs if job is last]
+        groups.append((_of_stage(stage), jobs if stage.total > 1 else []))
     over = len(groups) - room
     if over > 0:
         groups = _without_idle(groups, stages, over + 1)
@@ -102,6 +116,15 @@ def _rows(stages: Sequence[Stage], room: int) -> list[Row]:
             left -= min(len(jobs), share)
             active -= 1
     return rows[:room]
+
+
+def _just_ended(stages: Sequence[Stage]) -> Job | None:
+    """Return the last job while Snakemake looks for the next one: else the board would jump."""
+    jobs = [job for stage in stages for job in stage.jobs]
+    if not jobs or any(job.is_running for job in jobs) or all(s.is_done for s in stages):
+        return None
+    last = max(jobs, key=lambda job: job.ended or 0.0)
+    return last if time.time() - (last.ended or 0.0) < PAUSE else None
 
 
 def _without_idle(
@@ -141,6 +164,13 @@ def _of_stage(stage: Stage) -> Row:
 
 def _of_job(job: Job) -> Row:
     name = f"  {job.part}"
+    if not job.is_running:
+        word = "failed" if job.failed else "done"
+        return Row(
+            name,
+            fraction=None if job.failed else 1.0,
+            details=(f"{word} in {duration(job.seconds)}",),
+        )
     if job.progress is None:
         return Row(name, details=(_without_progress(job),))
     line = job.progress

@@ -28,7 +28,7 @@ class View(Protocol):
 
     def refresh(self, events: JobEvents) -> None: ...
 
-    def close(self, events: JobEvents) -> None: ...
+    def close(self, events: JobEvents, *, errors_are_told: bool) -> None: ...
 
 
 class BoardView:
@@ -39,7 +39,7 @@ class BoardView:
         self.console = Console(file=terminal, force_terminal=True)
         self.live: Live | None = None
 
-    def refresh(self, events: JobEvents) -> None:
+    def refresh(self, events: JobEvents, *, errors_are_told: bool = False) -> None:
         size = terminal_size(self.terminal)
         if self.live and size.width != self.console.size.width:
             # A terminal breaks the lines that stand there anew: what is to be redrawn is unknown.
@@ -48,7 +48,7 @@ class BoardView:
             self.console.clear()
         self.console.size = size
         title = f"{self.title}  {duration(time.time() - events.began)}"
-        shown = board(events, title, self.footer, size)
+        shown = board(events, title, self.footer, size, errors_are_told=errors_are_told)
         if self.live is None:
             self.live = Live(
                 console=self.console,
@@ -59,9 +59,9 @@ class BoardView:
             self.live.start()
         self.live.update(shown, refresh=True)
 
-    def close(self, events: JobEvents) -> None:
+    def close(self, events: JobEvents, *, errors_are_told: bool) -> None:
         try:
-            self.refresh(events)
+            self.refresh(events, errors_are_told=errors_are_told)
         finally:
             if self.live:
                 self.live.stop()
@@ -92,7 +92,7 @@ class LineView:
                 if running := [_of_running(job) for job in jobs if job.is_running]:
                     self._print(f"{_clock()} running: {'; '.join(running)}")
 
-    def close(self, events: JobEvents) -> None:
+    def close(self, events: JobEvents, *, errors_are_told: bool) -> None:  # noqa: ARG002 - in a line
         self.refresh(events)
 
     def _of_end(self, job: Job, total: int) -> str:
@@ -113,7 +113,7 @@ class NoView:
     def refresh(self, events: JobEvents) -> None:
         """Show nothing."""
 
-    def close(self, events: JobEvents) -> None:
+    def close(self, events: JobEvents, *, errors_are_told: bool) -> None:
         """Show nothing."""
 
 

@@ -18,6 +18,7 @@ from pipeline.cli.doctor import (
     benchmarks,
     dvc_remote,
     loading,
+    mixtures,
     room,
     shards,
     sources,
@@ -181,6 +182,36 @@ def test_lists(tmp_path: Path) -> None:
     assert by_subject(sources.listed(params))["list"].status == "warning"
     (tmp_path / "b.mp4").touch()
     assert by_subject(sources.listed(params))["list"].status == "ok"
+
+
+def test_each_component_of_a_mixture_is_looked_for(tmp_path: Path) -> None:
+    """Would catch a component that is not in the list, has no weight or none of whose files is
+    there, which the run would find out after the data are made; and clips of another split."""
+    path = tmp_path / "list.csv"
+    lines = ("a,a.mp4,large,train", "b,b.mp4,large,", "c,c.mp4,small,train", "d,d.mp4,other,test")
+    path.write_text("\n".join(["id,path,source,split", *lines, ""]), encoding="utf-8")
+
+    def found(weights: str) -> dict[str, Finding]:
+        chosen = f"trainer.mixture={{column: source, weights: {{{weights}}}}}"
+        params = composed("data=folder", "data.name=mine", f"data.manifest={path}", chosen)
+        return by_subject(mixtures.components(params))
+
+    both = found("large: 1, small: 3")
+    assert both["mixture of sigma_mlp"].found == (
+        "by source: large 25.0% (2 clips, each 0.38 times an epoch), "
+        "small 75.0% (1 clips, each 2.2 times an epoch)"
+    )
+    assert both["small in the mixture of sigma_mlp"].is_failure
+    (tmp_path / "c.mp4").touch()
+    (tmp_path / "a.mp4").touch()
+    both = found("large: 1, small: 3")
+    assert "small in the mixture of sigma_mlp" not in both
+    assert both["large in the mixture of sigma_mlp"].status == "warning"
+    assert "b.mp4" in both["large in the mixture of sigma_mlp"].remedy
+    assert found("large: 1")["mixture of sigma_mlp"].is_failure
+    assert found("large: 1, small: 3, other: 1")["mixture of sigma_mlp"].is_failure
+    path.unlink()  # which the list's own row says
+    assert found("large: 1") == {}
 
 
 def test_disk() -> None:

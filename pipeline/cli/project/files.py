@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-COPIES = Path("pipeline") / "cli" / "project"  # in an installed package
+COPIES = Path("pipeline") / "cli" / "project" / "copies"  # in an installed package
 FILES = (
     *("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"),
     *("workflow/free_lock.py", "workflow/meaning.py", "workflow/mirror.py"),
     *("workflow/envs", "workflow/profiles", "workflow/report", "workflow/rules"),
+    "conf/README.md",
     "pipeline/conf/data/synthetic.yaml",  # what Snakemake and DVC take for the list of made videos
 )
 
@@ -28,6 +29,6 @@ def names(root: Path) -> Iterator[str]:
 
 def root() -> Path:
     """Return the folder that has the files: in the installed package, or the checkout's."""
-    around = Path(__file__).resolve().parent.parent.parent
+    around = Path(__file__).resolve().parents[3]
     copies = around / COPIES
     return copies if copies.is_dir() else around
