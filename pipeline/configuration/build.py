@@ -10,7 +10,7 @@ from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder, TransformerSize
 
 
-def tube_grid(clip: Clip, tube: tuple[int, int, int], background: Background = "keep") -> TubeGrid:
+def tube_grid(clip: Clip, tube: tuple[int, int, int], background: Background = None) -> TubeGrid:
     """The grid of a clip. Raises `UserError` where the tube does not divide it."""
     return TubeGrid.from_size(clip.frames, clip.size, clip.size, tube, background)
 

@@ -11,9 +11,9 @@ from typing import Literal
 Positions = Literal[
     "sinusoid", "sincos_3d", "sincos_3d_half_time", "sincos_3d_quarter_time", "learned"
 ]
-# What the model gets of a clip: the pixels, or what they differ from their mean over its frames,
-# place by place (background subtraction).
-Background = Literal["keep", "subtract"]
+# What a model gets of a clip: pixels, or what they differ from their mean over its frames, place by
+# place (background subtraction).
+Background = Literal["subtract"] | None
 # `videomae`: Xavier uniform (`method.vit`); `vjepa`: normal weights of deviation 0.02, of which
 # those of the last maps of attention and MLP in block l are divided by sqrt(2 l), and mask tokens
 # of zeros.

@@ -32,7 +32,7 @@ class TubeGrid:
     height: int
     width: int
     tube: tuple[int, int, int]
-    background: Background = "keep"
+    background: Background = None
 
     @classmethod
     def from_size(
@@ -41,7 +41,7 @@ class TubeGrid:
         height: int,
         width: int,
         tube: tuple[int, int, int],
-        background: Background = "keep",
+        background: Background = None,
     ) -> TubeGrid:
         """The grid of a clip of `frames` x `height` x `width` pixels.
 

@@ -43,11 +43,12 @@ def choose(index: DatasetIndex, labels: Sequence[str] | None, count: int) -> Pro
 
     Args:
         index: of the data set.
-        labels: columns to ask about; None: all whose classes have two clips and more on average.
+        labels: columns to ask about; None: all whose classes have two clips and more on average,
+            and of which two classes or more are in every split.
         count: of clips.
 
     Raises:
-        UserError: where no clip has one of the `labels`.
+        UserError: where no clip has one of the `labels`, or its classes are in one split alone.
     """
     splits = [split for split in ("val", "train") if index.splits.get(split)]
     if not splits:
@@ -84,7 +85,8 @@ def _columns(known: Sequence[Labels], labels: Sequence[str] | None) -> tuple[str
     if labels is None:
         told: dict[tuple[str, ...], str] = {}  # the embedded data's `label` is one of the others
         for column in sorted(values, key=lambda name: (name == "label", name)):
-            if 2 <= len({*values[column]}) <= len(values[column]) / 2:
+            classes, shared = {*values[column]}, _shared(known, column)
+            if len(shared) >= 2 and len(classes) <= len(values[column]) / 2:
                 told.setdefault(tuple(values[column]), column)
         return tuple(told.values())
     known_columns = ", ".join(sorted(values)) or "none"
@@ -95,14 +97,25 @@ def _columns(known: Sequence[Labels], labels: Sequence[str] | None) -> tuple[str
                 place="trainer.probe_labels",
                 remedy="name columns of the list, or null for all of them, or [] for none",
             )
+        if len(_shared(known, column)) < 2:
+            raise UserError(
+                f"no two classes of {column!r} have clips in both val and train: neighbours cannot "
+                "tell them",
+                place="trainer.probe_labels",
+                remedy="name other columns, or null for all that can be told, or [] for none",
+            )
     return tuple(labels)
 
 
 def _classes(known: Sequence[Labels], column: str, most: int) -> set[str]:
     """Return the classes that all splits have; of more than `most` some of them."""
+    return set(sorted(_shared(known, column), key=_hash)[: max(2, most)])
+
+
+def _shared(known: Sequence[Labels], column: str) -> set[str]:
+    """Return the classes of a column that all splits have."""
     by_split = [{each[column] for each in by_id.values() if each.get(column)} for by_id in known]
-    shared = sorted(set.intersection(*by_split), key=_hash)
-    return set(shared[: max(2, most)])
+    return set.intersection(*by_split)
 
 
 def _balanced(of_class: Mapping[str, str], count: int) -> list[str]:

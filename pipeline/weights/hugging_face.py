@@ -50,7 +50,7 @@ def config(model: Model, clip: Clip) -> dict[str, Any]:
             place="model.positions",
             remedy="export the encoder in another format",
         )
-    if model.background != "keep":
+    if model.background is not None:
         raise UserError(
             "VideoMAE in Transformers does not subtract the background of a clip",
             place="model.background",

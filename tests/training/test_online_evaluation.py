@@ -143,6 +143,20 @@ def test_val_is_asked_train_answers_and_test_is_left_alone() -> None:
     assert choose(index_of(test=50), None, 16) is None
 
 
+def test_a_column_whose_classes_are_apart_is_no_label() -> None:
+    """Catches recordings, which splits keep apart, as classes: no clip of either would be left."""
+    index = index_of(train=90, val=40)
+    for split, clips in cast("Any", index).by_split.items():
+        for number, clip in enumerate(clips):
+            clip.labels["a"] = f"{split}-{number % 3}"
+    chosen = choose(index, None, 16)
+    assert chosen is not None
+    assert chosen.labels == ("kind",)
+    assert len(kinds(chosen.queries)) == len(kinds(chosen.gallery)) == 16
+    with pytest.raises(UserError, match="no two classes of 'a' have clips in both"):
+        choose(index, ["a"], 16)
+
+
 def test_the_clips_are_the_same_in_any_order() -> None:
     """Catches clips that follow from their places rather than their ids."""
     index = index_of(train=90, val=40)

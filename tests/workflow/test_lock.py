@@ -170,6 +170,7 @@ def test_what_is_imported_is_declared(project: Path, folders: tuple[str, ...]) -
         "pipeline",
         "benchmarks",
         "tests",
+        "workflow",
         *(path.stem for name in ("workflow", "examples") for path in project.glob(f"{name}/*.py")),
     }
     found = {

@@ -46,9 +46,9 @@ class Model(Section):
     decoder_width: int = Field(gt=0)  # of the decoder
     decoder_depth: int = Field(gt=0)  # of the decoder, in blocks
     decoder_heads: int = Field(gt=0)  # of the decoder's attention
-    # what it gets of a clip: pixels, or what they differ from their mean over its frames, which
+    # null: it gets pixels; or what they differ from their mean over the frames of a clip, which
     # takes out what stands still (docs/notes/what-helps.md)
-    background: Background = "keep"
+    background: Background = None
     drop_path: Share = 0.0  # stochastic depth, of the last block
     activation_checkpointing: bool = False  # less memory, more time
     # of tokens: `sinusoid` of their numbers (VideoMAE); of time, row and column (V-JEPA)
@@ -61,9 +61,13 @@ class Model(Section):
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not there: what was trained without it stays the same."""
-        values: dict[str, Any] = handler(self)
-        absent = {"network": self.network is None, "background": self.background == "keep"}
-        return {k: v for k, v in values.items() if not absent.get(k)}
+        return self.without_absent(handler(self))
+
+    @staticmethod
+    def without_absent(values: dict[str, Any]) -> dict[str, Any]:
+        """Return settings of a model without those that were added later and are null."""
+        added = ("network", "background")
+        return {k: v for k, v in values.items() if v is not None or k not in added}
 
 
 class Paste(Section):

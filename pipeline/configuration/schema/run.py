@@ -95,13 +95,13 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _backgrounds_can_be_subtracted(self) -> Run:
-        if self.model.background == "keep":
+        if self.model.background is None:
             return self
         networks = [getattr(t, "features", t) for t in self.objective.all_targets]
         if any(isinstance(network, FrozenTarget) for network in networks):
             raise ValueError(
                 "model.background 'subtract' leaves a frozen image network nothing of what it "
-                "knows: use another target, or background 'keep'"
+                "knows: use another target, or background null"
             )
         if self.model.network is not None:
             raise ValueError(

@@ -70,7 +70,7 @@ def write_timm(model: VideoModel, folder: Path) -> list[str]:
     """
     if model.encoder.learned is not None:
         raise UserError("timm's format has no place for learned positions", place="model.positions")
-    if model.settings.background != "keep":
+    if model.settings.background is not None:
         raise UserError(
             "timm's transformer does not subtract the background of a clip",
             place="model.background",
