@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -81,6 +82,27 @@ def tf32(device: torch.device) -> Iterator[None]:
         yield
     finally:
         matmul.fp32_precision = before
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Let torch compute the same bits each time, while open, if `wanted`.
+
+    Sums of many threads otherwise depend on which comes first: on an accelerator, not on a CPU. An
+    operation that torch has no such implementation of raises `RuntimeError`.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read as cuBLAS begins
+        torch.use_deterministic_algorithms(True)
+        # It finds reads of what nothing was written to, and costs a pass over all new memory.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def products_are_exact() -> bool:

@@ -24,7 +24,16 @@ from pipeline.training.inheritance import Inherited, inherited
 RESULT_NEUTRAL_KEYS = {
     *("name", "on_code_change"),
     *("threads", "workers", "cache_mib", "decoder", "max_failed_share"),
-    *("engine", "zero_stage", "nodes", "devices", "timeout_s", "accumulation", "compile"),
+    *(
+        "engine",
+        "zero_stage",
+        "nodes",
+        "devices",
+        "timeout_s",
+        "accumulation",
+        "compile",
+        "deterministic",
+    ),
     *("log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"),
     *("probe_every", "probe_labels", "probe_clips"),
 }

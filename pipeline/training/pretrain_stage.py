@@ -27,7 +27,7 @@ from pipeline.runtime import accelerators, launch, processes
 from pipeline.runtime.checkpoint_sets import FINISHED, fingerprint
 from pipeline.runtime.checkpoints import Checkpoints, last_good_in
 from pipeline.runtime.claims import POLL_S, STALE_S, Claim
-from pipeline.runtime.devices import choose_device
+from pipeline.runtime.devices import choose_device, deterministic
 from pipeline.runtime.files import remove_leftovers, sha256_file, write_json
 from pipeline.runtime.interruption import ResumeLater, exit_or_requeue
 from pipeline.runtime.provenance import provenance
@@ -80,7 +80,8 @@ def run(params: Params, run: str) -> None:
             processes.check_world(process, trainer)
             stopped = None
             try:
-                _pretrain(params, run, label, ranks, device)
+                with deterministic(trainer.deterministic):
+                    _pretrain(params, run, label, ranks, device)
             except ResumeLater as stop:
                 stopped = stop
                 if not ranks.is_first:

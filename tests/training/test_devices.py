@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -48,6 +50,22 @@ def test_coarse_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not devices.products_are_exact()
     with devices.fast_fp32(CPU, tokens=64) as is_fast:
         assert not is_fast
+
+
+def test_what_cannot_be_repeated_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a training that is called deterministic and is not, and a setting that leaks."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+
+    def overwrite() -> None:  # which of two values stays is up to the threads
+        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+
+    with devices.deterministic(wanted=False):
+        overwrite()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with devices.deterministic(wanted=True), pytest.raises(RuntimeError, match="deterministic"):
+        overwrite()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    overwrite()
 
 
 def test_everything_is_put_back() -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -20,10 +21,10 @@ from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.image_teachers import tensors_digest
 from pipeline.runtime.checkpoint_sets import SetInfo
 from pipeline.runtime.files import read_json, sha256_file
-from pipeline.training import pretrain_stage
+from pipeline.training import loop, pretrain_stage
 from pipeline.training.earlier_settings import in_todays_terms
 from pipeline.training.identity import Identity, pictures_of
-from pipeline.training.loop import initial_model
+from pipeline.training.loop import StepResult, initial_model, train_step
 from pipeline.weights import hub
 from tests.training.interrupted import interrupt_step, move, outcome
 
@@ -63,6 +64,30 @@ def test_engines_for_several_processes_train_in_one(compose: Compose, engine: st
     pretrain_stage.run(compose(f"trainer.engine={engine}"), "sigma_mlp")
     for name, weights in load_file(layout.weights).items():
         torch.testing.assert_close(weights, alone[name])
+
+
+@pytest.mark.parametrize("run", ["sigma_mlp", "pixel"])
+def test_a_deterministic_training_is_the_same(
+    compose: Compose, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a setting that no step sees, and an operation of a step that cannot be repeated."""
+    params = compose()
+    pretrain_stage.run(params, run)
+    layout = RunLayout(params.name, run)
+    alone = load_file(layout.weights)
+    move(layout, "alone")
+    seen: list[bool] = []
+
+    def step(*arguments: Any) -> StepResult:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return train_step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    pretrain_stage.run(compose("trainer.deterministic=true"), run)
+    assert seen == [True] * 3
+    assert not torch.are_deterministic_algorithms_enabled()
+    written = load_file(layout.weights)
+    assert all(torch.equal(alone[name], written[name]) for name in alone)
 
 
 def test_no_epochs_write_the_model_as_it_began(compose: Compose) -> None:

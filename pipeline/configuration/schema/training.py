@@ -133,6 +133,8 @@ class Trainer(Section):
     # `fp32`)
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     compile: bool = False  # the transformer blocks, by torch.compile
+    # the same bits each time on an accelerator, at some cost of speed; a CPU has them anyway
+    deterministic: bool = False
     # decay of averaged weights, which then are the model that is written; null: none
     ema: float | None = Field(default=None, gt=0, lt=1)
     threads: int = Field(gt=0)  # of each process, on CPU; also what the job asks of Snakemake
