@@ -27,7 +27,7 @@ from torch import nn
 
 from pipeline.configuration.schema import Clip, Finetune
 from pipeline.data.load.options import LoaderOptions
-from pipeline.data.load.order import total_steps
+from pipeline.data.load.order import at_least, total_steps, warmup_steps
 from pipeline.data.shards.clip_table import ids_of
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
@@ -56,10 +56,15 @@ class TrainingSet:
     clip: Clip
     targets: Targets
 
-    def steps(self, epochs: int, settings: Finetune) -> int:
-        """Return how many steps so many epochs have."""
+    def steps(self, settings: Finetune) -> tuple[int, int]:
+        """Return how many steps there are, and how many of them are of warm-up."""
         distinct = settings.batch_size // settings.augmentation.repeated
-        return total_steps(epochs, n=len(self.entries), batch_size=distinct)
+        planned, warmup = (
+            total_steps(epochs, n=len(self.entries), batch_size=distinct)
+            for epochs in (settings.epochs, settings.warmup_epochs)
+        )
+        steps = at_least(planned, settings.least_steps)
+        return steps, warmup_steps(warmup, planned, steps)
 
     @property
     def sha256(self) -> str:
@@ -130,8 +135,8 @@ def fit(
     checkpoints = _checkpoints(weights, train, settings, resumption)
     learner = begin(weights, train.clip, train.targets.outputs, settings, choose_device())
     learner.resume(checkpoints)
-    steps = train.steps(settings.epochs, settings)
-    rates = learning_rates(settings, steps, warmup=train.steps(settings.warmup_epochs, settings))
+    steps, warmup = train.steps(settings)
+    rates = learning_rates(settings, steps, warmup=warmup)
     waiting = batches(
         train.entries,
         train.clip,
@@ -219,7 +224,7 @@ def learning_rates(settings: Finetune, steps: int, *, warmup: int) -> NDArray[np
         scaled_rate(settings.final_lr, size),
         epochs=steps,
         steps_per_epoch=1,
-        warmup_epochs=min(steps, warmup),
+        warmup_epochs=warmup,
         start=scaled_rate(settings.warmup_lr, size),
     )
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.configuration.section import PositiveInterval, Section, Share
 
@@ -62,6 +68,8 @@ class Finetune(Section):
     labels: tuple[str, ...] | None = None  # of data.labels; null: all of them
     epochs: int = Field(gt=0)  # of training
     warmup_epochs: int = Field(ge=0)  # of linear warm-up; at most `epochs`
+    # optimiser steps: few clips are repeated for more epochs until there are so many
+    least_steps: int = Field(default=0, ge=0)
     # clips per step, repetitions counted; a multiple of `accumulation` x
     # `augmentation.repeated`
     batch_size: int = Field(gt=0)
@@ -88,6 +96,12 @@ class Finetune(Section):
     precision: Literal["fp32", "bf16"]  # of matrix products
     seed: int  # of initialisation, order and augmentation
     checkpoint_every: int = Field(gt=0)  # steps
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not made use of: what was scored without it stays the same."""
+        values: dict[str, Any] = handler(self)
+        return {name: v for name, v in values.items() if v or name != "least_steps"}
 
     @model_validator(mode="after")
     def _adds_up(self) -> Finetune:

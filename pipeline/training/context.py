@@ -37,6 +37,7 @@ class RunContext:
     run: Run
     clip: Clip
     entries: Sequence[ClipEntry]  # the clips that it trains on
+    epochs: int  # how often
     ranks: Ranks
     device: torch.device
     checkpoints: Checkpoints

@@ -73,7 +73,7 @@ def say_plan(context: RunContext, state: TrainingState) -> None:
     zero = f" (ZeRO {trainer.zero_stage})" if trainer.engine == "deepspeed" else ""
     where = accelerators.name_of(device) or f"{trainer.threads} CPU thread(s) each"
     checkpoints.say(
-        f"{clips:,} clips, {trainer.epochs} epochs = {steps:,} steps of {trainer.batch_size} clips"
+        f"{clips:,} clips, {context.epochs} epochs = {steps:,} steps of {trainer.batch_size} clips"
     )
     if context.mixture is not None:
         checkpoints.say(context.mixture.described(steps * trainer.batch_size))

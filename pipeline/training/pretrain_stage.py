@@ -17,7 +17,7 @@ import torch
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, Params, Run, Trainer
 from pipeline.data.load.mixture import mixed
-from pipeline.data.load.order import total_steps
+from pipeline.data.load.order import at_least, total_steps
 from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
@@ -195,11 +195,13 @@ def _context(
     pictures = pictures_of(data)
     identity = Identity.of(params, run, pictures, components=mixture.sha256 if mixture else None)
     configuration, made_with = chosen.model_dump(mode="json"), provenance()
-    steps = total_steps(trainer.epochs, n=len(entries), batch_size=trainer.batch_size)
+    size, planned = trainer.batch_size, trainer.epochs
+    steps = at_least(total_steps(planned, n=len(entries), batch_size=size), trainer.least_steps)
     return RunContext(
         run=chosen,
         clip=data.clip,
         entries=entries,
+        epochs=max(planned, steps * size // len(entries)),
         ranks=ranks,
         device=device,
         checkpoints=replace(
@@ -267,7 +269,7 @@ def _results(
     trained = [p for p in model.parameters() if p.requires_grad]
     return {
         "configuration": context.run.model_dump(mode="json"),
-        "epochs": trainer.epochs,
+        "epochs": context.epochs,
         "steps": state.done,
         "final_loss": state.log.last.get("loss"),  # null where there was no step
         "seconds": round(seconds, 3),

@@ -108,7 +108,7 @@ def recording(context: RunContext, state: TrainingState, operations: int) -> Ite
         profiled(trainer.profile if writes else None, folder, say) as trace,
         progress if writes else contextlib.nullcontext(),
     ):
-        record = Record(log, speed, trackers, progress, trainer.epochs, writes, trace, probe)
+        record = Record(log, speed, trackers, progress, context.epochs, writes, trace, probe)
         if not state.done and (worth := record.begin()):
             say(f"before training: {worth}")
         yield record

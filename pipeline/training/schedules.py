@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.configuration.schema import Run, Trainer
-from pipeline.data.load.order import total_steps
+from pipeline.data.load.order import total_steps, warmup_steps
 from pipeline.method.targets import AveragedTarget
 from pipeline.runtime.optimisers import (
     StepValues,
@@ -20,7 +20,11 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
     Steps stand in for epochs, since a batch may reach into the next epoch.
     """
     settings = trainer.optimiser
-    warmup = min(steps, total_steps(trainer.warmup_epochs, n=clips, batch_size=trainer.batch_size))
+    planned, warmup = (
+        total_steps(epochs, n=clips, batch_size=trainer.batch_size)
+        for epochs in (trainer.epochs, trainer.warmup_epochs)
+    )
+    warmup = warmup_steps(warmup, planned, steps)
     base, final, start = (
         scaled_rate(rate, trainer.batch_size)
         for rate in (settings.base_lr, settings.final_lr, settings.warmup_lr)

@@ -208,6 +208,19 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert steps[-12] == 0
 
 
+@pytest.mark.parametrize(("least", "steps", "warmup"), [(0, 15, 5), (15, 15, 5), (45, 45, 15)])
+def test_few_clips_are_repeated_until_there_are_enough_steps(
+    splits: dict[str, list[ClipEntry]], params: Params, least: int, steps: int, warmup: int
+) -> None:
+    """Catches ten epochs of a hundred videos, which are too few steps, and no warm-up of more."""
+    epochs = {"epochs": 3, "warmup_epochs": 1, "batch_size": 16, "augmentation": FULL}
+    settings = SETTINGS.model_copy(update={**epochs, "least_steps": least})
+    clips = splits["train"][:1] * 40
+    train = TrainingSet(clips, params.data.clip, Targets("single", np.zeros(40), 2))
+    assert train.steps(settings) == (steps, warmup)
+    assert ("least_steps" in settings.model_dump()) == (least > 0)
+
+
 def test_targets_are_mixed_as_the_clips_are() -> None:
     """Catches frames of a clip that are mixed or erased differently, targets in other shares than
     the pixels, and regression targets that are mixed at all."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Optimiser, Params, Run, Trainer
 from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
-from pipeline.data.load.order import total_steps
+from pipeline.data.load.order import at_least, total_steps
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.runtime import precision
 from pipeline.runtime.checkpoints import Checkpoints
@@ -64,18 +64,24 @@ TRAINER = Trainer(
     warmup=st.integers(0, 50),
     clips=st.integers(1, 3000),
     batch=st.integers(1, 512),
+    least=st.integers(0, 2000),
 )
-def test_a_rate_for_every_step(epochs: int, warmup: int, clips: int, batch: int) -> None:
+def test_a_rate_for_every_step(
+    epochs: int, warmup: int, clips: int, batch: int, least: int
+) -> None:
     """Catches a schedule that ends before its run, or that ignores the global batch."""
     trainer = TRAINER.model_copy(
         update={"epochs": epochs, "warmup_epochs": min(warmup, epochs), "batch_size": batch}
     )
-    steps = total_steps(epochs, n=clips, batch_size=batch)
+    planned = total_steps(epochs, n=clips, batch_size=batch)
+    steps = at_least(planned, least)
+    assert steps == max(planned, least)
     rates = learning_rates(trainer, steps, clips=clips)
     scale = batch / 256
     assert len(rates) == steps
     assert all(1e-6 * scale * 0.999 <= rate <= 1e-3 * scale * 1.001 for rate in rates)
-    rise = total_steps(trainer.warmup_epochs, n=clips, batch_size=batch)
+    # The whole of the epochs that are planned, or as large a part of more steps.
+    rise = int(total_steps(trainer.warmup_epochs, n=clips, batch_size=batch) * steps / planned)
     assert all(a <= b for a, b in itertools.pairwise(rates[:rise]))
     assert all(a >= b for a, b in itertools.pairwise(rates[rise:]))
     if rise > 1:

@@ -25,6 +25,7 @@ from pipeline.training import loop, pretrain_stage
 from pipeline.training.earlier_settings import in_todays_terms
 from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.loop import StepResult, initial_model, train_step
+from pipeline.training.schedules import learning_rates
 from pipeline.weights import hub
 from tests.training.interrupted import interrupt_step, move, outcome
 
@@ -64,6 +65,26 @@ def test_engines_for_several_processes_train_in_one(compose: Compose, engine: st
     pretrain_stage.run(compose(f"trainer.engine={engine}"), "sigma_mlp")
     for name, weights in load_file(layout.weights).items():
         torch.testing.assert_close(weights, alone[name])
+
+
+def test_small_data_is_repeated_until_there_are_enough_steps(compose: Compose) -> None:
+    """Catches a few videos that are trained on for a few steps, and an untrained run that trains.
+
+    24 clips in batches of 16: two epochs are 3 steps, ten steps are six epochs and two thirds.
+    """
+    params = compose("trainer.least_steps=10", "trainer.warmup_epochs=1")
+    outcomes = {}
+    for run in ("pixel", "random"):
+        pretrain_stage.run(params, run)
+        outcomes[run] = read_json(RunLayout(params.name, run).pretrained)
+    assert (outcomes["pixel"]["steps"], outcomes["pixel"]["epochs"]) == (10, 6)
+    assert (outcomes["random"]["steps"], outcomes["random"]["epochs"]) == (0, 0)
+    last = [json.loads(line) for line in RunLayout(params.name, "pixel").metrics.open()][-1]
+    assert last["step"] == 10
+    assert last["lr"] == learning_rates(params.runs["pixel"].trainer, 10, clips=24)[-1]
+    settings = Identity.of(params, "pixel").settings["trainer"]
+    assert settings["least_steps"] == 10
+    assert "least_steps" not in Identity.of(compose(), "pixel").settings["trainer"]
 
 
 @pytest.mark.parametrize("run", ["sigma_mlp", "pixel"])

@@ -121,6 +121,9 @@ class Trainer(Section):
     seed: int  # of initialisation, order, crops and masks
     epochs: int = Field(ge=0)  # 0 leaves the model as it was initialised: the baseline of a table
     warmup_epochs: int = Field(ge=0)  # of linear warm-up, then cosine; at most `epochs`
+    # optimiser steps: small data is repeated for more epochs, warm-up in proportion, until there
+    # are so many
+    least_steps: int = Field(default=0, ge=0)
     # clips per optimiser step, of all processes; a multiple of `nodes` x `devices` x
     # `accumulation`
     batch_size: int = Field(gt=0)
@@ -166,9 +169,9 @@ class Trainer(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a mixture that is not there: what was trained without it stays the same."""
+        """Leave out what is not made use of: what was trained without it stays the same."""
         values: dict[str, Any] = handler(self)
-        return values if self.mixture else {k: v for k, v in values.items() if k != "mixture"}
+        return {k: v for k, v in values.items() if v or k not in ("mixture", "least_steps")}
 
     @model_validator(mode="after")
     def _adds_up(self) -> Trainer:

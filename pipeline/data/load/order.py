@@ -185,5 +185,18 @@ def total_steps(epochs: int, *, n: int, batch_size: int) -> int:
     return max(1, epochs * n // batch_size) if epochs else 0
 
 
+def at_least(steps: int, least: int) -> int:
+    """Return how many steps there are where small data is repeated until there are `least`.
+
+    No steps stay none: the model is not trained.
+    """
+    return max(steps, least) if steps else 0
+
+
+def warmup_steps(warmup: int, planned: int, steps: int) -> int:
+    """Return how many of `steps` are of warm-up, of which there are `warmup` in `planned` steps."""
+    return min(steps, warmup * steps // planned) if planned else 0
+
+
 def _key(seed: int, *parts: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed % 2**64, spawn_key=parts)
