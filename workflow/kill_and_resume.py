@@ -29,7 +29,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pipeline.configuration.layout import RunLayout  # noqa: E402 - the path comes first
+from pipeline.configuration import composition  # noqa: E402 - the path comes first
+from pipeline.configuration.layout import RunLayout  # noqa: E402
 from workflow import kill_the_chain  # noqa: E402
 from workflow.kill_the_chain import BEFORE_TRAINING, begin  # noqa: E402
 
@@ -168,7 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="kill-and-resume-") as name:
         killer = Killer(Path(name), options.run, random.Random(seed))
         begin(killer.folder, (*OVERRIDES, *options.override))
-        for stage in BEFORE_TRAINING:
+        params = composition.load(killer.folder / "params.yaml")
+        needed = (("pretrain", "--run", run) for run in params.needed(options.run))
+        for stage in (*BEFORE_TRAINING, *needed):
             kill_the_chain.finish(killer.folder, stage)
         expected = killer.finish()
         runs = 0

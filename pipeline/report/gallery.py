@@ -25,13 +25,13 @@ from pipeline.method.sigma import SigmaModel
 from pipeline.method.sinkhorn import assign
 from pipeline.method.tubes import TubeGrid
 from pipeline.report import pictures
+from pipeline.report.models import load_with_targets
 from pipeline.report.results import Results, RunResult
 from pipeline.report.selection import evenly_spaced
 from pipeline.runtime.devices import choose_device
 from pipeline.runtime.pages import data_uri
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.similarity import largest
-from pipeline.weights import hub
 
 PROTOTYPES = 12  # shown of each run
 NEAREST = 8  # tubes of each prototype, each from another clip
@@ -110,7 +110,7 @@ def choose_clips(results: Results) -> tuple[str, list[ClipEntry]]:
 
 def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]) -> Gallery:
     """Score all tubes of these clips with the run's prototypes, and draw the nearest ones."""
-    model = hub.load_pretraining(run.layout.weights, load_teacher=True)
+    model = load_with_targets(run)
     scores = score(model, run, clip, entries)
     grid = tube_grid(clip, run.settings.model.tube)
     used = largest(scores.assigned, int(np.count_nonzero(scores.assigned)))

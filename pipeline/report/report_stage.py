@@ -22,7 +22,7 @@ from pipeline.report.neighbours import neighbour_groups
 from pipeline.report.results import Results, RunResult
 from pipeline.report.seeds import seed_groups
 from pipeline.report.selection import within
-from pipeline.report.strips import strip_groups
+from pipeline.report.strips import StripGroup, hiding_alike, strip_group
 from pipeline.runtime.files import remove_leftovers, sha256_file, write_json, write_text
 
 PICTURES = 8 * 10**6  # bytes of all pictures in the page: with plotly.js it stays below 15 MB
@@ -67,18 +67,29 @@ def _pictures(experiment: Results) -> page.Pictures:
     shown = replace(experiment, runs=tuple(each.first for each in seed_groups(experiment.runs)))
     failures: dict[str, str] = {}
     split, clips = choose_clips(experiment)
-    strips = _tried("masks", partial(strip_groups, shown, split, clips), failures)
+    clip = experiment.params.data.clip
+    strips: list[StripGroup] = []
+    for runs in hiding_alike(shown):
+        names = ", ".join(run.name for run in runs)
+        draw_strips = partial(_strips, runs, clip, split, clips)
+        strips += _tried(f"masks of {names}", draw_strips, failures)
     overlays = segments.overlay_groups(shown)
     near = _tried("nearest neighbours", partial(neighbour_groups, shown), failures)
     near = within(near, neighbours.QUERIES, NEIGHBOURS)
     galleries: list[Gallery] = []
     for run in shown.runs:
         if run.has_prototypes:
-            draw = partial(_gallery, run, experiment.params.data.clip, split, clips)
+            draw = partial(_gallery, run, clip, split, clips)
             galleries += _tried(f"prototypes of {run.name}", draw, failures)
     room = PICTURES - sum(each.size for each in strips) - sum(each.size for each in near)
     room -= sum(each.size for each in overlays)
     return page.Pictures(within(galleries, PROTOTYPES, room), strips, overlays, near, failures)
+
+
+def _strips(
+    runs: Sequence[RunResult], clip: Clip, split: str, clips: Sequence[ClipEntry]
+) -> list[StripGroup]:
+    return [strip_group(runs, clip, split, clips)]
 
 
 def _gallery(run: RunResult, clip: Clip, split: str, clips: Sequence[ClipEntry]) -> list[Gallery]:

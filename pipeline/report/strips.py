@@ -22,10 +22,12 @@ from pipeline.method.masks import Mask
 from pipeline.method.masks.base import VISIBLE, ClipFacts, hide_all_but
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
+from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.projection import Pixels
 from pipeline.method.tubes import TubeGrid, gather, split_mask
 from pipeline.report import pictures
 from pipeline.report.gallery import ONE_VIEW
+from pipeline.report.models import load_with_targets
 from pipeline.report.results import Results, RunResult
 from pipeline.report.selection import evenly_spaced
 from pipeline.runtime.pages import data_uri
@@ -65,34 +67,44 @@ class StripGroup:
         return sum(len(picture) for strip in self.strips for _, picture in strip.rows)
 
 
-def strip_groups(results: Results, split: str, entries: Sequence[ClipEntry]) -> list[StripGroup]:
-    """Draw a few of the clips for every way in which the trained runs hide tubes."""
-    clip = results.params.data.clip
-    chosen = evenly_spaced(entries, CLIPS)
-    videos = read_videos(chosen, clip)
+def hiding_alike(results: Results) -> list[list[RunResult]]:
+    """Return the trained runs, those together whose pictures show the same tubes hidden."""
     groups: dict[tuple[Mask, tuple[int, int, int], str], list[RunResult]] = {}
     for run in results.trained:
-        mask = run.settings.objective.mask
-        if mask.by_attention:  # that of a network which the report does not have
-            continue
-        is_alone = mask.in_model or run.settings.objective.paste is not None
-        key = (mask, run.settings.model.tube, run.name if is_alone else "")
+        objective = run.settings.objective
+        is_alone = objective.mask.in_model or objective.paste is not None
+        key = (objective.mask, run.settings.model.tube, run.name if is_alone else "")
         groups.setdefault(key, []).append(run)
-    drawn = []
-    for (mask, tube, _), runs in groups.items():
-        grid = tube_grid(clip, tube)
-        model = hub.load_pretraining(runs[0].layout.weights) if mask.in_model else None
-        shown, facts = with_objects(videos, runs[0].settings.objective.paste)
-        hidden = draw_masks(mask, grid, shown, model, facts)
-        rows = dict(_rows(shown, hidden, grid, runs))
-        strips = tuple(
-            Strip(entry.id, min(FRAMES, clip.frames), _pictures(rows, place))
-            for place, entry in enumerate(chosen)
-        )
-        names = tuple(run.name for run in runs)
-        count = int(hidden[0].sum())
-        drawn.append(StripGroup(names, mask, grid, split, count, strips))
-    return drawn
+    return list(groups.values())
+
+
+def strip_group(
+    runs: Sequence[RunResult], clip: Clip, split: str, entries: Sequence[ClipEntry]
+) -> StripGroup:
+    """Draw a few of the clips as runs that hide tubes in the same way have them.
+
+    Raises UserError where a clip cannot be read, or a network that decides what is hidden.
+    """
+    settings = runs[0].settings
+    mask, grid = settings.objective.mask, tube_grid(clip, settings.model.tube)
+    chosen = evenly_spaced(entries, CLIPS)
+    videos, facts = with_objects(read_videos(chosen, clip), settings.objective.paste)
+    hidden = draw_masks(mask, grid, videos, _deciding(runs[0]), facts)
+    rows = dict(_rows(videos, hidden, grid, runs))
+    strips = tuple(
+        Strip(entry.id, min(FRAMES, clip.frames), _pictures(rows, place))
+        for place, entry in enumerate(chosen)
+    )
+    names = tuple(run.name for run in runs)
+    return StripGroup(names, mask, grid, split, int(hidden[0].sum()), strips)
+
+
+def _deciding(run: RunResult) -> SigmaModel | None:
+    """Return the model that decides what is hidden; None where random numbers and pixels do."""
+    mask = run.settings.objective.mask
+    if mask.by_attention:
+        return load_with_targets(run)
+    return hub.load_pretraining(run.layout.weights) if mask.in_model else None
 
 
 def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
@@ -122,7 +134,8 @@ def draw_masks(
     """Return which tubes are hidden from the encoder, B,N; of several masks of a clip the first.
 
     They are drawn as in training, from random numbers of their own; those that `model` decides, of
-    its embeddings. `facts` are those of each clip (`with_objects`).
+    its embeddings, or by what the network of its target attends to. `facts` are those of each clip
+    (`with_objects`).
     """
     keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
     clips = zip(keys, videos, facts or [ClipFacts()] * len(videos), strict=True)
@@ -131,7 +144,11 @@ def draw_masks(
     first = masks.reshape(len(videos), -1, masks.shape[-1])[:, 0]
     if model is not None:
         tubes = model.grid.split(normalise(torch.from_numpy(videos)))
-        visible: NDArray[np.int64] = model.split(torch.from_numpy(first), tubes).visible.numpy()
+        attended = None
+        if mask.by_attention and isinstance(model.target, FrozenFeatures):
+            attended = model.target.attended(tubes)
+        split = model.split(torch.from_numpy(first), tubes, attended)
+        visible: NDArray[np.int64] = split.visible.numpy()
         return hide_all_but(visible, grid.count)
     hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else first & VISIBLE == 0
     return hidden

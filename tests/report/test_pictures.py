@@ -199,7 +199,8 @@ def test_what_is_visible_stays_as_it_is(experiment: Experiment) -> None:
 def test_strips_show_the_runs_that_share_a_mask(experiment: Experiment, found: Results) -> None:
     """Catches strips of the untrained run, and the same strips twice."""
     with contextlib.chdir(experiment.folder):
-        (group,) = strips.strip_groups(found, *gallery.choose_clips(found))
+        (runs,) = strips.hiding_alike(found)
+        group = strips.strip_group(runs, found.params.data.clip, *gallery.choose_clips(found))
     assert group.runs == ("sigma_mlp", "pixel")
     names = ["input", "what the encoder sees", "filled in by pixel"]
     assert [name for name, _ in group.strips[0].rows] == names

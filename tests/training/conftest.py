@@ -21,6 +21,11 @@ OVERRIDES = ("experiment=tiny", "data.chunks=1", "data.synthetic.train=24")
 Compose = Callable[..., Params]
 
 
+def few(number: int) -> str:
+    """The column `source`: six of the 24 clips are `few`, the others `7`."""
+    return "few" if number % 4 == 0 else "7"
+
+
 @pytest.fixture(scope="session")
 def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `data/`: 24 synthetic clips, packed and listed by the stages that do so."""
@@ -39,8 +44,11 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
             width=settings.size,
             height=settings.size,
             split="train",
+            labels={"source": few(number)},
         )
-        for name, path in synthetic.write_videos(settings, rows.values(), folder / "videos")
+        for number, (name, path) in enumerate(
+            synthetic.write_videos(settings, rows.values(), folder / "videos")
+        )
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

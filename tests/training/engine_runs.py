@@ -4,7 +4,8 @@
 
 In FOLDER, a project's folder, `runs.json` lists the runs: the name of each, whose settings are in
 NAME.yaml, and what to resume (a run whose checkpoint after `step` steps is taken, or null). All are
-run in these same processes, as the stage does it. `RANK.json` then says what else was found.
+run in these same processes, as the stage does it. `RANK.json` then says which clips each of them
+gave to this process, and what else was found.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,8 @@ def named(name: str) -> Params:
     return composition.load(f"{name}.yaml").model_copy(update={"name": name})
 
 
-def train(name: str, resumed: str | None, ranks: Ranks) -> None:
-    """Run one from its start, or from a checkpoint of another."""
+def train(name: str, resumed: str | None, ranks: Ranks) -> list[list[str]]:
+    """Run one from its start, or from a checkpoint of another; return each step's clips here."""
     if ranks.is_first and resumed is not None:
         theirs, ours = (RunLayout(run, RUN) for run in (resumed, name))
         ours.checkpoints.mkdir(parents=True)
@@ -55,7 +57,19 @@ def train(name: str, resumed: str | None, ranks: Ranks) -> None:
         kept = [line for line in lines if json.loads(line)["step"] <= STEP]
         ours.metrics.write_text("".join(kept))
     ranks.on_rank_zero(lambda: None)
-    pretrain_stage._pretrain(named(name), RUN, name, ranks, choose_device())
+    original, clips = loop.synchronised_batches, []
+
+    def noted(*arguments: Any) -> Iterator[tuple[Batch, int]]:
+        for batch, count in original(*arguments):
+            clips.append(batch.ids)
+            yield batch, count
+
+    loop.synchronised_batches = noted
+    try:
+        pretrain_stage._pretrain(named(name), RUN, name, ranks, choose_device())
+    finally:
+        loop.synchronised_batches = original
+    return clips
 
 
 def clips_of(batch: Batch, numbers: slice) -> Batch:
@@ -164,7 +178,7 @@ def main(folder: Path) -> None:
     process = processes.process_info(os.environ)
     with process_group(process, choose_device(), timeout_s=60) as ranks:
         for name, resumed in json.loads(Path("runs.json").read_text()):
-            train(name, resumed, ranks)
+            found[f"clips of {name}"] = train(name, resumed, ranks)
         uneven = [slice(0, 8), slice(8, 13)]
         for name in ("ddp", "many_parts"):
             found[f"uneven {name}"] = step_without_some(name, uneven, ranks)

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,8 @@ from pipeline.configuration.layout import RunLayout
 from pipeline.runtime.ranks import Ranks
 from pipeline.training import pretrain_stage
 
-from .conftest import OVERRIDES
-from .engine_runs import RUN, STEP, named, step_without_some
+from .conftest import OVERRIDES, few
+from .engine_runs import RUN, STEP, named, step_without_some, train
 
 pytestmark = pytest.mark.system
 
@@ -78,6 +79,10 @@ JEPA_RING = ["jepa", *(f"jepa_{name}" for name in ENGINES)]
 ADAPTIVE = (*TEN, "objective@runs.sigma_mlp.objective=adamae_demo")
 ALONE["adaptive"] = ADAPTIVE
 TOGETHER |= {f"adaptive_{name}": (*ADAPTIVE, *ENGINES[name]) for name in ("ddp", "fsdp", "zero3")}
+# Three quarters of the samples are of a quarter of the clips.
+MIXTURE = (*TEN, "trainer.mixture={column: source, weights: {few: 3, 7: 1}}")
+ALONE["mixture"] = MIXTURE
+TOGETHER["mixture_halves"] = (*MIXTURE, *DDP)
 APART = {"nan": (*TEN, *DDP), "many_parts": (*TEN, *DDP, "trainer.accumulation=8")}
 
 
@@ -86,7 +91,7 @@ class Trials(NamedTuple):
 
     folder: Path
     found: list[dict[str, Any]]  # by rank
-    alone: dict[str, Any]  # a step on one process
+    alone: dict[str, Any]  # a step on one process, and the clips of a mixture
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +99,23 @@ def trials(data_set: Path, project: Path, tmp_path_factory: pytest.TempPathFacto
     """Everything that the tests here look at, done once."""
     folder = tmp_path_factory.mktemp("engines")
     (folder / "data").symlink_to(data_set / "data")
-    resumed = {f"{name}_resumed": TOGETHER[name] for name in (*ENGINES, *JEPA_RING[1:])}
-    every = ALONE | TOGETHER | APART | resumed | {"back": ALONE["parts"]}
+    rings = (RING, JEPA_RING, ["mixture", "mixture_halves"])
+    resumed = {f"{name}_resumed": TOGETHER[name] for ring in rings for name in ring[1:]}
+    every = ALONE | TOGETHER | APART | resumed
+    every |= {"back": ALONE["parts"], "mixture_back": ALONE["mixture"]}
     for name, overrides in every.items():
         (folder / f"{name}.yaml").write_text(composition.compose([*OVERRIDES, *overrides]))
     runs: list[tuple[str, str | None]] = [(name, None) for name in TOGETHER]
-    for ring in (RING, JEPA_RING):
+    for ring in rings:
         runs += [(f"{after}_resumed", before) for before, after in itertools.pairwise(ring)]
     (folder / "runs.json").write_text(json.dumps(runs))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ALONE:
-            pretrain_stage.run(named(name), RUN)
-        alone = step_without_some("whole", [slice(0, 13)], Ranks())
+            if name != "mixture":
+                pretrain_stage.run(named(name), RUN)
+        clips = {"clips of mixture": train("mixture", None, Ranks())}
+        alone = clips | step_without_some("whole", [slice(0, 13)], Ranks())
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         done = subprocess.run(
             [
@@ -211,10 +220,29 @@ def test_one_process_goes_on_from_the_checkpoint_of_many(
 ) -> None:
     """Catches a checkpoint of ZeRO 3 that only ZeRO 3 can read."""
     monkeypatch.chdir(trials.folder)
-    from .engine_runs import train
-
     train("back", "zero3", Ranks())
     are_equal(trials, "back", "parts")
+
+
+def test_a_mixture_is_the_same_on_any_number_of_processes(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches shares that each process counts by itself, samples in another order, and a place in a
+    component that a training on another number of processes takes up wrongly."""
+    expected = trials.alone["clips of mixture"]
+    assert [len(ids) for ids in expected] == [16] * 10
+    names = sorted({name for ids in expected for name in ids})
+    assert Counter(few(names.index(name)) for ids in expected for name in ids) == {
+        "few": 120,
+        "7": 40,
+    }
+    for name, begun in (("mixture_halves", 0), ("mixture_halves_resumed", STEP)):
+        halves = [found[f"clips of {name}"] for found in trials.found]
+        assert [first + second for first, second in zip(*halves, strict=True)] == expected[begun:]
+        are_equal(trials, name, "mixture")
+    monkeypatch.chdir(trials.folder)
+    assert train("mixture_back", "mixture_halves", Ranks()) == expected[STEP:]
+    are_equal(trials, "mixture_back", "mixture")
 
 
 @pytest.mark.parametrize("name", ["ddp", "many_parts"])

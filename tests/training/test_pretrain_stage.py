@@ -151,17 +151,32 @@ OTHER = ("trainer.epochs=8", "trainer.batch_size=8", "trainer.checkpoint_every=5
 ADAMAE, SMILE = (
     (f"objective@runs.pixel.objective={name}_demo", *OTHER) for name in ("adamae", "smile")
 )
+# Their teachers are trained first: sigma_mlp of both, and pixel of MVD.
+UMT, MVD = (
+    (
+        f"+objective@runs.taught.objective={name}_demo",
+        "+runs.taught={model: ${model}, trainer: ${trainer}}",
+        *("++model.depth=2", "++model.drop_path=0.2"),
+        *OTHER,
+    )
+    for name in ("umt", "mvd")
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides"), [("vjepa", JEPA), ("pixel", ADAMAE), ("pixel", SMILE)]
+    ("name", "overrides"),
+    [("vjepa", JEPA), ("pixel", ADAMAE), ("pixel", SMILE), ("taught", UMT), ("taught", MVD)],
+    ids=["vjepa", "adamae", "smile", "umt", "mvd"],
 )
 def test_what_a_method_learns_beside_resumes_bit_for_bit(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, name: str, overrides: tuple[str, ...]
 ) -> None:
     """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets, a sampling
-    network or random numbers that one of AdaMAE forgets, and other objects in SMILE's clips."""
+    network or random numbers that one of AdaMAE forgets, other objects in SMILE's clips, tubes that
+    UMT's teacher chooses otherwise, and one of MVD's two decoders that begins afresh."""
     params = compose(*overrides)
+    for teacher in params.needed(name):
+        pretrain_stage.run(params, teacher)
     layout = RunLayout(params.name, name)
     pretrain_stage.run(params, name)
     uninterrupted = outcome(move(layout, "uninterrupted"))

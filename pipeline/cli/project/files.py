@@ -13,7 +13,8 @@ COPIES = Path("pipeline") / "cli" / "project" / "copies"  # in an installed pack
 FILES = (
     *("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"),
     *("workflow/free_lock.py", "workflow/meaning.py", "workflow/mirror.py"),
-    *("workflow/envs", "workflow/profiles", "workflow/report", "workflow/rules"),
+    *("workflow/envs", "workflow/hydra_plugins/project_folder.py", "workflow/profiles"),
+    *("workflow/report", "workflow/rules"),
     "conf/README.md",
     "pipeline/conf/data/synthetic.yaml",  # what Snakemake and DVC take for the list of made videos
 )
