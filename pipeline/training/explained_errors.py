@@ -37,29 +37,10 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
             remedy=f"raise the one or switch on the other, then run again; {_last(checkpoints)}",
         ) from error
     except RuntimeError as error:
-        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise UserError(
-                f"{ranks.name}: the model cannot be compiled: {first_line(error)}",
-                place="trainer.compile, objective.target.compile",
-                remedy="install a C compiler and Python's headers (gcc, python3-dev), or set both "
-                f"to false, which changes no result; {_last(checkpoints)}",
-            ) from error
-        if "does not have a deterministic implementation" in str(error):
-            raise UserError(
-                f"{ranks.name}: {first_line(error).partition(',')[0]}",
-                place="trainer.deterministic",
-                remedy=f"set it to false; {_last(checkpoints)}",
-            ) from error
-        if isinstance(error, NotImplementedError) and "MPS" in str(error):
-            raise UserError(
-                f"{ranks.name}: torch lacks an operation on mps: {first_line(error)}",
-                place=VARIABLE,
-                remedy="set PYTORCH_ENABLE_MPS_FALLBACK=1, which leaves it to the CPU, or "
-                f"{VARIABLE}=cpu; {_last(checkpoints)}",
-            ) from error
-        if not is_collective_error(error):
+        explanation = _of_torch(error, checkpoints, ranks)
+        if explanation is None:
             raise
-        raise lost_process(ranks, error, _last(checkpoints)) from error
+        raise explanation from error
     except OSError as error:
         if error.errno not in FULL | REFUSED:
             raise
@@ -71,6 +52,32 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
             raise
         place = str(checkpoints.folder.parent)
         raise _unwritten(checkpoints, int(number[1]), first_line(error), place) from error
+
+
+def _of_torch(error: RuntimeError, checkpoints: Checkpoints, ranks: Ranks) -> UserError | None:
+    """Return what can be done about an error of torch's; None: it is another one."""
+    said = first_line(error)
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return UserError(
+            f"{ranks.name}: the model cannot be compiled: {said}",
+            place="trainer.compile, objective.target.compile",
+            remedy="install a C compiler and Python's headers (gcc, python3-dev), or set both "
+            f"to false, which changes no result; {_last(checkpoints)}",
+        )
+    if "does not have a deterministic implementation" in said:
+        return UserError(
+            f"{ranks.name}: {said.partition(',')[0]}",
+            place="trainer.deterministic",
+            remedy=f"set it to false; {_last(checkpoints)}",
+        )
+    if isinstance(error, NotImplementedError) and "MPS" in str(error):
+        return UserError(
+            f"{ranks.name}: torch lacks an operation on mps: {said}",
+            place=VARIABLE,
+            remedy="set PYTORCH_ENABLE_MPS_FALLBACK=1, which leaves it to the CPU, or "
+            f"{VARIABLE}=cpu; {_last(checkpoints)}",
+        )
+    return lost_process(ranks, error, _last(checkpoints)) if is_collective_error(error) else None
 
 
 def _unwritten(checkpoints: Checkpoints, number: int | None, why: str, place: str) -> UserError:

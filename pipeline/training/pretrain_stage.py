@@ -205,13 +205,7 @@ def _context(
         ranks=ranks,
         device=device,
         checkpoints=replace(
-            checkpoints_of(layout),
-            settings=identity.settings,
-            keep=trainer.keep_checkpoints,
-            label=label,
-            keep_every=trainer.keep_every,
-            code=identity.code,
-            on_code_change=trainer.on_code_change,
+            _checkpoints(layout, trainer, identity, label),
             translate=lambda info: in_todays_terms(info, pictures),
         ),
         log=MetricsLog(
@@ -241,6 +235,20 @@ def _online_evaluation(index: DatasetIndex, run: Run, clip: Clip) -> OnlineEvalu
 def checkpoints_of(layout: RunLayout) -> Checkpoints:
     """Return a run's checkpoints and what belongs to them, of whatever settings."""
     return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=layout.learned)
+
+
+def _checkpoints(
+    layout: RunLayout, trainer: Trainer, identity: Identity, label: str
+) -> Checkpoints:
+    return replace(
+        checkpoints_of(layout),
+        settings=identity.settings,
+        keep=trainer.keep_checkpoints,
+        label=label,
+        keep_every=trainer.keep_every,
+        code=identity.code,
+        on_code_change=trainer.on_code_change,
+    )
 
 
 def common_rate(clips: Mapping[float, int]) -> float | None:
