@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.data.load import clip_reader, crops
 from pipeline.data.records import ChunkManifest
 from pipeline.data.shards import index_stage, shard_stage
 from pipeline.data.shards.format import ClipEntry
@@ -30,7 +31,7 @@ from pipeline.training.online_evaluation import (
     effective_rank,
     knn_top1,
 )
-from pipeline.training.probe_clips import CLIPS_PER_CLASS, choose
+from pipeline.training.probe_clips import CLIPS_PER_CLASS, ProbeClips, choose
 
 Compose = Callable[..., Params]
 PROBED = ("trainer.probe_every=2", "trainer.probe_clips=12", "trainer.log_every=3")
@@ -240,6 +241,22 @@ def test_what_is_probed_is_what_would_be_written(compose: Compose) -> None:
     engine = cast("Any", _Engine(weights))
     last = log(layout)[-1]
     assert online.scores(engine) == {key: last[key] for key in SCORES}
+
+
+@pytest.mark.parametrize("kind", ["dense", "per_segment"])
+def test_clips_are_seen_as_in_training(
+    compose: Compose, kind: Literal["dense", "per_segment"]
+) -> None:
+    """Catches half a second of each video where training sees frames of all of it."""
+    params = compose(*PROBED, f"data.clip.sampling={kind}", "data.clip.frames=4")
+    entries = DatasetIndex.load(DataLayout(params.data.name).shards).clips(["train"])[:3]
+    clips = ProbeClips("train", entries, (), ())
+    online = OnlineEvaluation(params.runs["sigma_mlp"], params.data.clip, clips)
+    chosen = {"dense": [3, 4, 5, 6], "per_segment": [1, 3, 6, 8]}[kind]  # of 10
+    for entry, seen in zip(entries, online._queries.pixels, strict=True):
+        whole = clip_reader.read(entry, chosen)
+        window = crops.along_long_side(entry.height, entry.width, 1)[0]
+        assert np.array_equal(seen.numpy(), crops.cut(whole, window, params.data.clip.size))
 
 
 class _Engine:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.configuration.section import Name, Positive, Section
-from pipeline.evaluation.settings import ONE_VIEW, Finetune, Views
+from pipeline.evaluation.settings import Finetune, Views
 
 Neighbours = Annotated[int, Field(gt=0)]
 # What a report calls the probes.
@@ -88,7 +88,7 @@ class ImageSet(Section):
 class Evaluation(Section):
     name: Name  # shown in the report
     views: Views  # of val and test clips for the probes
-    train_views: Views = ONE_VIEW  # of train clips for the probes
+    train_views: Views = Views(segments=1, crops=1)  # of train clips for the probes
     batch_size: int = Field(gt=0)  # clips at once, each view counted; changes no result
     # that compute features, each with `trainer.threads`; changes no result
     processes: int = Field(default=1, gt=0)
