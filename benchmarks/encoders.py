@@ -38,6 +38,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips, caches
 from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
 
@@ -144,7 +145,7 @@ def real(folder: Path, params: Params) -> Sequence[ClipEntry]:
 def extracted(model: Encoder, clips: VideoClips, name: str) -> bytes:
     """Return the bytes of an encoder's features of all clips."""
     found = features.extract(
-        model,
+        Pooled(model),
         {"train": clips},
         path=Path(f"{name}.npz"),
         key={"encoder": name},

@@ -2,7 +2,8 @@
 
 Every `trainer.probe_every` steps, before the first and after the last one, a copy of the encoder
 looks at a few fixed clips (`probe_clips`), each whole and in its centred view, which is sampled as
-in training. Features are the mean over tubes, as in evaluation.
+in training. Features are the mean over tubes, or over
+those that change (`probe_drop_tubes`), as in evaluation.
 
 - `knn_LABEL`: share of clips whose class the `K` nearest neighbours name, weighted by cosine.
 - `rankme`: the effective rank of the features (Garrido et al., "RankMe", ICML 2023).
@@ -34,6 +35,7 @@ from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.pixels import normalise, to_device
+from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
 from pipeline.runtime.similarity import nearest, unit, vote_shares
 from pipeline.training.engines import Engine
@@ -120,12 +122,12 @@ class OnlineEvaluation:
         )
 
     def _features(self, videos: Videos, engine: Engine) -> NDArray[np.float64]:
-        """Return the mean over tubes of each clip, (n, D)."""
+        """Return the mean over tubes of each clip, or of those that change most: (n, D)."""
+        network = Pooled(self._encoder, self.run.trainer.probe_drop_tubes)
         parts = []
         with torch.inference_mode(), engine.precision.autocast():
             for part in videos.pixels.split(BATCH):  # type: ignore[no-untyped-call]
-                tokens = self._encoder(normalise(to_device(part, engine.device)))
-                parts.append(tokens.float().mean(dim=1).cpu())
+                parts.append(network(normalise(to_device(part, engine.device))).cpu())
         return torch.cat(parts).double().numpy()
 
 

@@ -21,6 +21,8 @@ from pipeline.data.shards import index_stage, shard_stage
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.method.pixels import normalise
+from pipeline.method.pooling import Pooled
 from pipeline.runtime.files import read_json
 from pipeline.training import pretrain_stage
 from pipeline.training.identity import Identity
@@ -257,6 +259,20 @@ def test_clips_are_seen_as_in_training(
         whole = clip_reader.read(entry, chosen)
         window = crops.along_long_side(entry.height, entry.width, 1)[0]
         assert np.array_equal(seen.numpy(), crops.cut(whole, window, params.data.clip.size))
+
+
+def test_features_are_pooled_as_evaluation_pools_them(compose: Compose) -> None:
+    """Catches a curve of other features than those that are scored in the end."""
+    params = compose(*PROBED, "evaluation.drop_tubes=0.7")
+    run, index = params.runs["sigma_mlp"], DatasetIndex.load(DataLayout(params.data.name).shards)
+    clips = ProbeClips("train", index.clips(["train"])[:5], (), ())
+    online = OnlineEvaluation(run, params.data.clip, clips)
+    found = online._features(online._queries, cast("Any", _Engine({})))
+    with torch.no_grad():
+        expected = Pooled(online._encoder, 0.7)(normalise(online._queries.pixels)).double()
+        plain = Pooled(online._encoder)(normalise(online._queries.pixels)).double()
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
+    assert not np.allclose(found, plain.numpy(), rtol=1e-2)
 
 
 class _Engine:

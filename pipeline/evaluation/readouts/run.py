@@ -20,6 +20,7 @@ from pipeline.evaluation.recognition import attentive, extracted, task
 from pipeline.evaluation.recognition.extracted import Extracted, Skipped
 from pipeline.evaluation.recognition.heads import HeadTrainer, Inputs
 from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_clips
+from pipeline.method.pooling import Tokens
 from pipeline.method.vit import Encoder
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.weights import hub
@@ -73,10 +74,10 @@ def _asked(quantity: Quantity, known: Extracted) -> Asked | str:
 
 
 def _tokens(job: Job, known: Extracted, encoder: Encoder, settings: Readouts) -> Inputs:
-    """Return the tokens of all clips, in one view each."""
+    """Return the tokens of all clips, as recognition's probes read them, in one view each."""
     view = centred_view(job.params.data.clip)
     return attentive.tokens(
-        encoder,
+        Tokens(encoder, job.params.evaluation.drop_tubes),
         {
             split: replace(clips, view_settings=view, cache=None)
             for split, clips in shown_clips(job, "read_out").items()
