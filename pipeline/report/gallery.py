@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip
 from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.shards.format import ClipEntry
@@ -111,14 +110,13 @@ def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]
     """Score all tubes of these clips with the run's prototypes, and draw the nearest ones."""
     model = load_with_targets(run)
     scores = score(model, run, clip, entries)
-    grid = tube_grid(clip, run.settings.model.tube)
     used = largest(scores.assigned, int(np.count_nonzero(scores.assigned)))
     total = int(scores.assigned.sum())
     shown = [
         Prototype(
             number=int(k),
             share=float(scores.assigned[k] / total),
-            tubes=tuple(_nearest(scores, int(k), grid, entries)),
+            tubes=tuple(_nearest(scores, int(k), model.grid, entries)),
         )
         for k in evenly_spaced(used.tolist(), PROTOTYPES)
     ]

@@ -85,7 +85,7 @@ def strip_group(
     Raises UserError where a clip cannot be read, or a network that decides what is hidden.
     """
     settings = runs[0].settings
-    mask, grid = settings.objective.mask, tube_grid(clip, settings.model.tube)
+    mask, grid = settings.objective.mask, tube_grid(settings.model, clip)
     chosen = evenly_spaced(entries, CLIPS)
     videos, facts = with_objects(read_videos(chosen, clip), settings.objective.paste)
     hidden = draw_masks(mask, grid, videos, _deciding(runs[0]), facts)
