@@ -30,6 +30,7 @@ from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.decode import decode_stage
 from pipeline.data.fetch import download_stage
+from pipeline.data.load.evaluation_clips import centred_view
 from pipeline.data.manifest import manifest_stage
 from pipeline.data.shards import index_stage, shard_stage
 from pipeline.data.shards.format import ClipEntry
@@ -37,7 +38,7 @@ from pipeline.data.shards.index import DatasetIndex
 from pipeline.evaluation import features
 from pipeline.evaluation.clips import VideoClips, caches
 from pipeline.evaluation.rows import ExecutionOptions
-from pipeline.evaluation.settings import ONE_VIEW
+from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
 from pipeline.runtime.allocation import keep_freed_memory
 
@@ -70,10 +71,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         entries = real(options.videos, params) if options.videos else embedded(params)
         clip, models = params.data.clip, [encoder(params, k) for k in range(options.encoders)]
         with contextlib.redirect_stdout(sys.stderr):
-            kept = caches(Path("views"), clip, {ONE_VIEW: len(entries)}, 64.0, "encoders")
+            view = centred_view(clip)
+            kept = caches(Path("views"), clip, {view: len(entries)}, 64.0, "encoders")
             ways = {
-                ALONE: VideoClips(entries, clip, ONE_VIEW, decoder="decord"),
-                SHARED: VideoClips(entries, clip, ONE_VIEW, decoder="decord", cache=kept[ONE_VIEW]),
+                ALONE: VideoClips(entries, clip, view, decoder="decord"),
+                SHARED: VideoClips(entries, clip, view, decoder="decord", cache=kept[view]),
             }
             extracted(models[0], ways[ALONE], "warm")  # imports
             spent: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
@@ -143,7 +145,7 @@ def real(folder: Path, params: Params) -> Sequence[ClipEntry]:
 def extracted(model: Encoder, clips: VideoClips, name: str) -> bytes:
     """Return the bytes of an encoder's features of all clips."""
     found = features.extract(
-        model,
+        Pooled(model),
         {"train": clips},
         path=Path(f"{name}.npz"),
         key={"encoder": name},

@@ -27,9 +27,9 @@ from benchmarks.measuring import machine, machine_lines, table, take_turns
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Clip, Params, Run
-from pipeline.evaluation.features import Pooled
 from pipeline.evaluation.rows import answers, inference
 from pipeline.method.pixels import normalise
+from pipeline.method.pooling import Pooled
 from pipeline.method.sigma import SigmaModel
 from pipeline.runtime.allocation import keep_freed_memory
 from pipeline.weights import hugging_face

@@ -211,7 +211,7 @@ def build(run: Run, clip: Clip, weights: str | None) -> tuple[SigmaModel, str | 
     settings = run.objective.target
     if not isinstance(settings, FrozenTarget):
         return sigma_model(run.model, run.objective, clip), None
-    grid = tube_grid(clip, run.model.tube)
+    grid = tube_grid(run.model, clip)
     if weights is not None:
         target = frozen_features(replace(settings, weights=weights), grid)
     else:  # a step takes as long with any weights
@@ -235,7 +235,7 @@ def random_batch(run: Run, clip: Clip, device: torch.device) -> Batch:
     """Random pixels, on the device, and masks as the objective draws them; always the same ones."""
     rng = np.random.default_rng(0)
     size = run.trainer.batch_size
-    grid = tube_grid(clip, run.model.tube)
+    grid = tube_grid(run.model, clip)
     shape = (size, clip.frames, clip.size, clip.size, 3)
     masks = np.stack([run.objective.mask.draw(grid.shape, rng) for _ in range(size)])
     return Batch(

@@ -16,8 +16,8 @@ from benchmarks.accelerator.measurement import Measurement
 from pipeline.configuration.build import encoder
 from pipeline.configuration.composition import compose
 from pipeline.configuration.schema import Params
-from pipeline.evaluation.features import Pooled
 from pipeline.evaluation.rows import answers, inference
+from pipeline.method.pooling import Pooled
 
 MODELS = ("vit_base", "vit_large")
 BATCH = 32

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pipeline.configuration.schema import Clip, Model, Objective
-from pipeline.method.choices import Background
 from pipeline.method.sigma import SigmaModel, Targets, WeightedTarget
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder, TransformerSize
 
 
-def tube_grid(clip: Clip, tube: tuple[int, int, int], background: Background = None) -> TubeGrid:
-    """The grid of a clip. Raises `UserError` where the tube does not divide it."""
-    return TubeGrid.from_size(clip.frames, clip.size, clip.size, tube, background)
+def tube_grid(model: Model, clip: Clip) -> TubeGrid:
+    """The grid of a clip as a model gets it. `UserError` where its tube does not divide it."""
+    return TubeGrid.from_size(clip.frames, clip.size, clip.size, model.tube, model.background)
 
 
 def encoder_size(model: Model) -> TransformerSize:
@@ -45,7 +44,7 @@ def decoder_size(model: Model) -> TransformerSize:
 
 def encoder(model: Model, clip: Clip, *, final_norm: bool = True) -> Encoder:
     """An encoder with fresh weights; a network of the Transformers library keeps its last norm."""
-    grid = tube_grid(clip, model.tube, model.background)
+    grid = tube_grid(model, clip)
     if model.network is None:
         return Encoder(encoder_size(model), grid, final_norm=final_norm)
     from pipeline.weights.network_encoder import NetworkEncoder
@@ -64,7 +63,7 @@ def sigma_model(
 ) -> SigmaModel:
     """The model of a run with fresh weights; `target` takes the place of the objective's."""
     return cls(
-        tube_grid(clip, model.tube, model.background),
+        tube_grid(model, clip),
         encoder(model, clip) if model.network else encoder_size(model),
         decoder_size(model),
         _targets(objective) if target is None else target,

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.rows import ExecutionOptions
-from pipeline.method.vit import Encoder
+from pipeline.method.pooling import Pooled
 from pipeline.runtime.files import atomic_path
 from pipeline.runtime.provenance import provenance
 from pipeline.runtime.store import Store
@@ -37,20 +37,8 @@ class SplitFeatures:
     failed: tuple[str, ...] = ()
 
 
-class Pooled(nn.Module):
-    """The mean over an encoder's tokens: (b, D) of videos (b, 3, T, H, W)."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, videos: Tensor) -> Tensor:
-        pooled: Tensor = self.encoder(videos).float().mean(dim=1)
-        return pooled
-
-
 def extract(
-    encoder: Encoder,
+    network: Pooled,
     splits: Mapping[str, Clips],
     *,
     path: Path,
@@ -60,7 +48,7 @@ def extract(
     """Compute the pooled features of these clips, or read them where that has been done before.
 
     Args:
-        encoder: of one checkpoint.
+        network: the encoder of one checkpoint, and what of its tokens is pooled.
         splits: clips by split.
         path: an npz file with `SPLIT_ids`, `SPLIT_features` (float32), `SPLIT_failed`, `key` and
             `provenance`, written whole at the end. Until then what is done is kept beside it, and
@@ -69,13 +57,13 @@ def extract(
         options: how fast.
     """
     return computed(
-        Pooled(encoder),
-        encoder.width,
+        network,
+        network.encoder.width,
         splits,
         path=path,
         key=key,
         options=options,
-        tokens=encoder.grid.count,
+        tokens=network.encoder.grid.count,
     )
 
 

@@ -35,9 +35,6 @@ class Views(Section):
     sampling: Literal["dense", "per_segment"] = "dense"
 
 
-ONE_VIEW = Views(segments=1, crops=1)
-
-
 class RandAugment(Section):
     """timm's RandAugment (Cubuk et al. 2020), the same for all frames of a clip."""
 

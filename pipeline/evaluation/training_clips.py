@@ -78,10 +78,7 @@ class TrainingSteps(Dataset[TrainingBatch]):
         entry, clip, augmentation = self.entries[index], self.clip, self.settings.augmentation
         rng = order.sample_rng(self.settings.seed, epoch, index)
         for _ in range(count):
-            if self.settings.sampling == "dense":
-                chosen = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
-            else:
-                chosen = sampling.per_segment(entry.frames, clip.frames, rng)
+            chosen = sampling.random(entry.frames, clip, self.settings.sampling, rng)
             window = random_window(entry, augmentation, seed=order.randint(rng, 2**32))
             seed = order.randint(rng, 2**32)
             if augmentation.randaugment is None:

@@ -9,7 +9,7 @@ from pipeline.configuration.schema import Clip
 from pipeline.evaluation.recognition import cost
 from pipeline.evaluation.table import Cell, Column, Line, Table
 from pipeline.report import figures, shown_tables, tables
-from pipeline.report.figures import Figure
+from pipeline.report.drawn_curves import Figure
 from pipeline.report.results import Results, RunResult, Score
 from pipeline.report.seeds import Group, seed_groups
 from pipeline.report.shown_tables import ShownTable

@@ -1,28 +1,20 @@
-"""The curves, as plotly figures that the page draws in its own colours.
-
-A trace carries a colour's number in `meta.colour`; the page's script turns it into a colour of the
-light, dark or print scheme.
-"""
+"""Which curves the page has: loss, learning curves, diagnostics, speed, and benchmarks' charts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
-
-from plotly import graph_objects as go
 
 from pipeline.evaluation.table import Table
 from pipeline.method.losses import Loss
+from pipeline.report.drawn_curves import Figure, Series, drawn_curve
 from pipeline.report.results import Line, Results, RunResult
 from pipeline.report.seeds import Group, seed_groups
 from pipeline.training.logs import KNN, RANKME
 
 POINTS = 1200  # of a curve; of longer ones every n-th is drawn
-ROWS = 8  # of the table that stands for a curve where it cannot be seen
 DIGITS = 6  # significant, of a drawn value
-DASHES = ("solid", "dash", "dot", "dashdot")  # beside colour, so that colour alone says nothing
 
 # Key in the log: title, unit of the axis, what it tells, fixed range of the axis.
 DIAGNOSTICS: dict[str, tuple[str, str, str, tuple[float, float] | None]] = {
@@ -90,30 +82,6 @@ MEANS = ("loss", *SPEED)  # over the steps since the line before
 FIRST = ("prototypes_used", "assignment_entropy", "lr", "clips_per_s")  # beside the loss
 
 
-@dataclass(frozen=True)
-class Series:
-    """One curve: a value per step. Seeds of a `group` share its colour and place in the legend."""
-
-    run: str
-    group: str
-    colour: int
-    steps: list[float]
-    values: list[float | None]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart, and the same in words and as a table of a few of its values."""
-
-    id: str
-    title: str
-    caption: str
-    json: str  # what plotly.js draws
-    summary: str  # in words, for who cannot see it
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
 def curves(results: Results) -> list[Figure]:
     """Return loss, learning curves, diagnostics, learning rate and speed, as far as logged."""
     groups = seed_groups(results.runs)
@@ -122,7 +90,7 @@ def curves(results: Results) -> list[Figure]:
     for key, (title, unit, caption, limits) in (DIAGNOSTICS | SPEED).items():
         series = _series(results.trained, groups, key, "speed" if key in SPEED else "metrics")
         if series:
-            drawn[key] = _curve(key, title, (unit, "step"), caption, series, limits)
+            drawn[key] = drawn_curve(key, title, (unit, "step"), caption, series, limits)
     order = [*FIRST, *(key for key in drawn if key not in FIRST)]
     return figures + [drawn[key] for key in order if key in drawn]
 
@@ -139,7 +107,7 @@ def of_table(table: Table, runs: Sequence[RunResult]) -> list[Figure]:
             (colour, group), (xs, ys) = numbers[run], zip(*points, strict=True)
             series.append(Series(run, group, colour, list(xs), list(ys)))
         axes = (chart.y, chart.x)
-        figures.append(_curve(chart.id, chart.title, axes, chart.caption, series, None))
+        figures.append(drawn_curve(chart.id, chart.title, axes, chart.caption, series, None))
     return figures
 
 
@@ -164,7 +132,7 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
         if max(len(each.steps) for each in series) > 1:
             caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
         title = f"Loss: {', '.join(each.name for each in seed_groups(group))}"
-        figures.append(_curve(f"loss-{number}", title, (unit, "step"), caption, series, None))
+        figures.append(drawn_curve(f"loss-{number}", title, (unit, "step"), caption, series, None))
     return figures
 
 
@@ -190,14 +158,14 @@ def _learning_curves(runs: Sequence[RunResult], groups: Sequence[Group]) -> list
         series = _series(runs, groups, f"{KNN}{label}", "metrics")
         axes = ("share of clips right", "step")
         title = f"k-NN while training: {label}"
-        figures.append(_curve(f"knn-{number}", title, axes, caption, series, (0, 1.05)))
+        figures.append(drawn_curve(f"knn-{number}", title, axes, caption, series, (0, 1.05)))
     caption = (
         f"Effective rank of the features of {asked} (RankMe): 1 where all point the same way, at "
         f"most the smaller of {clips['clips']} and the encoder's width."
     )
     series = _series(runs, groups, RANKME, "metrics")
     axes = ("effective rank", "step")
-    return [*figures, _curve(RANKME, "RankMe while training", axes, caption, series, None)]
+    return [*figures, drawn_curve(RANKME, "RankMe while training", axes, caption, series, None)]
 
 
 def _series(
@@ -235,72 +203,3 @@ def _points(lines: Sequence[Line], key: str, every: int) -> list[tuple[float, fl
 
 def _shortened(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-
-
-def _curve(
-    name: str,
-    title: str,
-    axes: tuple[str, str],
-    caption: str,
-    curves: Sequence[Series],
-    limits: tuple[float, float] | None,
-) -> Figure:
-    """Draw curves; `axes` says what is upward, and what is across."""
-    unit, across = axes
-    figure = go.Figure(_traces(curves))
-    several = len({series.group for series in curves}) > 1
-    figure.update_layout(template="none", hovermode="x unified", showlegend=several)
-    figure.update_xaxes(
-        title_text=across, rangemode="tozero", unifiedhovertitle={"text": f"{across} %{{x:,d}}"}
-    )
-    figure.update_yaxes(title_text=unit, range=limits)
-    header, rows = _table(curves, across)
-    words = _in_words(title, curves, across)
-    return Figure(name, title, caption, str(figure.to_json()), words, header, rows)
-
-
-def _traces(curves: Sequence[Series]) -> list[go.Scatter]:
-    """A line per run; the legend names each group once, pointing at a line names the run."""
-    traces, named = [], set()
-    for series in curves:
-        traces.append(
-            go.Scatter(
-                x=series.steps,
-                y=series.values,
-                name=series.group,
-                legendgroup=series.group,
-                showlegend=series.group not in named,
-                mode="lines" if len(series.steps) > 1 else "markers",
-                line={"width": 2, "dash": DASHES[series.colour % len(DASHES)]},
-                meta={"colour": series.colour, "run": series.run},
-                hovertemplate=f"%{{y:.4~g}}<extra>{series.run}</extra>",
-            )
-        )
-        named.add(series.group)
-    return traces
-
-
-def _in_words(title: str, curves: Sequence[Series], across: str) -> str:
-    texts = [
-        f"{series.run} from {series.values[0]:.4g} at {across} {series.steps[0]:,.0f} to "
-        f"{series.values[-1]:.4g} at {across} {series.steps[-1]:,.0f}"
-        for series in curves
-        if series.values[0] is not None and series.values[-1] is not None
-    ]
-    return f"{title}: {'; '.join(texts)}" if texts else title
-
-
-def _table(
-    curves: Sequence[Series], across: str
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """A few of the values, evenly spaced over all steps, the last among them."""
-    steps = sorted({step for series in curves for step in series.steps})
-    count = min(ROWS, len(steps))
-    chosen = [steps[(place + 1) * len(steps) // count - 1] for place in range(count)]
-    columns = [dict(zip(series.steps, series.values, strict=True)) for series in curves]
-    rows = []
-    for step in chosen:
-        values = [column.get(step) for column in columns]
-        shown = ("" if value is None else f"{value:.4g}" for value in values)
-        rows.append((f"{step:,.0f}", *shown))
-    return (across, *(series.run for series in curves)), tuple(rows)

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.configuration.build import tube_grid
-from pipeline.configuration.schema import Clip, Views
-from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.configuration.schema import Clip
+from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.losses import SinkhornLoss
 from pipeline.method.pixels import normalise
@@ -42,7 +41,6 @@ CONTEXT = 3  # tubes across the picture around a tube
 PICTURE = 72  # pixels across, about
 GAP = 3  # between the two frames
 SPLITS = ("val", "test", "train")  # the first of these that has clips is looked at
-ONE_VIEW = Views(segments=1, crops=1)
 
 
 @dataclass(frozen=True)
@@ -112,14 +110,13 @@ def gallery(run: RunResult, clip: Clip, split: str, entries: Sequence[ClipEntry]
     """Score all tubes of these clips with the run's prototypes, and draw the nearest ones."""
     model = load_with_targets(run)
     scores = score(model, run, clip, entries)
-    grid = tube_grid(clip, run.settings.model.tube)
     used = largest(scores.assigned, int(np.count_nonzero(scores.assigned)))
     total = int(scores.assigned.sum())
     shown = [
         Prototype(
             number=int(k),
             share=float(scores.assigned[k] / total),
-            tubes=tuple(_nearest(scores, int(k), grid, entries)),
+            tubes=tuple(_nearest(scores, int(k), model.grid, entries)),
         )
         for k in evenly_spaced(used.tolist(), PROTOTYPES)
     ]
@@ -146,7 +143,7 @@ def score(model: SigmaModel, run: RunResult, clip: Clip, entries: Sequence[ClipE
     assert isinstance(loss, SinkhornLoss)  # noqa: S101 - has_prototypes
     per_clip = model.grid.count * loss.prototypes
     batch_size = max(1, min(run.settings.trainer.batch_size, BATCH // per_clip))
-    batches = evaluation_batches(entries, clip, ONE_VIEW, batch_size)
+    batches = evaluation_batches(entries, clip, centred_view(clip), batch_size)
     videos, best, where = [], [], []
     counts = torch.zeros(2, loss.prototypes, dtype=torch.int64)
     label = f"prototypes {run.name}"

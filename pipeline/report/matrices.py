@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plotly import graph_objects as go
 
-from pipeline.report.figures import ROWS, Figure
+from pipeline.report.drawn_curves import ROWS, Figure
 from pipeline.report.results import Results, RunResult
 
 LABELLED = 30  # classes whose names stand beside a confusion matrix

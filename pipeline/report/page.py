@@ -31,7 +31,7 @@ from pipeline.report import (
     times,
     trials,
 )
-from pipeline.report.figures import Figure
+from pipeline.report.drawn_curves import Figure
 from pipeline.report.formats import TEMPLATES, census_line, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Clip, Paste
 from pipeline.data.load import order, pasting
-from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.shards.format import ClipEntry
 from pipeline.method.masks import Mask
 from pipeline.method.masks.base import VISIBLE, ClipFacts, hide_all_but
@@ -26,7 +26,6 @@ from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.projection import Pixels
 from pipeline.method.tubes import TubeGrid, gather, split_mask
 from pipeline.report import pictures
-from pipeline.report.gallery import ONE_VIEW
 from pipeline.report.models import load_with_targets
 from pipeline.report.results import Results, RunResult
 from pipeline.report.selection import evenly_spaced
@@ -86,7 +85,7 @@ def strip_group(
     Raises UserError where a clip cannot be read, or a network that decides what is hidden.
     """
     settings = runs[0].settings
-    mask, grid = settings.objective.mask, tube_grid(clip, settings.model.tube)
+    mask, grid = settings.objective.mask, tube_grid(settings.model, clip)
     chosen = evenly_spaced(entries, CLIPS)
     videos, facts = with_objects(read_videos(chosen, clip), settings.objective.paste)
     hidden = draw_masks(mask, grid, videos, _deciding(runs[0]), facts)
@@ -109,7 +108,7 @@ def _deciding(run: RunResult) -> SigmaModel | None:
 
 def read_videos(entries: Sequence[ClipEntry], clip: Clip) -> Videos:
     """Return the middle view of each clip."""
-    batches = evaluation_batches(entries, clip, ONE_VIEW, batch_size=len(entries))
+    batches = evaluation_batches(entries, clip, centred_view(clip), batch_size=len(entries))
     return np.concatenate([batch.videos[:, 0].numpy() for batch in batches])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from plotly import graph_objects as go
 
-from pipeline.report.figures import Figure
+from pipeline.report.drawn_curves import Figure
 from pipeline.report.seeds import Group
 from pipeline.report.times import StageTime
 from pipeline.runtime.progress import duration

@@ -10,7 +10,7 @@ from plotly import graph_objects as go
 
 from pipeline.configuration.schema import Sweep
 from pipeline.evaluation.table import Cell, Column, Line, Table
-from pipeline.report.figures import DASHES, Figure
+from pipeline.report.drawn_curves import DASHES, Figure
 from pipeline.report.results import Results
 from pipeline.report.seeds import Group, MeanStd, mean_std, seed_groups
 from pipeline.report.tables import ScoreTable, probe_name, score_tables

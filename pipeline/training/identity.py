@@ -35,7 +35,7 @@ RESULT_NEUTRAL_KEYS = {
         "deterministic",
     ),
     *("log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "tracking", "profile"),
-    *("probe_every", "probe_labels", "probe_clips"),
+    *("probe_every", "probe_labels", "probe_clips", "probe_drop_tubes"),
 }
 
 

@@ -1,8 +1,9 @@
 """Online evaluation: what the features of an encoder are worth while it is trained.
 
 Every `trainer.probe_every` steps, before the first and after the last one, a copy of the encoder
-looks at a few fixed clips (`probe_clips`), each whole and in its centred view. Features are the
-mean over tubes, as in evaluation.
+looks at a few fixed clips (`probe_clips`), each whole and in its centred view, which is sampled as
+in training. Features are the mean over tubes, or over
+those that change (`probe_drop_tubes`), as in evaluation.
 
 - `knn_LABEL`: share of clips whose class the `K` nearest neighbours name, weighted by cosine.
 - `rankme`: the effective rank of the features (Garrido et al., "RankMe", ICML 2023).
@@ -29,12 +30,12 @@ from torch import Tensor
 
 from pipeline.configuration import build
 from pipeline.configuration.schema import Clip, Run
-from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
-from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.pixels import normalise, to_device
+from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
 from pipeline.runtime.similarity import nearest, unit, vote_shares
 from pipeline.training.engines import Engine
@@ -104,8 +105,9 @@ class OnlineEvaluation:
         """Decode clips once, without those that cannot be read: they stay in memory as bytes."""
         trainer = self.run.trainer
         options = LoaderOptions(workers=trainer.workers, decoder=trainer.decoder)
+        view = centred_view(self.clip)
         batches = [
-            *evaluation_batches(entries, self.clip, ONE_VIEW, BATCH, options, on_failure="report")
+            *evaluation_batches(entries, self.clip, view, BATCH, options, on_failure="report")
         ]
         if not any(batch.ids for batch in batches):
             raise UserError(
@@ -120,12 +122,12 @@ class OnlineEvaluation:
         )
 
     def _features(self, videos: Videos, engine: Engine) -> NDArray[np.float64]:
-        """Return the mean over tubes of each clip, (n, D)."""
+        """Return the mean over tubes of each clip, or of those that change most: (n, D)."""
+        network = Pooled(self._encoder, self.run.trainer.probe_drop_tubes)
         parts = []
         with torch.inference_mode(), engine.precision.autocast():
             for part in videos.pixels.split(BATCH):  # type: ignore[no-untyped-call]
-                tokens = self._encoder(normalise(to_device(part, engine.device)))
-                parts.append(tokens.float().mean(dim=1).cpu())
+                parts.append(network(normalise(to_device(part, engine.device))).cpu())
         return torch.cat(parts).double().numpy()
 
 

@@ -56,17 +56,18 @@ def choose(index: DatasetIndex, labels: Sequence[str] | None, count: int) -> Pro
     candidates = [_evenly_spaced(index.clips([split])) for split in splits]
     known = [labels_of(clips) for clips in candidates]
     columns = _columns(known, labels)
+    first, shared = next(iter(columns.items()), ("", set[str]()))
+    classes = set(sorted(shared, key=_hash)[: max(2, count // CLIPS_PER_CLASS)])
     chosen = []
-    classes = _classes(known, columns[0], count // CLIPS_PER_CLASS) if columns else None
     for clips, by_id in zip(candidates, known, strict=True):
         ids = list(ids_of(clips))
-        if classes is not None:
-            of_class = {clip: by_id[clip].get(columns[0], "") for clip in ids}
+        if columns:
+            of_class = {clip: by_id[clip].get(first, "") for clip in ids}
             taken = set(_balanced({c: k for c, k in of_class.items() if k in classes}, count))
         else:
             taken = set(sorted(ids, key=_hash)[:count])
         chosen.append(at(clips, [place for place, clip in enumerate(ids) if clip in taken]))
-    return ProbeClips(splits[0], chosen[0], chosen[1] if len(chosen) > 1 else (), columns)
+    return ProbeClips(splits[0], chosen[0], chosen[1] if len(chosen) > 1 else (), tuple(columns))
 
 
 def _evenly_spaced(clips: Sequence[ClipEntry]) -> Sequence[ClipEntry]:
@@ -75,20 +76,24 @@ def _evenly_spaced(clips: Sequence[ClipEntry]) -> Sequence[ClipEntry]:
     return at(clips, np.linspace(0, len(clips) - 1, CANDIDATES).astype(int).tolist())
 
 
-def _columns(known: Sequence[Labels], labels: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the columns to ask about: the wished ones, or those that classes can be told by."""
+def _columns(known: Sequence[Labels], labels: Sequence[str] | None) -> dict[str, set[str]]:
+    """Return the columns to ask about, each with the classes that all splits have.
+
+    They are the wished ones, or those that classes can be told by.
+    """
     values: dict[str, list[str]] = defaultdict(list)
     for by_column in known[0].values():
         for column, value in by_column.items():
             if value:
                 values[column].append(value)
     if labels is None:
-        told: dict[tuple[str, ...], str] = {}  # the embedded data's `label` is one of the others
+        told: dict[tuple[str, ...], tuple[str, set[str]]] = {}  # `label` may be one of the others
         for column in sorted(values, key=lambda name: (name == "label", name)):
             classes, shared = {*values[column]}, _shared(known, column)
             if len(shared) >= 2 and len(classes) <= len(values[column]) / 2:
-                told.setdefault(tuple(values[column]), column)
-        return tuple(told.values())
+                told.setdefault(tuple(values[column]), (column, shared))
+        return dict(told.values())
+    asked: dict[str, set[str]] = {}
     known_columns = ", ".join(sorted(values)) or "none"
     for column in labels:
         if column not in values:
@@ -97,19 +102,15 @@ def _columns(known: Sequence[Labels], labels: Sequence[str] | None) -> tuple[str
                 place="trainer.probe_labels",
                 remedy="name columns of the list, or null for all of them, or [] for none",
             )
-        if len(_shared(known, column)) < 2:
+        asked[column] = _shared(known, column)
+        if len(asked[column]) < 2:
             raise UserError(
                 f"no two classes of {column!r} have clips in both val and train: neighbours cannot "
                 "tell them",
                 place="trainer.probe_labels",
                 remedy="name other columns, or null for all that can be told, or [] for none",
             )
-    return tuple(labels)
-
-
-def _classes(known: Sequence[Labels], column: str, most: int) -> set[str]:
-    """Return the classes that all splits have; of more than `most` some of them."""
-    return set(sorted(_shared(known, column), key=_hash)[: max(2, most)])
+    return asked
 
 
 def _shared(known: Sequence[Labels], column: str) -> set[str]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.configuration import build
 from pipeline.configuration.schema import Clip, Model
-from pipeline.method.masks.base import visible_count
-from pipeline.method.masks.redundancy import most_important
+from pipeline.method.pooling import changing_tubes
 from pipeline.method.vit import NORM_EPS
 
 
@@ -50,17 +48,10 @@ class Classifier(nn.Module):
 
     def features(self, videos: Tensor) -> Tensor:
         """Pooled features B,D: the normalised mean of all tokens, of tubes that are not dropped."""
-        tokens = self.encoder(videos, self._kept(videos) if self.drop_tubes else None)
+        drop = self.drop_tubes
+        tokens = self.encoder(videos, changing_tubes(self.encoder, videos, drop) if drop else None)
         pooled: Tensor = self.fc_norm(tokens.mean(1))
         return pooled
-
-    @torch.no_grad()
-    def _kept(self, videos: Tensor) -> Tensor:
-        """Indices B,V of the tubes that the encoder sees, in ascending order."""
-        grid = self.encoder.grid
-        count = visible_count(grid.count, self.drop_tubes, grid.shape)
-        embeddings = self.encoder.patch_embed(grid.split(videos))
-        return most_important(embeddings, count, grid.shape).sort(1).values
 
     def forward(self, videos: Tensor) -> Tensor:
         """Logits B,C."""

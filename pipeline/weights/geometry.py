@@ -119,6 +119,16 @@ def clip_of(metadata: Mapping[str, Any], hints: Hints) -> tuple[Clip, tuple[str,
     return clip, (note,) if assumed else ()
 
 
+def refuse_subtracted_background(model: Model, whose: str) -> None:
+    """Raise `UserError` where `whose` format has no place for a background that is subtracted."""
+    if model.background is not None:
+        raise UserError(
+            f"{whose} does not subtract the background of a clip",
+            place="model.background",
+            remedy="export the encoder as onnx or safetensors, which do",
+        )
+
+
 def check_encoder(model: Model, clip: Clip, shapes: Shapes, place: str) -> None:
     """Refuse a geometry that is not the tensors': what is built after it is bounded by the file.
 

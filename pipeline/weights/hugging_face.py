@@ -17,6 +17,7 @@ from pipeline.configuration.schema import Clip, Model
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.vit import NORM_EPS
+from pipeline.weights import geometry
 
 BLOCK = re.compile(r"(encoder|decoder)\.blocks\.(\d+)\.(.+)")
 STACKS = {"encoder": "videomae.encoder.layer", "decoder": "decoder.decoder_layers"}
@@ -50,12 +51,7 @@ def config(model: Model, clip: Clip) -> dict[str, Any]:
             place="model.positions",
             remedy="export the encoder in another format",
         )
-    if model.background is not None:
-        raise UserError(
-            "VideoMAE in Transformers does not subtract the background of a clip",
-            place="model.background",
-            remedy="export the encoder as onnx or safetensors, which do",
-        )
+    geometry.refuse_subtracted_background(model, "VideoMAE in Transformers")
     frames, height, width = model.tube
     if height != width:
         raise UserError(

@@ -55,6 +55,10 @@ def _check(encoder: Encoder, settings: EncoderTarget, path: Path, grid: TubeGrid
     if encoder.grid.tube != grid.tube:
         theirs, ours = ("x".join(map(str, each)) for each in (encoder.grid.tube, grid.tube))
         problem, key = f"has tubes of {theirs}, and the model of {ours}", "weights"
+    elif encoder.grid.background != grid.background:
+        theirs, ours = (each or "null" for each in (encoder.grid.background, grid.background))
+        problem = f"has learned with model.background={theirs}, and the model has {ours}: both see"
+        problem, key = f"{problem} the same clips", "weights"
     elif encoder.width != settings.width:
         problem, key = f"is {encoder.width} wide, not {settings.width}", "width"
     elif any(not -depth <= layer < depth for layer in settings.layers):

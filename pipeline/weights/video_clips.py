@@ -84,10 +84,7 @@ def decode_clips(
     if made.outcome is not Outcome.OK:
         return DecodedClips(made.outcome, made.reason)
     clip = request.clip
-    if clip.sampling == "dense":
-        chosen = sampling.dense_centred(made.frames, clip.frames, clip.stride, request.clips)
-    else:
-        chosen = sampling.per_segment_centred(made.frames, clip.frames, request.clips)
+    chosen = sampling.centred(made.frames, clip, clip.sampling, request.clips)
     shape = (made.frames, made.height, made.width)
     try:
         pixels = decoders.read(content, chosen.ravel(), shape)

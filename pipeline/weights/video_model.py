@@ -279,7 +279,7 @@ def _fit(encoder: Encoder, clip: Clip, model: Model, path: Path) -> None:
     """Have an encoder see clips of another length or size: its positions are computed."""
     shapes = {f"encoder.{name}": tuple(each.shape) for name, each in encoder.state_dict().items()}
     geometry.check_encoder(model, clip, shapes, str(path))
-    grid = build.tube_grid(clip, model.tube, model.background)
+    grid = build.tube_grid(model, clip)
     if grid != encoder.grid:
         encoder.use_grid(grid)
 

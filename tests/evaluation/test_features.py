@@ -25,6 +25,7 @@ from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.features import SplitFeatures
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.method.pixels import normalise
+from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
 from pipeline.weights import hub
 
@@ -89,7 +90,7 @@ def extract(
     with watched(encoder, stop) if processes == 1 else nullcontext([]) as seen:
         path = Path(f"{name}.npz")
         found = features.extract(
-            encoder, splits, path=path, key=key or {"weights": "w"}, options=options
+            Pooled(encoder), splits, path=path, key=key or {"weights": "w"}, options=options
         )
     return found, seen
 

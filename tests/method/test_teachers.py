@@ -32,7 +32,7 @@ def changed(objective: Objective, **changes: Any) -> Objective:
 
 def test_layers_of_a_video_encoder(clip: Clip, model: Model) -> None:
     """Catches blocks counted from the wrong end, a forgotten norm, layers in another order."""
-    network, grid = encoder(model, clip).eval(), tube_grid(clip, model.tube)
+    network, grid = encoder(model, clip).eval(), tube_grid(model, clip)
     tubes = torch.randn(2, grid.count, grid.pixels)
     everything = torch.arange(grid.count).expand(2, -1)
     last = network.encode(tubes)
@@ -150,3 +150,7 @@ def test_the_encoder_of_a_file_is_handed_over(
         other = changed(pixel, target=target | changes, loss=SMOOTH)
         with pytest.raises(UserError, match=reason):
             teachers.hand_over(sigma_model(model, other, clip), other.all_targets, Path)
+    subtracting = model.model_copy(update={"background": "subtract"})
+    student = sigma_model(subtracting, objective, clip)
+    with pytest.raises(UserError, match="background=null, and the model has subtract"):
+        teachers.hand_over(student, objective.all_targets, Path)

@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.method.masks.base import PREDICTED, VISIBLE
 from pipeline.method.tubes import TubeGrid, gather, split_mask, split_masks
 from pipeline.method.vit import TubeEmbedding
+from tests import small_models
 
 SMALL = st.integers(1, 3)
 
@@ -87,7 +88,7 @@ def test_a_tube_that_does_not_divide_the_clip_is_refused() -> None:
     """Cutting off a rest in silence would shift every later tube."""
     clip = Clip(frames=5, stride=1, size=16, scales=(1.0,), flip=False)
     with pytest.raises(UserError, match="does not divide"):
-        tube_grid(clip, (2, 8, 8))
+        tube_grid(small_models.model(tube=(2, 8, 8)), clip)
 
 
 @given(st.integers(1, 4), st.integers(2, 12), st.data())

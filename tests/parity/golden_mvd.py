@@ -46,7 +46,7 @@ def mvd_step(case: golden.Case) -> None:
     model = golden.model_settings(config).model_copy(
         update={"positions": "sincos_3d_quarter_time", "projection_bias": True}
     )
-    grid = tube_grid(golden.clip_settings(config), model.tube)
+    grid = tube_grid(model, golden.clip_settings(config))
     image = FrozenFeatures(config["image_feature_dim"], grid, normalise=normalise)
     teacher = EncoderTarget(
         width=config["video_feature_dim"], run="teacher", final_norm=False, normalise=normalise

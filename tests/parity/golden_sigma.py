@@ -70,7 +70,7 @@ def build(case: golden.Case, inputs: dict[str, Tensor]) -> SigmaModel:
     model, clip = golden.model_settings(config), golden.clip_settings(config)
     target = None
     if "features" in inputs:
-        target = FrozenFeatures(config["output_dim"], tube_grid(clip, model.tube))
+        target = FrozenFeatures(config["output_dim"], tube_grid(model, clip))
         target.use(recorded_network(inputs["features"]))
     sigma = sigma_model(model, objective_settings(config), clip, target=target)
     weights = case.tensors("weights")

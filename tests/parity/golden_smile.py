@@ -24,7 +24,7 @@ def smile_step(case: golden.Case) -> None:
     config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
     assert config["normalize_target"]
     model, clip = golden.model_settings(config), golden.clip_settings(config)
-    target = FrozenFeatures(config["feature_dim"], tube_grid(clip, model.tube))
+    target = FrozenFeatures(config["feature_dim"], tube_grid(model, clip))
     target.use(recorded_network(inputs["features"]))
     mask = TubeMask(config["mask_ratio"])
     objective = Objective(name="recorded", target=PixelTarget(), loss=MseLoss(), mask=mask)

@@ -20,6 +20,7 @@ from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.feature_networks import Attended
 from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.image_teachers import prepared, under_timms_names
+from pipeline.method.tubes import TubeGrid
 
 from . import golden
 
@@ -59,7 +60,8 @@ def umt_teacher(case: golden.Case) -> None:
         normalise="l2",
     )
     tube = (config["tubelet_size"], config["patch_size"], config["patch_size"])
-    grid, layers = tube_grid(golden.clip_settings(config), tube), config["layers"]
+    clip, layers = golden.clip_settings(config), config["layers"]
+    grid = TubeGrid.from_size(clip.frames, clip.size, clip.size, tube)
     width = layers * config["feature_dim"]
     target = FrozenFeatures(width, grid, layers=layers, normalise="l2")
     target.use(prepared(network, settings, grid))
@@ -86,7 +88,7 @@ def umt_step(case: golden.Case) -> None:
     """The mask by recorded attention, targets, predictions, loss and every gradient."""
     config, inputs, outputs = case.config, case.tensors("inputs"), case.tensors("outputs")
     model, layers = golden.model_settings(config), config["layers"]
-    grid = tube_grid(golden.clip_settings(config), model.tube)
+    grid = tube_grid(model, golden.clip_settings(config))
     width = layers * config["feature_dim"]
     target = FrozenFeatures(width, grid, layers=layers, normalise="l2")
     target.use(RecordedTeacher(inputs["features"], inputs["attention"]))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.report import figures, matrices, results
+from pipeline.report.drawn_curves import Figure
 from pipeline.report.results import Results
 
 from .experiments import CLASSES, STEPS, Experiment
@@ -20,7 +21,7 @@ def found(experiment: Experiment) -> Results:
         return results.read(experiment.params)
 
 
-def by_id(found: Results) -> dict[str, figures.Figure]:
+def by_id(found: Results) -> dict[str, Figure]:
     return {figure.id: figure for figure in figures.curves(found)}
 
 

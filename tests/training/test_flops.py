@@ -32,7 +32,7 @@ def test_counted_as_pytorch_counts_a_real_step(name: str) -> None:
     )
     run, clip = params.runs["pixel" if name == "pixel" else "sigma_mlp"], params.data.clip
     objective, target = run.objective, None
-    grid = tube_grid(clip, run.model.tube)
+    grid = tube_grid(run.model, clip)
     if name == "dino":
         network = timm.create_model(TEACHER, pretrained=False, num_classes=0, dynamic_img_size=True)
         target = FrozenFeatures(network.num_features, grid).use(PatchFeatures(network, grid))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -15,11 +15,14 @@ from safetensors.torch import load_file
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
+from pipeline.data.load import clip_reader, crops
 from pipeline.data.records import ChunkManifest
 from pipeline.data.shards import index_stage, shard_stage
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.method.pixels import normalise
+from pipeline.method.pooling import Pooled
 from pipeline.runtime.files import read_json
 from pipeline.training import pretrain_stage
 from pipeline.training.identity import Identity
@@ -30,7 +33,7 @@ from pipeline.training.online_evaluation import (
     effective_rank,
     knn_top1,
 )
-from pipeline.training.probe_clips import CLIPS_PER_CLASS, choose
+from pipeline.training.probe_clips import CLIPS_PER_CLASS, ProbeClips, choose
 
 Compose = Callable[..., Params]
 PROBED = ("trainer.probe_every=2", "trainer.probe_clips=12", "trainer.log_every=3")
@@ -240,6 +243,36 @@ def test_what_is_probed_is_what_would_be_written(compose: Compose) -> None:
     engine = cast("Any", _Engine(weights))
     last = log(layout)[-1]
     assert online.scores(engine) == {key: last[key] for key in SCORES}
+
+
+@pytest.mark.parametrize("kind", ["dense", "per_segment"])
+def test_clips_are_seen_as_in_training(
+    compose: Compose, kind: Literal["dense", "per_segment"]
+) -> None:
+    """Catches half a second of each video where training sees frames of all of it."""
+    params = compose(*PROBED, f"data.clip.sampling={kind}", "data.clip.frames=4")
+    entries = DatasetIndex.load(DataLayout(params.data.name).shards).clips(["train"])[:3]
+    clips = ProbeClips("train", entries, (), ())
+    online = OnlineEvaluation(params.runs["sigma_mlp"], params.data.clip, clips)
+    chosen = {"dense": [3, 4, 5, 6], "per_segment": [1, 3, 6, 8]}[kind]  # of 10
+    for entry, seen in zip(entries, online._queries.pixels, strict=True):
+        whole = clip_reader.read(entry, chosen)
+        window = crops.along_long_side(entry.height, entry.width, 1)[0]
+        assert np.array_equal(seen.numpy(), crops.cut(whole, window, params.data.clip.size))
+
+
+def test_features_are_pooled_as_evaluation_pools_them(compose: Compose) -> None:
+    """Catches a curve of other features than those that are scored in the end."""
+    params = compose(*PROBED, "evaluation.drop_tubes=0.7")
+    run, index = params.runs["sigma_mlp"], DatasetIndex.load(DataLayout(params.data.name).shards)
+    clips = ProbeClips("train", index.clips(["train"])[:5], (), ())
+    online = OnlineEvaluation(run, params.data.clip, clips)
+    found = online._features(online._queries, cast("Any", _Engine({})))
+    with torch.no_grad():
+        expected = Pooled(online._encoder, 0.7)(normalise(online._queries.pixels)).double()
+        plain = Pooled(online._encoder)(normalise(online._queries.pixels)).double()
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
+    assert not np.allclose(found, plain.numpy(), rtol=1e-2)
 
 
 class _Engine:

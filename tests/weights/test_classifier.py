@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.configuration import composition
+from pipeline.configuration import composition, stages
 from pipeline.errors import UserError
+from pipeline.method.pooling import changing_tubes
 from pipeline.weights.classifier import Classifier
 from tests import small_models
 
@@ -42,7 +44,7 @@ def test_what_changes_most_is_seen_and_nothing_else(seed: int, drop: float) -> N
             """The first time is as important as the second: either of two equal ones is right."""
             return sorted(tube + places if tube < places else tube for tube in tubes)
 
-        chosen = classifier._kept(videos)
+        chosen = changing_tubes(encoder, videos, drop)
         for clip, kept in zip(embedded, chosen.tolist(), strict=True):
             changes = []
             for tube in range(grid.count):
@@ -67,9 +69,32 @@ def test_what_stands_still_counts_only_where_it_is_not_dropped(drop: float, coun
     assert same is not counts
 
 
-@pytest.mark.parametrize("override", ["data.clip.frames=2", "evaluation.finetune.drop_tubes=1.0"])
-def test_a_selection_that_cannot_be_made_is_refused_when_it_is_composed(override: str) -> None:
-    """Not after hours of pretraining."""
-    overrides = ["experiment=one", "evaluation.finetune.drop_tubes=0.4", "segmentation=none"]
-    with pytest.raises(UserError, match="drop_tubes"):
-        composition.compose([*overrides, "severe=none", override])
+@pytest.mark.parametrize("key", ["evaluation.drop_tubes", "evaluation.finetune.drop_tubes"])
+@pytest.mark.parametrize("override", ["data.clip.frames=4", "0.999"])
+def test_a_selection_that_cannot_be_made_is_refused_when_it_is_composed(
+    key: str, override: str
+) -> None:
+    """Not after hours of pretraining: tubes of the model have 4 frames, and a clip has 32."""
+    overrides = ["experiment=one", "evaluation=demo_finetuned", "segmentation=none", "severe=none"]
+    assert "drop_tubes: 0.4" in composition.compose([*overrides, f"{key}=0.4"])
+    overrides.append(f"{key}=0.4" if "=" in override else f"{key}={override}")
+    with pytest.raises(UserError, match=f"{key} keeps the tubes that change most: runs.encoder"):
+        composition.compose(overrides + [override] * ("=" in override))
+
+
+def test_images_have_no_tubes_that_change() -> None:
+    """Catches features of arbitrary tubes of still clips."""
+    images = "+evaluation.images=[{name: a, format: cifar100, folder: b}]"
+    with pytest.raises(UserError, match="in images nothing changes"):
+        composition.compose(["experiment=one", "evaluation.drop_tubes=0.4", images])
+
+
+def test_online_evaluation_follows_and_nothing_is_written_where_nothing_is_dropped() -> None:
+    """Catches one setting that has to be made twice, and recorded settings that are others."""
+    for share in (None, 0.4):
+        override = [f"evaluation.drop_tubes={share}"] if share else []
+        text = composition.compose(["experiment=one", *override])
+        params = composition.validate(yaml.safe_load(text), place="test")
+        assert params.runs["encoder"].trainer.probe_drop_tubes == share
+        for stage in ("pretrain", "evaluate", "order"):
+            assert ("drop_tubes" in stages.settings(params, stage, "encoder")) is bool(share)

@@ -100,7 +100,7 @@ def cost(params: Params, footage: estimates.Footage) -> Cost:
     trained = {name: run for name, run in params.runs.items() if run.trainer.epochs}
     model = next(iter(params.runs.values())).model
     return Cost(
-        tokens=tube_grid(clip, model.tube).count,
+        tokens=tube_grid(model, clip).count,
         gflops={n: estimates.operations_per_clip(run, clip) / 1e9 for n, run in trained.items()},
         shard_bytes=estimates.room(footage, params.data, is_fetched=False).shards,
     )

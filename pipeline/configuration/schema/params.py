@@ -271,20 +271,22 @@ class Params(Section):
 
     def _check_dropped_tubes(self) -> None:
         tuned = self.evaluation.finetune
-        if tuned is None or not tuned.drop_tubes:
-            return
+        for_all = {
+            "evaluation.drop_tubes": self.evaluation.drop_tubes,
+            "evaluation.finetune.drop_tubes": tuned and tuned.drop_tubes,
+        }
         for name, run in self.runs.items():
+            own = {f"runs.{name}.trainer.probe_drop_tubes": run.trainer.probe_drop_tubes}
             clip, (frames, height, width) = self.clip_of(name), run.model.tube
             count = clip.frames // frames * (clip.size // height) * (clip.size // width)
-            if (
-                run.model.network
-                or clip.frames < 2 * frames
-                or not int(count * (1 - tuned.drop_tubes))
-            ):
-                raise ValueError(
-                    f"evaluation.finetune.drop_tubes keeps the tubes that change most: "
-                    f"runs.{name} has no two tubes in time, keeps none, or is no video transformer"
-                )
+            for key, share in (for_all | own).items():
+                if not share:
+                    continue
+                if run.model.network or clip.frames < 2 * frames or not int(count * (1 - share)):
+                    raise ValueError(
+                        f"{key} keeps the tubes that change most: runs.{name} has no two tubes in "
+                        "time, keeps none, or is no video transformer"
+                    )
 
     def _check_tubes(self) -> None:
         for name, run in self.runs.items():

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.configuration.section import Name, Section, Share
+from pipeline.configuration.section import Name, OpenShare, Section, Share
 from pipeline.errors import UserError
 
 SHOWN = 20  # values of a column in one message
@@ -157,6 +157,8 @@ class Trainer(Section):
     probe_labels: tuple[str, ...] | None = None
     # clips that they ask about, and as many whose labels answer; they stay in memory, decoded
     probe_clips: int = Field(default=128, gt=1)
+    # follows `evaluation.drop_tubes`: share of tubes that they leave out of the mean; null: none
+    probe_drop_tubes: OpenShare | None = None
     checkpoint_every: int = Field(gt=0)  # steps
     keep_checkpoints: int = Field(gt=0)  # the last so many stay
     # steps, a multiple of `checkpoint_every`: these checkpoints stay for ever
@@ -171,7 +173,8 @@ class Trainer(Section):
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not made use of: what was trained without it stays the same."""
         values: dict[str, Any] = handler(self)
-        return {k: v for k, v in values.items() if v or k not in ("mixture", "least_steps")}
+        added = ("mixture", "least_steps", "probe_drop_tubes")
+        return {k: v for k, v in values.items() if v or k not in added}
 
     @model_validator(mode="after")
     def _adds_up(self) -> Trainer:

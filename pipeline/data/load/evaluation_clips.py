@@ -27,6 +27,11 @@ from pipeline.errors import UserError
 OnFailure = Literal["stop", "report"]
 
 
+def centred_view(clip: Clip) -> Views:
+    """Return the one view of a clip that shows what training shows: sampled as `clip` is."""
+    return Views(segments=1, crops=1, sampling=clip.sampling)
+
+
 @dataclass(frozen=True)
 class EvaluationBatch:
     """Some clips, each in V views: the segments in order, and in each its crops in order."""
@@ -91,10 +96,7 @@ class EvaluationSteps(Dataset[EvaluationBatch]):
     def views_of(self, entry: ClipEntry) -> decoders.Frames:
         """Decode every view of a clip: uint8 (V,T,H,W,3)."""
         clip, views = self.clip, self.views
-        if views.sampling == "dense":
-            chosen = sampling.dense_centred(entry.frames, clip.frames, clip.stride, views.segments)
-        else:
-            chosen = sampling.per_segment_centred(entry.frames, clip.frames, views.segments)
+        chosen = sampling.centred(entry.frames, clip, views.sampling, views.segments)
         video = self.source.read(entry, chosen.ravel())
         windows = crops.along_long_side(entry.height, entry.width, views.crops)
         return np.stack(

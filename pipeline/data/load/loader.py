@@ -128,10 +128,7 @@ class PretrainingSteps(Dataset[Batch]):
         """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask or masks."""
         entry, clip = self.clips.entries[index], self.clips.clip
         rng = order.sample_rng(self.clips.seed, epoch, index)
-        if clip.sampling == "dense":
-            indices = sampling.dense_random(entry.frames, clip.frames, clip.stride, rng)
-        else:
-            indices = sampling.per_segment(entry.frames, clip.frames, rng)
+        indices = sampling.random(entry.frames, clip, clip.sampling, rng)
         window = crops.multi_scale(entry.height, entry.width, clip.scales, rng)
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)

@@ -3,17 +3,36 @@
 A dense view is `length` frames, `stride` source frames apart; it spans (length-1) stride + 1
 frames. What happens where the clip is shorter than that is one policy, `hold`: the last frame is
 repeated, as if the video stood still at its end. A view per segment has one frame of each of
-`length` equal parts of the clip, however long it is.
+`length` equal parts of the clip, however long it is. `centred` and `random` choose between the two:
+whatever looks at a video asks one of them.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.configuration.schema import Clip
 from pipeline.data.load.order import randint
 
 Indices = npt.NDArray[np.int64]
+Sampling = Literal["dense", "per_segment"]
+
+
+def centred(frames: int, clip: Clip, kind: Sampling, views: int = 1) -> Indices:
+    """Return fixed views of a video of `frames` frames, int64 (views, clip.frames)."""
+    if kind == "dense":
+        return dense_centred(frames, clip.frames, clip.stride, views)
+    return per_segment_centred(frames, clip.frames, views)
+
+
+def random(frames: int, clip: Clip, kind: Sampling, rng: np.random.Generator) -> Indices:
+    """Return a view of a video of `frames` frames as `rng` draws it, int64 (clip.frames,)."""
+    if kind == "dense":
+        return dense_random(frames, clip.frames, clip.stride, rng)
+    return per_segment(frames, clip.frames, rng)
 
 
 def starts(frames: int, length: int, stride: int) -> int:

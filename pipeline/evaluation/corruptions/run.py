@@ -26,6 +26,7 @@ from pipeline.evaluation.recognition.extracted import Extracted
 from pipeline.evaluation.recognition.task import Task
 from pipeline.evaluation.recognition.variants import some, top1_of
 from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_clips
+from pipeline.method.pooling import Pooled
 from pipeline.weights import hub
 
 CLEAN, MEAN = "clean", "mean"  # in the place of a kind
@@ -76,7 +77,7 @@ def _features(job: Job, known: Extracted, settings: Corruptions) -> dict[str, Sp
         for strength in STRENGTHS
     }
     return features.extract(
-        hub.load(job.layout.weights).encoder,
+        Pooled(hub.load(job.layout.weights).encoder, job.params.evaluation.drop_tubes),
         corrupted,
         path=job.layout.scores_folder / "corruptions.npz",
         key=key,

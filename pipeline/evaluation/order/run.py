@@ -32,6 +32,7 @@ from pipeline.evaluation.recognition.extracted import Extracted
 from pipeline.evaluation.recognition.task import Labelled, Task
 from pipeline.evaluation.recognition.variants import joined, some, top1_of
 from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_clips
+from pipeline.method.pooling import Pooled
 from pipeline.weights import hub
 
 IN_ORDER = "in_order"
@@ -87,7 +88,7 @@ def _features(job: Job, known: Extracted, settings: Order) -> dict[str, SplitFea
         "code": stages.modules_sha256("pipeline.evaluation.altered"),
     }
     return features.extract(
-        hub.load(job.layout.weights).encoder,
+        Pooled(hub.load(job.layout.weights).encoder, job.params.evaluation.drop_tubes),
         asked,
         path=job.layout.scores_folder / "order.npz",
         key=key,

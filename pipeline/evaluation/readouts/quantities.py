@@ -67,7 +67,7 @@ def of_embedded(ids: Iterable[str], settings: Synthetic, clip: Clip) -> list[Qua
     from one source frame to the next, and the root of the area that it covers, both on average.
     Positions are circular, since what leaves at one side comes in at the other.
     """
-    seen = sampling.dense_centred(settings.frames, clip.frames, clip.stride, 1)[0]
+    seen = sampling.centred(settings.frames, clip, clip.sampling)[0]
     position, speed, size = {}, {}, {}
     for name in ids:
         masks = synthetic.render(settings, *synthetic.parse_id(name)).masks[seen] > 0
@@ -75,7 +75,7 @@ def of_embedded(ids: Iterable[str], settings: Synthetic, clip: Clip) -> list[Qua
         steps = np.diff(places, axis=0)
         steps -= np.round(steps)
         position[name] = places[len(places) // 2]
-        speed[name] = np.linalg.norm(steps, axis=1).mean(keepdims=True) / clip.stride
+        speed[name] = np.linalg.norm(steps, axis=1).mean(keepdims=True) / np.diff(seen).mean()
         size[name] = np.sqrt(masks.mean(axis=(1, 2))).mean(keepdims=True)
     return [
         Quantity("position", position, circular=True),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.configuration import stages
+from pipeline.data.load.evaluation_clips import centred_view
 from pipeline.evaluation.benchmark import Job, Outcome
 from pipeline.evaluation.metrics import missing, standard_error
 from pipeline.evaluation.readouts.probe import Answer, Asked, Readout
@@ -19,7 +20,7 @@ from pipeline.evaluation.recognition import attentive, extracted, task
 from pipeline.evaluation.recognition.extracted import Extracted, Skipped
 from pipeline.evaluation.recognition.heads import HeadTrainer, Inputs
 from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_clips
-from pipeline.evaluation.settings import ONE_VIEW
+from pipeline.method.pooling import Tokens
 from pipeline.method.vit import Encoder
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.weights import hub
@@ -73,15 +74,16 @@ def _asked(quantity: Quantity, known: Extracted) -> Asked | str:
 
 
 def _tokens(job: Job, known: Extracted, encoder: Encoder, settings: Readouts) -> Inputs:
-    """Return the tokens of all clips, in one view each."""
+    """Return the tokens of all clips, as recognition's probes read them, in one view each."""
+    view = centred_view(job.params.data.clip)
     return attentive.tokens(
-        encoder,
+        Tokens(encoder, job.params.evaluation.drop_tubes),
         {
-            split: replace(clips, view_settings=ONE_VIEW, cache=None)
+            split: replace(clips, view_settings=view, cache=None)
             for split, clips in shown_clips(job, "read_out").items()
         },
         path=job.layout.work("readouts") / "tokens",
-        key={"features": json.loads(known.key), "views": ONE_VIEW.model_dump(mode="json")},
+        key={"features": json.loads(known.key), "views": view.model_dump(mode="json")},
         options=execution(job.params, job.layout.run, "read_out"),
         store_gib=settings.attentive.store_gib,
     )

@@ -6,7 +6,7 @@ learned query, its MLP, and a linear layer. The block is timm's, behind a LayerN
 Tokens are half as exact as features: they are rounded to float16, whether they are kept on disk
 or computed anew for each epoch, so that keeping them changes nothing.
 
-Shapes: n clips, b of a batch, V views, N tubes, D width of the encoder, C classes.
+Shapes: n clips, b of a batch, V views, N tokens, D width of the encoder, C classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.evaluation import rows
 from pipeline.evaluation.clips import Clips
 from pipeline.evaluation.recognition.heads import Arrays, Inputs
 from pipeline.evaluation.rows import ExecutionOptions
-from pipeline.method.vit import Encoder
+from pipeline.method.pooling import Tokens
 from pipeline.runtime.devices import choose_device, fast_fp32
 from pipeline.runtime.store import Store
 
@@ -52,7 +52,7 @@ class AttentiveHead(nn.Module):
 
 
 def tokens(
-    encoder: Encoder,
+    network: Tokens,
     splits: Mapping[str, Clips],
     *,
     path: Path,
@@ -60,42 +60,42 @@ def tokens(
     options: ExecutionOptions,
     store_gib: float,
 ) -> Inputs:
-    """Return the tokens of all clips: from disk, or, above `store_gib`, from the encoder.
+    """Return the tokens of all clips: from disk, or, above `store_gib`, from the network.
 
     On disk they are in the store `PATH.SPLIT`, which an interrupted call goes on with.
     """
-    n, d = encoder.grid.count, encoder.width
+    n, d = network.count, network.encoder.width
     size = sum(len(clips.ids) * clips.views for clips in splits.values()) * n * d * 2
     if size > store_gib * GIB:
         print(f"[{options.label}] tokens would take {size / GIB:.1f} GiB: computed for each epoch")
-        return Computed.of(encoder, splits, options)
+        return Computed.of(network, splits, options)
     store_of: dict[str, Store] = {}
     for split, clips in sorted(splits.items()):
         store = Store(path.with_name(f"{path.name}.{split}"), key, "float16")
-        kept = rows.compute(encoder, clips, store, options, n)
+        kept = rows.compute(network, clips, store, options, network.encoder.grid.count)
         store_of |= dict.fromkeys(kept.ids, kept.store)
     return Arrays(lambda clip: store_of[clip].values(clip))
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Tokens that the frozen encoder gives again whenever they are asked for."""
+    """Tokens that the frozen network gives again whenever they are asked for."""
 
-    encoder: Encoder
+    network: Tokens
     splits: Mapping[str, Clips]
     options: ExecutionOptions
     places: Mapping[str, tuple[str, int]]  # id -> split, place in it
 
     @classmethod
     def of(
-        cls, encoder: Encoder, splits: Mapping[str, Clips], options: ExecutionOptions
+        cls, network: Tokens, splits: Mapping[str, Clips], options: ExecutionOptions
     ) -> Computed:
         places = {
             clip: (split, place)
             for split, clips in splits.items()
             for place, clip in enumerate(clips.ids)
         }
-        return cls(encoder.to(choose_device()).eval(), splits, options, places)
+        return cls(network.to(choose_device()).eval(), splits, options, places)
 
     def batches(self, ids: Sequence[str], batch_size: int) -> Iterator[Tensor]:
         (split,) = {self.places[clip][0] for clip in ids}  # all of one split: train, val or test
@@ -104,8 +104,8 @@ class Computed:
         waiting: list[Tensor] = []
         batches = clips.batches(places, self.options.batch_size, self.options.workers)
         for batch in prefetch.on_device(batches, device, ahead=self.options.workers > 0):
-            with torch.no_grad(), fast_fp32(device, self.encoder.grid.count):
-                tokens = rows.answers(self.encoder, batch.videos, self.options.batch_size, device)
+            with torch.no_grad(), fast_fp32(device, self.network.encoder.grid.count):
+                tokens = rows.answers(self.network, batch.videos, self.options.batch_size, device)
             waiting.extend(tokens.cpu().to(torch.float16).unbind(0))
             while len(waiting) >= batch_size:
                 yield torch.stack(waiting[:batch_size]).float()

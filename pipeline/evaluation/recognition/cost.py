@@ -14,31 +14,31 @@ from pipeline.evaluation.benchmark import Body
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.table import Column, Line, Table
 from pipeline.method.pixels import normalise, to_device
-from pipeline.method.vit import Encoder
+from pipeline.method.pooling import Pooled
 from pipeline.runtime.operations import forward_operations
 
 TRIALS = 3  # after a first one, which is slower; the fastest counts
 
 
-def measure(encoder: Encoder, options: ExecutionOptions) -> dict[str, Any]:
+def measure(network: Pooled, options: ExecutionOptions) -> dict[str, Any]:
     """Return the cost of an encoder's features for one clip (one view), without decoding.
 
     `seconds_per_clip` is measured on this machine, under the threads and kernels that features are
     computed with: on an accelerator in a batch of them, on a CPU of a single clip.
     """
-    device = options.device_of()
+    device, encoder = options.device_of(), network.encoder
     clips = options.batch_size if device.type != "cpu" else 1
     size = (clips, *encoder.grid.clip_shape, 3)
     videos = torch.arange(torch.Size(size).numel()).remainder(251).to(torch.uint8).reshape(size)
     before = next(encoder.parameters()).device
-    encoder.to(device).eval()
+    network.to(device).eval()
     with rows.inference(device, encoder.grid.count):
         shown = to_device(videos, device)
-        seconds = min([_seconds(encoder, shown) for _ in range(1 + TRIALS)][1:])
-    encoder.to(before)
+        seconds = min([_seconds(network, shown) for _ in range(1 + TRIALS)][1:])
+    network.to(before)
     return {
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-        "operations": forward_operations(encoder, (1, 3, *encoder.grid.clip_shape)),
+        "operations": forward_operations(network, (1, 3, *encoder.grid.clip_shape)),
         "seconds_per_clip": seconds / clips,
         "clips_at_once": clips,
         "device": device.type,
@@ -46,9 +46,9 @@ def measure(encoder: Encoder, options: ExecutionOptions) -> dict[str, Any]:
     }
 
 
-def _seconds(encoder: Encoder, videos: Tensor) -> float:
+def _seconds(network: Pooled, videos: Tensor) -> float:
     began = time.perf_counter()
-    encoder(normalise(videos)).float().mean(1).cpu()  # which waits for the accelerator
+    network(normalise(videos)).cpu()  # which waits for the accelerator
     return time.perf_counter() - began
 
 

@@ -49,6 +49,7 @@ from pipeline.evaluation.recognition.scores import (
 )
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task
 from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.method.pooling import Tokens
 from pipeline.method.vit import Encoder
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.store import Store
@@ -91,6 +92,7 @@ class Subject:
     folder: Path  # for tokens, answers and checkpoints
     options: ExecutionOptions
     caches: Mapping[Views, ViewCache] = field(default_factory=dict)
+    drop_tubes: float | None = None  # as the features were pooled
 
     @cached_property
     def pooled(self) -> Inputs:
@@ -98,9 +100,9 @@ class Subject:
         return Arrays.of(*((part.ids, part.values) for part in self.features.values()))
 
     def tokens(self, store_gib: float) -> Inputs:
-        """All tokens, for the attentive probe."""
+        """All tokens, or those of the tubes that change, for the attentive probe."""
         return attentive.tokens(
-            self.encoder,
+            Tokens(self.encoder, self.drop_tubes),
             self.splits,
             path=self.folder / "tokens",
             key=self.key,

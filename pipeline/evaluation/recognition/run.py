@@ -20,6 +20,7 @@ from pipeline.evaluation.recognition import answers, baselines, cost, images
 from pipeline.evaluation.recognition.extracted import lost_clips, scored_split
 from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, probes
 from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_videos
+from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
 from pipeline.runtime.files import remove_leftovers, sha256_file
 from pipeline.weights import hub
@@ -44,7 +45,8 @@ def score(job: Job) -> Outcome:
         shown = {"clips": _shown(index), "weights": job.weights}
         encoder = hub.load(layout.weights).encoder
         results, baseline_rows = _recognition(params, layout, index, encoder, shown)
-        spent = cost.measure(encoder, execution(params, layout.run, "evaluate"))
+        network = Pooled(encoder, params.evaluation.drop_tubes)
+        spent = cost.measure(network, execution(params, layout.run, "evaluate"))
     answers.write_best(layout.predictions, results)
     answers.write_all(layout.scores, results)
     return Outcome(
@@ -136,20 +138,29 @@ def _subject(
         "views": evaluation.views.model_dump(mode="json"),
         "train_views": evaluation.train_views.model_dump(mode="json"),
         "on_failure": evaluation.on_failure,
-        "pooling": "mean over tubes",
+        "pooling": _pooling(evaluation.drop_tubes),
         "splits": sorted(splits),
     }
+    network = Pooled(encoder, evaluation.drop_tubes)
     return Subject(
         weights=layout.weights,
         encoder=encoder,
         clip=params.data.clip,
         splits=splits,
         entries=(),
-        features=features.extract(encoder, splits, path=path, key=key, options=options),
+        features=features.extract(network, splits, path=path, key=key, options=options),
         key=key,
         folder=layout.probing / path.stem,
         options=options,
+        drop_tubes=evaluation.drop_tubes,
     )
+
+
+def _pooling(drop_tubes: float | None) -> str:
+    """Say what features are the mean of, for the key that they are kept under."""
+    if drop_tubes is None:
+        return "mean over tubes"
+    return f"mean over tubes, without the {drop_tubes:g} of them that change least"
 
 
 def _summary(results: Results) -> Iterator[str]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from pipeline.configuration.section import Name, Positive, Section
-from pipeline.evaluation.settings import ONE_VIEW, Finetune, Views
+from pipeline.configuration.section import Name, OpenShare, Positive, Section
+from pipeline.evaluation.settings import Finetune, Views
 
 Neighbours = Annotated[int, Field(gt=0)]
 # What a report calls the probes.
@@ -88,7 +94,10 @@ class ImageSet(Section):
 class Evaluation(Section):
     name: Name  # shown in the report
     views: Views  # of val and test clips for the probes
-    train_views: Views = ONE_VIEW  # of train clips for the probes
+    train_views: Views = Views(segments=1, crops=1)  # of train clips for the probes
+    # of a clip's tubes, those that change least: the encoder sees them, features that probes read
+    # leave them out (docs/evaluation.md); null: none
+    drop_tubes: OpenShare | None = None
     batch_size: int = Field(gt=0)  # clips at once, each view counted; changes no result
     # that compute features, each with `trainer.threads`; changes no result
     processes: int = Field(default=1, gt=0)
@@ -108,3 +117,18 @@ class Evaluation(Section):
     knn: NearestNeighbours | None  # weighted nearest neighbours
     finetune: Finetune | None = None  # the whole encoder is trained
     images: tuple[ImageSet, ...] = ()  # image data sets as still clips
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out tubes that nothing is left out of: what was evaluated so stays the same."""
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if v is not None or k != "drop_tubes"}
+
+    @model_validator(mode="after")
+    def _something_changes(self) -> Evaluation:
+        if self.drop_tubes is not None and self.images:
+            raise ValueError(
+                "drop_tubes keeps the tubes that change most, and in images nothing changes: "
+                "leave out images, or set drop_tubes to null"
+            )
+        return self

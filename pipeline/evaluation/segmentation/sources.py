@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pipeline.configuration.layout import DataLayout
-from pipeline.configuration.schema import EmbeddedMasks, MaskedData, Params, Synthetic
+from pipeline.configuration.schema import Clip, EmbeddedMasks, MaskedData, Params, Synthetic
 from pipeline.data import synthetic
 from pipeline.data.load import clip_reader, crops, sampling
 from pipeline.data.load.decoders import DecodeError
@@ -115,20 +115,21 @@ class FolderSource:
 class EmbeddedSource:
     """Clips of the embedded data set out of its shards, with the masks that they are drawn from.
 
-    A clip is the middle of the video, at the stride that the model sees.
+    A clip is the centred view that the model sees (`seen`), in as many frames as are asked for.
     """
 
     name: str
     entries: Sequence[ClipEntry]
     settings: Synthetic
-    stride: int
+    seen: Clip
 
     @property
     def ids(self) -> Sequence[str]:
         return [entry.id for entry in self.entries]
 
     def clip(self, place: int, frames: int, size: int, resolution: int) -> MaskedClip | Lost:
-        choose = partial(sampling.dense_centred, length=frames, stride=self.stride, segments=1)
+        seen = self.seen.model_copy(update={"frames": frames})
+        choose = partial(sampling.centred, clip=seen, kind=seen.sampling)
         return _scaled(self._read(place, size, lambda count: choose(count)[0]), resolution)
 
     def video(self, place: int, size: int) -> MaskedClip | Lost:
@@ -173,7 +174,7 @@ def open_source(params: Params, data: MaskedData) -> tuple[Source, list[Lost], s
         data.name,
         [entries[clip] for clip in ids if clip in entries],
         params.data.synthetic,
-        params.data.clip.stride,
+        params.data.clip,
     )
     gone = [Lost(clip, lost[clip]["outcome"], lost[clip]["reason"]) for clip in ids if clip in lost]
     return source, gone, sha256_file(files.index)

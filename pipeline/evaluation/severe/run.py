@@ -28,6 +28,7 @@ from pipeline.evaluation.severe.frozen import Answers
 from pipeline.evaluation.severe.problem import Problem
 from pipeline.evaluation.severe.scores import Score, lines
 from pipeline.evaluation.severe.scores import score as score_of
+from pipeline.method.pooling import Pooled
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.files import atomic_path, sha256_file
 from pipeline.runtime.store import Store
@@ -150,7 +151,7 @@ def _answers(params: Params, layout: RunLayout, asked: Problem, resumption: Resu
         return finetuned.answer(asked, layout.weights, clip, method, resumption, options)
     view = Views(segments=1, crops=1, sampling=asked.task.sampling)
     extracted = features.extract(
-        hub.load(layout.weights).encoder,
+        Pooled(hub.load(layout.weights).encoder),
         {
             "train": VideoClips(asked.train.entries, params.data.clip, view),
             "test": VideoClips(asked.test.entries, params.data.clip, view),

@@ -14,9 +14,8 @@ from pipeline.configuration import composition
 from pipeline.configuration.schema import Clip
 from pipeline.data import synthetic
 from pipeline.data.load import crops
-from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.shards.index import DatasetIndex
-from pipeline.evaluation.settings import ONE_VIEW
 from pipeline.method.pixels import normalise
 from pipeline.weights.video_clips import ClipRequest, decoding, usable_clips
 
@@ -35,7 +34,7 @@ def clips(videos: Sequence[Path], clip: Clip, data: DatasetIndex | None) -> tupl
     """
     if not videos and data is not None and (entries := data.clips(sorted(data.splits))):
         chosen = entries[:: max(1, len(entries) // TAKEN)][:TAKEN]
-        batch = next(evaluation_batches(chosen, clip, ONE_VIEW, TAKEN))
+        batch = next(evaluation_batches(chosen, clip, centred_view(clip), TAKEN))
         return normalise(batch.videos[:, 0]), f"{len(chosen)} clips of {data.name}"
     if not videos:
         return _drawn(clip), f"{DRAWN} videos of the embedded data set"

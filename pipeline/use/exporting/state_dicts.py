@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.tubes import CHANNELS, TubeGrid
 from pipeline.use.exporting.comparison import Expected, largest
-from pipeline.weights import hub
+from pipeline.weights import geometry, hub
 from pipeline.weights.video_model import VideoModel
 
 FILE = "model.safetensors"
@@ -70,12 +70,7 @@ def write_timm(model: VideoModel, folder: Path) -> list[str]:
     """
     if model.encoder.learned is not None:
         raise UserError("timm's format has no place for learned positions", place="model.positions")
-    if model.settings.background is not None:
-        raise UserError(
-            "timm's transformer does not subtract the background of a clip",
-            place="model.background",
-            remedy="export the encoder as onnx or safetensors, which do",
-        )
+    geometry.refuse_subtracted_background(model.settings, "timm's transformer")
     tensors: dict[str, Tensor] = {}
     for name, value in model.encoder.state_dict().items():
         if name.endswith(("q_bias", "v_bias")):

@@ -5,20 +5,27 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.configuration.schema import Clip, ClipAugmentation, Views
-from pipeline.data.load.evaluation_clips import evaluation_batches
+from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.load.failed_clips import SHOWN, ClipError, FailedClip, FailedClips, scored
 from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
 from pipeline.method.masks import TubeMask
+from pipeline.method.pixels import normalise
+from pipeline.report import strips
+from pipeline.use.exporting import real_input
+from pipeline.weights.video_clips import ClipRequest, decoding, usable_clips
+
+from .conftest import levels_video, write_h264
 
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75), flip=True)
 
@@ -164,3 +171,26 @@ def test_one_frame_per_segment(entries: list[ClipEntry]) -> None:
     (batch,) = evaluation_batches([entry], CLIP, views, 1)
     numbers = ((batch.videos[0].float().mean((2, 3, 4)) - 38) / 12).round()
     assert numbers.tolist() == [[1, 5, 9, 13], [3, 7, 11, 15]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("dense", [5, 7, 9, 11]), ("per_segment", [2, 6, 10, 14])]
+)
+def test_whatever_shows_one_view_samples_it_as_training_does(
+    entries: list[ClipEntry], tmp_path: Path, kind: Any, expected: list[int]
+) -> None:
+    """Catches a picture of the report, a check of an export, or an embedding, that sees half a
+    second of a video where training sees frames of all of it; greys are frames' numbers."""
+    clip, entry = CLIP.model_copy(update={"sampling": kind}), entries[6]  # 17 frames
+    file = tmp_path / "video.mp4"
+    write_h264(file, levels_video(17, 32, 32, 38))
+    index = SimpleNamespace(splits={"test": 1}, clips=lambda _: [entry], name="levels")
+    seen = {
+        "view": next(evaluation_batches([entry], clip, centred_view(clip), 1)).videos[0, 0].numpy(),
+        "strips": strips.read_videos([entry], clip)[0],
+        "video": usable_clips(file, ClipRequest(clip, decoding(clip))).videos[0],
+    }
+    numbers = {name: ((video.mean((1, 2, 3)) - 38) / 12).round() for name, video in seen.items()}
+    assert {name: each.tolist() for name, each in numbers.items()} == dict.fromkeys(seen, expected)
+    exported, _ = real_input.clips([], clip, cast("Any", index))
+    assert torch.equal(exported[0], normalise(torch.from_numpy(seen["view"])[None])[0])

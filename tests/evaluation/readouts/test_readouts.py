@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.configuration.layout import RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import restrict
+from pipeline.data import synthetic
 from pipeline.evaluation import stage
 from pipeline.evaluation.readouts.probe import Answer, Asked, Readout
 from pipeline.evaluation.readouts.quantities import Quantity, centre, of_columns, of_embedded
@@ -114,6 +115,29 @@ def test_the_embedded_datas_numbers_are_those_of_its_scenes(embedded_params: Par
         assert 0 <= speed.truth[clip][0] * settings.size < 1.1 * fastest
         assert 0.1 < size.truth[clip][0] < settings.digit_size[1] / settings.size
         assert ((position.truth[clip] >= 0) & (position.truth[clip] < 1)).all()
+
+
+def test_numbers_are_of_the_frames_that_are_seen(embedded_params: Params) -> None:
+    """Catches truths of other frames than the encoder's, and a speed per sampled frame: of frames
+    of the whole video the digit is as fast, and elsewhere."""
+    settings, clip = embedded_params.data.synthetic, embedded_params.data.clip
+    assert settings is not None
+    clip = clip.model_copy(update={"frames": 4})
+    ids = [f"train-{k:05d}" for k in range(24)]
+    dense = of_embedded(ids, settings, clip)
+    spread = of_embedded(ids, settings, clip.model_copy(update={"sampling": "per_segment"}))
+    whole = of_embedded(ids, settings, clip.model_copy(update={"frames": settings.frames}))
+    for name in ids:
+        masks = synthetic.render(settings, *synthetic.parse_id(name)).masks > 0
+        for part, middle in ((dense, 5), (spread, 6)):  # of frames 3 4 5 6, and of 1 3 6 8
+            assert part[0].truth[name] == pytest.approx(centre(masks[middle]))
+        assert spread[1].truth[name] <= 1.01 * whole[1].truth[name]  # a straight line is shorter
+    ratios = [
+        float(spread[1].truth[name][0] / whole[1].truth[name][0])
+        for name in ids
+        if whole[1].truth[name][0] * settings.size > 1
+    ]
+    assert 0.8 < np.median(ratios) <= 1.01
 
 
 def test_a_column_is_read_where_it_holds_a_number() -> None:

@@ -9,6 +9,7 @@ from pipeline.configuration import build
 from pipeline.configuration.schema import Params
 from pipeline.evaluation.recognition import cost
 from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.method.pooling import Pooled
 
 
 def test_what_an_encoder_costs(params: Params) -> None:
@@ -17,7 +18,7 @@ def test_what_an_encoder_costs(params: Params) -> None:
     encoder = build.encoder(model, params.data.clip)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     options = ExecutionOptions(batch_size=8, device=torch.device("cpu"))
-    measured = cost.measure(encoder, options)
+    measured = cost.measure(Pooled(encoder), options)
     n, d, inner = encoder.grid.count, model.width, int(model.width * model.mlp_ratio)
     block = 2 * n * (4 * d * d + 2 * d * inner) + 4 * n * n * d
     expected = model.depth * block + 2 * n * encoder.grid.pixels * d

@@ -23,6 +23,7 @@ from pipeline.evaluation.recognition import attentive, heads, task
 from pipeline.evaluation.recognition.heads import Arrays, HeadTrainer, Inputs, LinearHead
 from pipeline.evaluation.recognition.task import Prediction, Task
 from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.method.pooling import Tokens
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.weights import hub
 
@@ -218,8 +219,9 @@ def test_views_are_averaged_as_probabilities() -> None:
     )
 
 
+@pytest.mark.parametrize("drop", [None, 0.7])
 def test_tokens_are_the_same_from_disk_and_from_the_encoder(
-    workplace: Path, params: Params, capsys: pytest.CaptureFixture[str]
+    workplace: Path, params: Params, capsys: pytest.CaptureFixture[str], drop: float | None
 ) -> None:
     """Catches tokens that depend on whether they are kept, rows of other clips, and a limit on the
     disk that is not kept."""
@@ -233,7 +235,7 @@ def test_tokens_are_the_same_from_disk_and_from_the_encoder(
     }
     ids = [f"train-{k:02d}" for k in (3, 0, 3, 11)]
     make: Callable[[float], Inputs] = lambda gib: attentive.tokens(  # noqa: E731
-        encoder,
+        Tokens(encoder, drop),
         splits,
         path=Path("tokens"),
         key={},
@@ -247,7 +249,8 @@ def test_tokens_are_the_same_from_disk_and_from_the_encoder(
     assert [len(part) for part in computed] == [len(part) for part in stored] == [3, 1]
     for left, right in zip(computed, stored, strict=True):
         torch.testing.assert_close(left, right, rtol=2e-3, atol=2e-3)
-        assert left.shape[1:] == (1, encoder.grid.count, encoder.width)
+        count = int(encoder.grid.count * (1 - (drop or 0)))
+        assert left.shape[1:] == (1, count, encoder.width)
     assert torch.equal(stored[0][0], stored[0][2])
     assert not torch.equal(stored[0][0], stored[0][1])
     assert sum(path.stat().st_size for path in Path().glob("tokens*/*.bin")) > 0

@@ -11,19 +11,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import restrict
+from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.records import ChunkManifest
 from pipeline.data.shards import index_stage, shard_stage
+from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import stage
 from pipeline.evaluation.registry import BENCHMARKS
+from pipeline.method.pixels import normalise
+from pipeline.method.pooling import Pooled
 from pipeline.report.results import Details, Score, Skipped
 from pipeline.runtime.files import read_json, sha256_file, write_json
+from pipeline.weights import hub
 
-from ..conftest import RUN, SIZES
+from ..conftest import RUN, SIZES, scores_of, with_benchmark
 
 VOLATILE = {"seconds", "provenance", "cost"}
 
@@ -93,6 +99,36 @@ def test_the_next_encoder_decodes_nothing(
     after = np.load(files.features)
     for split in SIZES:
         assert np.array_equal(before[f"{split}_features"], after[f"{split}_features"])
+
+
+def test_features_are_of_the_tubes_that_change_where_that_is_asked(
+    params: Params, files: RunLayout
+) -> None:
+    """Catches a setting that the cache does not know, probes that answer from other features, and
+    benchmarks on these features that take others (`order`: `train` backward is pooled alike)."""
+    evaluation = params.evaluation.model_copy(update={"drop_tubes": 0.7})
+    dropped = params.model_copy(update={"evaluation": evaluation})
+    evaluate(params, files)
+    plain = dict(np.load(files.features))
+    evaluate(dropped, files)
+    found = dict(np.load(files.features))
+    order = {"linear": evaluation.linear, "seed": 0, "direction_clips": None}
+    with_order = with_benchmark(dropped, "order", order)
+    scores_of("order", with_order)
+    reordered = dict(np.load(files.scores_folder / "order.npz"))
+    encoder = hub.load(files.weights).encoder
+    entries = DatasetIndex.load(DataLayout(params.data.name).shards).clips(["test"])
+    (batch,) = evaluation_batches(entries, params.data.clip, evaluation.views, len(entries))
+    shown = {"": batch.videos[:, 0], "reversed_": batch.videos[:, 0].flip(1)}
+    for way, videos in shown.items():
+        with torch.no_grad():
+            expected = Pooled(encoder, 0.7)(normalise(videos)).numpy()
+        mine = (reordered if way else found)[f"{way or 'test_'}features"][:, 0]
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found["test_features"], plain["test_features"], atol=1e-3)
+    assert json.loads(str(plain["key"]))["pooling"] == "mean over tubes"
+    evaluate(params, files)
+    assert np.array_equal(np.load(files.features)["test_features"], plain["test_features"])
 
 
 def test_the_report_can_read_it(params: Params, files: RunLayout) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import MaskFolder, Params
+from pipeline.data import synthetic
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.encoder import for_frames
@@ -105,15 +106,23 @@ def test_workers_and_processes_change_no_number(params: Params) -> None:
     assert found["outputs"] == whole["outputs"]
 
 
-def test_masks_lie_where_the_frames_show_the_digit(params: Params) -> None:
-    """Masks of another clip or moment than the frames that were decoded from the shards."""
+@pytest.mark.parametrize("kind", ["dense", "per_segment"])
+def test_masks_lie_where_the_frames_show_the_digit(params: Params, kind: str) -> None:
+    """Masks of another clip or moment than the frames that were decoded from the shards; other
+    frames than training samples."""
     assert params.data.synthetic is not None
     entries = DatasetIndex.load(DataLayout(params.data.name).shards).clips(["test"])
-    source = sources.EmbeddedSource("embedded", entries, params.data.synthetic, 1)
+    seen = params.data.clip.model_copy(update={"sampling": kind})
+    source = sources.EmbeddedSource("embedded", entries, params.data.synthetic, seen)
     for place in range(len(entries)):
         for frames in (8, 4):
             clip = source.clip(place, frames, 32, 32)
             assert isinstance(clip, sources.MaskedClip)
+            drawn = synthetic.render(source.settings, *synthetic.parse_id(clip.id)).masks
+            assert len(drawn) == 10
+            if frames == 4:
+                chosen = [3, 4, 5, 6] if kind == "dense" else [1, 3, 6, 8]
+                assert np.array_equal(clip.masks, drawn[chosen])
             grey = clip.frames.mean(axis=3)
             for picture, mask in zip(grey, clip.masks, strict=True):
                 bright = picture > (picture.max() + picture.min()) / 2  # the digit is the lighter
