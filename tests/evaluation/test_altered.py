@@ -17,6 +17,7 @@ from pipeline.evaluation import features
 from pipeline.evaluation.altered import ORDERS, AlteredClips, Order, Reordered
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.rows import ExecutionOptions
+from pipeline.method.pooling import Pooled
 from pipeline.weights import hub
 
 from .conftest import RUN
@@ -78,7 +79,7 @@ def test_the_encoder_sees_the_altered_clips(
         execution = ExecutionOptions(**{"batch_size": 7, **options})
         path = tmp_path / f"{name}.npz"
         (part,) = features.extract(
-            encoder, {"test": clips}, path=path, key={"of": name}, options=execution
+            Pooled(encoder), {"test": clips}, path=path, key={"of": name}, options=execution
         ).values()
         assert part.ids == tuple(plain.ids)
         return part.values
