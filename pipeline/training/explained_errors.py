@@ -25,8 +25,8 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
 
     That is a full or read-only disk, a process that died or hangs, too little memory of the
     accelerator, an operation that torch has not on it or not so that it gives the same each time
-    (`trainer.deterministic`), and no compiler for `torch.compile`. Any
-    process of a run may meet it; `ranks.process_group` ends the others too.
+    (`trainer.deterministic`), and no compiler for `torch.compile`. Any process of a run may meet
+    it; `ranks.process_group` ends the others too.
     """
     try:
         yield

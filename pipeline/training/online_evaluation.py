@@ -2,8 +2,8 @@
 
 Every `trainer.probe_every` steps, before the first and after the last one, a copy of the encoder
 looks at a few fixed clips (`probe_clips`), each whole and in its centred view, which is sampled as
-in training. Features are the mean over tubes, or over
-those that change (`probe_drop_tubes`), as in evaluation.
+in training. Features are the mean over tubes, or over those that change (`probe_drop_tubes`), as in
+evaluation.
 
 - `knn_LABEL`: share of clips whose class the `K` nearest neighbours name, weighted by cosine.
 - `rankme`: the effective rank of the features (Garrido et al., "RankMe", ICML 2023).
