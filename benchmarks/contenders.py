@@ -113,5 +113,5 @@ class HuggingFaceLoss(nn.Module):
 
 def rate_of(run: Run) -> float:
     """A learning rate from the middle of a run."""
-    rates = learning_rates(run.trainer, steps=1000, clips=1000 * run.trainer.batch_size)
-    return rates[500]
+    rates = learning_rates(run.trainer, clips=10 * run.trainer.batch_size)
+    return rates[len(rates) // 2]

@@ -27,7 +27,7 @@ from torch import nn
 
 from pipeline.configuration.schema import Clip, Finetune
 from pipeline.data.load.options import LoaderOptions
-from pipeline.data.load.order import at_least, total_steps, warmup_steps
+from pipeline.data.load.order import planned_steps
 from pipeline.data.shards.clip_table import ids_of
 from pipeline.data.shards.format import ClipEntry
 from pipeline.errors import UserError
@@ -58,13 +58,13 @@ class TrainingSet:
 
     def steps(self, settings: Finetune) -> tuple[int, int]:
         """Return how many steps there are, and how many of them are of warm-up."""
-        distinct = settings.batch_size // settings.augmentation.repeated
-        planned, warmup = (
-            total_steps(epochs, n=len(self.entries), batch_size=distinct)
-            for epochs in (settings.epochs, settings.warmup_epochs)
+        return planned_steps(
+            settings.epochs,
+            settings.warmup_epochs,
+            n=len(self.entries),
+            batch_size=settings.batch_size // settings.augmentation.repeated,
+            least=settings.least_steps,
         )
-        steps = at_least(planned, settings.least_steps)
-        return steps, warmup_steps(warmup, planned, steps)
 
     @property
     def sha256(self) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -62,6 +60,8 @@ class Augmentation(Section):
 class Finetune(Section):
     """Training of the whole encoder with a new head (protocol of VideoMAE, appendix)."""
 
+    added_later = ("least_steps",)
+
     labels: tuple[str, ...] | None = None  # of data.labels; null: all of them
     epochs: int = Field(gt=0)  # of training
     warmup_epochs: int = Field(ge=0)  # of linear warm-up; at most `epochs`
@@ -93,12 +93,6 @@ class Finetune(Section):
     precision: Literal["fp32", "bf16"]  # of matrix products
     seed: int  # of initialisation, order and augmentation
     checkpoint_every: int = Field(gt=0)  # steps
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not made use of: what was scored without it stays the same."""
-        values: dict[str, Any] = handler(self)
-        return {name: v for name, v in values.items() if v or name != "least_steps"}
 
     @model_validator(mode="after")
     def _adds_up(self) -> Finetune:

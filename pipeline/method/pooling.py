@@ -19,15 +19,16 @@ from pipeline.method.vit import Encoder
 
 
 @torch.no_grad()
-def changing_tubes(encoder: Encoder, videos: Tensor, drop: float) -> Tensor:
+def changing_tubes(encoder: Encoder, tubes: Tensor, drop: float) -> Tensor:
     """Indices B,K of the int((1 - drop) N) tubes that change most, in ascending order.
 
-    Of videos B,3,T,H,W; a tube changes as far as its embedding by `encoder` is from that of the
-    same place one time before (EVEREST). Raises `UserError` where none would be kept.
+    Of clips that are split into tubes B,N,P; a tube changes as far as its embedding by `encoder` is
+    from that of the same place one time before (EVEREST). Raises `UserError` where none would be
+    kept.
     """
     grid = encoder.grid
     count = visible_count(grid.count, drop, grid.shape)
-    embeddings = encoder.patch_embed(grid.split(videos))
+    embeddings = encoder.patch_embed(tubes)
     return most_important(embeddings, count, grid.shape).sort(1).values
 
 
@@ -52,10 +53,13 @@ class Tokens(nn.Module):
 
     def tokens(self, videos: Tensor) -> Tensor:
         """Return the tokens B,N,D or B,K,D."""
-        tokens: Tensor = self.encoder(videos)
         if self.drop_tubes is None:
+            tokens: Tensor = self.encoder(videos)
             return tokens
-        return gather(tokens, changing_tubes(self.encoder, videos, self.drop_tubes))
+        tubes = self.encoder.grid.split(videos)
+        return gather(
+            self.encoder.encode(tubes), changing_tubes(self.encoder, tubes, self.drop_tubes)
+        )
 
     def forward(self, videos: Tensor) -> Tensor:
         return self.tokens(videos)

@@ -27,7 +27,7 @@ def in_todays_terms(info: SetInfo, pictures: Pictures) -> SetInfo:
     settings = dict(info.settings)
     if "model" in settings:
         model = _with_defaults(Model, settings["model"])
-        settings["model"] = Model.without_absent(model)  # as it is written
+        settings["model"] = Model.without_unused(model)  # as it is written
     if "trainer" in settings:
         trainer = settings["trainer"]
         optimiser = _with_defaults(Optimiser, trainer["optimiser"])

@@ -71,7 +71,7 @@ def train(context: RunContext) -> TrainingState:
     operations = flops.per_clip(model, run.objective) if run.trainer.epochs else 0
     model = model.to(context.device).train()
     clustering.hand_over(model, context)
-    values = step_values(run, context.log.steps, clips=len(context.entries))
+    values = step_values(run, len(context.entries))
     state = resumed_state(context, model, [each.rate for each in values])
     known = state.failed_clips
     failed = FailedClips(len(context.entries), trainer.max_failed_share, known=known)

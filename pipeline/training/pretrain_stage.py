@@ -17,7 +17,6 @@ import torch
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Clip, Params, Run, Trainer
 from pipeline.data.load.mixture import mixed
-from pipeline.data.load.order import at_least, total_steps
 from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
@@ -43,6 +42,7 @@ from pipeline.training.inheritance import Initial
 from pipeline.training.logs import MetricsLog, SpeedLog
 from pipeline.training.loop import train
 from pipeline.training.online_evaluation import OnlineEvaluation
+from pipeline.training.schedules import steps_of
 from pipeline.training.state import TrainingState
 from pipeline.training.tracking import TrackedRun
 from pipeline.weights import encoders, hub
@@ -195,17 +195,22 @@ def _context(
     pictures = pictures_of(data)
     identity = Identity.of(params, run, pictures, components=mixture.sha256 if mixture else None)
     configuration, made_with = chosen.model_dump(mode="json"), provenance()
-    size, planned = trainer.batch_size, trainer.epochs
-    steps = at_least(total_steps(planned, n=len(entries), batch_size=size), trainer.least_steps)
+    steps, _ = steps_of(trainer, len(entries))
     return RunContext(
         run=chosen,
         clip=data.clip,
         entries=entries,
-        epochs=max(planned, steps * size // len(entries)),
+        epochs=max(trainer.epochs, steps * trainer.batch_size // len(entries)),
         ranks=ranks,
         device=device,
         checkpoints=replace(
-            _checkpoints(layout, trainer, identity, label),
+            checkpoints_of(layout),
+            settings=identity.settings,
+            keep=trainer.keep_checkpoints,
+            label=label,
+            keep_every=trainer.keep_every,
+            code=identity.code,
+            on_code_change=trainer.on_code_change,
             translate=lambda info: in_todays_terms(info, pictures),
         ),
         log=MetricsLog(
@@ -235,20 +240,6 @@ def _online_evaluation(index: DatasetIndex, run: Run, clip: Clip) -> OnlineEvalu
 def checkpoints_of(layout: RunLayout) -> Checkpoints:
     """Return a run's checkpoints and what belongs to them, of whatever settings."""
     return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=layout.learned)
-
-
-def _checkpoints(
-    layout: RunLayout, trainer: Trainer, identity: Identity, label: str
-) -> Checkpoints:
-    return replace(
-        checkpoints_of(layout),
-        settings=identity.settings,
-        keep=trainer.keep_checkpoints,
-        label=label,
-        keep_every=trainer.keep_every,
-        code=identity.code,
-        on_code_change=trainer.on_code_change,
-    )
 
 
 def common_rate(clips: Mapping[float, int]) -> float | None:

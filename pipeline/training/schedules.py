@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.configuration.schema import Run, Trainer
-from pipeline.data.load.order import total_steps, warmup_steps
+from pipeline.data.load.order import planned_steps
 from pipeline.method.targets import AveragedTarget
 from pipeline.runtime.optimisers import (
     StepValues,
@@ -14,17 +14,24 @@ from pipeline.runtime.optimisers import (
 )
 
 
-def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
+def steps_of(trainer: Trainer, clips: int) -> tuple[int, int]:
+    """How many steps a training on so many clips has, and how many of them are of warm-up."""
+    return planned_steps(
+        trainer.epochs,
+        trainer.warmup_epochs,
+        n=clips,
+        batch_size=trainer.batch_size,
+        least=trainer.least_steps,
+    )
+
+
+def learning_rates(trainer: Trainer, clips: int) -> list[float]:
     """The rate of each step: warm-up and cosine, scaled by the global batch.
 
     Steps stand in for epochs, since a batch may reach into the next epoch.
     """
     settings = trainer.optimiser
-    planned, warmup = (
-        total_steps(epochs, n=clips, batch_size=trainer.batch_size)
-        for epochs in (trainer.epochs, trainer.warmup_epochs)
-    )
-    warmup = warmup_steps(warmup, planned, steps)
+    steps, warmup = steps_of(trainer, clips)
     base, final, start = (
         scaled_rate(rate, trainer.batch_size)
         for rate in (settings.base_lr, settings.final_lr, settings.warmup_lr)
@@ -40,9 +47,11 @@ def learning_rates(trainer: Trainer, steps: int, *, clips: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
-def step_values(run: Run, steps: int, *, clips: int) -> list[StepValues]:
-    """What the schedules give to each step."""
+def step_values(run: Run, clips: int) -> list[StepValues]:
+    """What the schedules give to each step of a training on so many clips."""
     settings, target = run.trainer.optimiser, run.objective.target
+    rates = learning_rates(run.trainer, clips)
+    steps = len(rates)
     stretch, last = settings.stretch or 1.0, settings.final_weight_decay
     decays: list[float | None] = [None] * steps
     if last is not None:
@@ -52,5 +61,4 @@ def step_values(run: Run, steps: int, *, clips: int) -> list[StepValues]:
     if isinstance(target, AveragedTarget):
         first, last = target.momentum, target.final_momentum
         averages = [*map(float, momenta(first, last, steps=steps, stretch=stretch))]
-    rates = learning_rates(run.trainer, steps, clips=clips)
     return [StepValues(*each) for each in zip(rates, decays, averages, strict=True)]

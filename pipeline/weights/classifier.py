@@ -48,9 +48,9 @@ class Classifier(nn.Module):
 
     def features(self, videos: Tensor) -> Tensor:
         """Pooled features B,D: the normalised mean of all tokens, of tubes that are not dropped."""
-        drop = self.drop_tubes
-        tokens = self.encoder(videos, changing_tubes(self.encoder, videos, drop) if drop else None)
-        pooled: Tensor = self.fc_norm(tokens.mean(1))
+        tubes, drop = self.encoder.grid.split(videos), self.drop_tubes
+        seen = changing_tubes(self.encoder, tubes, drop) if drop else None
+        pooled: Tensor = self.fc_norm(self.encoder.encode(tubes, seen).mean(1))
         return pooled
 
     def forward(self, videos: Tensor) -> Tensor:

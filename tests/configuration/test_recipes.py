@@ -65,12 +65,11 @@ def test_rates_count_the_whole_batch(name: str) -> None:
     (run,) = composed(name).runs.values()
     trainer = run.trainer.model_copy(update={"epochs": 80})
     assert trainer.accumulation > 1
-    steps = 80 * 10
-    rates = learning_rates(trainer, steps, clips=10 * trainer.batch_size)
+    rates = learning_rates(trainer, clips=10 * trainer.batch_size)
     assert max(rates) == pytest.approx(1.5e-4 * trainer.batch_size / 256)
     assert rates.index(max(rates)) == 40 * 10 - 1
     whole = trainer.model_copy(update={"accumulation": 1})
-    assert learning_rates(whole, steps, clips=10 * trainer.batch_size) == rates
+    assert learning_rates(whole, clips=10 * trainer.batch_size) == rates
 
 
 def test_masks_can_follow_motion() -> None:

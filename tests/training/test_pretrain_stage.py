@@ -81,7 +81,7 @@ def test_small_data_is_repeated_until_there_are_enough_steps(compose: Compose) -
     assert (outcomes["random"]["steps"], outcomes["random"]["epochs"]) == (0, 0)
     last = [json.loads(line) for line in RunLayout(params.name, "pixel").metrics.open()][-1]
     assert last["step"] == 10
-    assert last["lr"] == learning_rates(params.runs["pixel"].trainer, 10, clips=24)[-1]
+    assert last["lr"] == learning_rates(params.runs["pixel"].trainer, clips=24)[-1]
     settings = Identity.of(params, "pixel").settings["trainer"]
     assert settings["least_steps"] == 10
     assert "least_steps" not in Identity.of(compose(), "pixel").settings["trainer"]

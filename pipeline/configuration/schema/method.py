@@ -10,8 +10,6 @@ from typing import Annotated, Any
 from pydantic import (
     Field,
     PlainValidator,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -37,6 +35,8 @@ class Network(Section):
 class Model(Section):
     """Encoder and decoder (paper, section 4 and its appendix)."""
 
+    added_later = ("network", "background")
+
     name: Name  # shown in the report
     tube: tuple[int, int, int]  # frames, height, width of one space-time tube
     width: int = Field(gt=0)  # of the encoder
@@ -57,17 +57,6 @@ class Model(Section):
     projection_bias: bool = False  # of the linear map from encoder to decoder
     # in place of the encoder, which is then evaluated only; it follows `runs.NAME.weights`
     network: Network | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not there: what was trained without it stays the same."""
-        return self.without_absent(handler(self))
-
-    @staticmethod
-    def without_absent(values: dict[str, Any]) -> dict[str, Any]:
-        """Return settings of a model without those that were added later and are null."""
-        added = ("network", "background")
-        return {k: v for k, v in values.items() if v is not None or k not in added}
 
 
 class Paste(Section):
@@ -96,6 +85,8 @@ class Alignment(Section):
 
 class Objective(Section):
     """What the masked tubes are compared with, and how."""
+
+    added_later = ("masks_per_clip", "paste", "weight", "further", "alignment")
 
     name: Name  # shown in the report
     # the projection network: trained jointly, a frozen image transformer, or none
@@ -128,19 +119,6 @@ class Objective(Section):
         """The files of weights that targets name."""
         files = (getattr(each, "weights", None) for each in self.all_targets)
         return tuple(file for file in files if file)
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not made use of: what was trained without it stays the same."""
-        values: dict[str, Any] = handler(self)
-        later = ("masks_per_clip", "paste", "weight", "further", "alignment")
-        fields = type(self).model_fields
-        unused = {
-            key
-            for key in later
-            if getattr(self, key) == fields[key].get_default(call_default_factory=True)
-        }
-        return {key: value for key, value in values.items() if key not in unused}
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,8 @@ class OwnClip(Section):
 class Run(Section):
     """One pretrained (or untrained) encoder of the experiment."""
 
+    added_later = ("clip", "init")
+
     model: Model
     objective: Objective
     trainer: Trainer
@@ -60,12 +62,9 @@ class Run(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not made use of: runs that do not begin with others stay the same."""
-        values: dict[str, Any] = handler(self)
+        values = super()._as_before(handler)
         if self.init is None:
-            values = {k: v for k, v in values.items() if k not in ("init", "init_decoder")}
-        if self.clip is None:
-            values.pop("clip", None)
+            values.pop("init_decoder", None)  # it says nothing without
         return values
 
     @model_validator(mode="after")

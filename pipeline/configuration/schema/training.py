@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -110,6 +108,8 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 class Trainer(Section):
+    added_later = ("mixture", "least_steps", "probe_drop_tubes")
+
     name: Name  # shown in the report
     # how a run is spread over processes (docs/training.md)
     engine: Literal["single", "ddp", "fsdp", "deepspeed"]
@@ -168,13 +168,6 @@ class Trainer(Section):
     on_code_change: Literal["stop", "resume", "restart"] = "stop"
     tracking: Tracking = Tracking()  # where the logged numbers are shown
     profile: Profile | None = None  # a trace of a few steps; null: none
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not made use of: what was trained without it stays the same."""
-        values: dict[str, Any] = handler(self)
-        added = ("mixture", "least_steps", "probe_drop_tubes")
-        return {k: v for k, v in values.items() if v or k not in added}
 
     @model_validator(mode="after")
     def _adds_up(self) -> Trainer:

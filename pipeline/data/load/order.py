@@ -185,17 +185,20 @@ def total_steps(epochs: int, *, n: int, batch_size: int) -> int:
     return max(1, epochs * n // batch_size) if epochs else 0
 
 
-def at_least(steps: int, least: int) -> int:
-    """Return how many steps there are where small data is repeated until there are `least`.
+def planned_steps(
+    epochs: int, warmup_epochs: int, *, n: int, batch_size: int, least: int = 0
+) -> tuple[int, int]:
+    """Return how many steps a training has, and how many of them are of warm-up.
 
-    No steps stay none: the model is not trained.
+    Small data is repeated until there are `least` steps, and warm-up keeps its share of them. No
+    epochs are no steps: the model is not trained.
     """
-    return max(steps, least) if steps else 0
-
-
-def warmup_steps(warmup: int, planned: int, steps: int) -> int:
-    """Return how many of `steps` are of warm-up, of which there are `warmup` in `planned` steps."""
-    return min(steps, warmup * steps // planned) if planned else 0
+    planned = total_steps(epochs, n=n, batch_size=batch_size)
+    if not planned:
+        return 0, 0
+    steps = max(planned, least)
+    warmup = total_steps(warmup_epochs, n=n, batch_size=batch_size)
+    return steps, min(steps, warmup * steps // planned)
 
 
 def _key(seed: int, *parts: int) -> np.random.SeedSequence:

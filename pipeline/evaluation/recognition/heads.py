@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from pipeline.configuration.schema import Training
 from pipeline.data.load.order import batch as clips_of_step
-from pipeline.data.load.order import total_steps
+from pipeline.data.load.order import planned_steps
 from pipeline.evaluation.metrics import Names, average, rank, top_k
 from pipeline.evaluation.recognition.task import Labelled, Prediction, Task, predicted
 from pipeline.method.pixels import to_device
@@ -118,8 +118,7 @@ class HeadTrainer:
         settings, resumption = self.settings, self.resumption
         device = choose_device()
         n, size = len(ids), min(settings.batch_size, len(ids))
-        steps = total_steps(settings.epochs, n=n, batch_size=size)
-        warmup = min(steps, total_steps(settings.warmup_epochs, n=n, batch_size=size))
+        steps, warmup = planned_steps(settings.epochs, settings.warmup_epochs, n=n, batch_size=size)
         heads = _fresh(self.build, outputs, len(rates), settings.seed).to(device).train()
         optimisers = [
             solver(settings.solver, parameter_groups(head, settings.weight_decay)) for head in heads

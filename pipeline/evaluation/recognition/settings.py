@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -92,6 +90,8 @@ class ImageSet(Section):
 
 
 class Evaluation(Section):
+    added_later = ("drop_tubes",)
+
     name: Name  # shown in the report
     views: Views  # of val and test clips for the probes
     train_views: Views = Views(segments=1, crops=1)  # of train clips for the probes
@@ -117,12 +117,6 @@ class Evaluation(Section):
     knn: NearestNeighbours | None  # weighted nearest neighbours
     finetune: Finetune | None = None  # the whole encoder is trained
     images: tuple[ImageSet, ...] = ()  # image data sets as still clips
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out tubes that nothing is left out of: what was evaluated so stays the same."""
-        values: dict[str, Any] = handler(self)
-        return {k: v for k, v in values.items() if v is not None or k != "drop_tubes"}
 
     @model_validator(mode="after")
     def _something_changes(self) -> Evaluation:
