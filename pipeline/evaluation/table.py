@@ -14,12 +14,17 @@ Key = tuple[Any, ...]  # what a score is of, such as its label and k
 
 @dataclass(frozen=True)
 class Column:
-    """A column: `group` stands above `title`; of an error less is better."""
+    """A column: `group` stands above `title`; of an error less is better.
+
+    `digits` are those after the point; None: three of an error, else one.
+    """
 
     group: str
     title: str
     is_error: bool = False
     on_page_only: bool = False  # a terminal has no room for it
+    digits: int | None = None
+    is_neutral: bool = False  # neither more nor less is better
 
 
 Columns = Mapping[tuple[Key, str], Column]  # by what they show: a key, and which score of it
@@ -83,10 +88,15 @@ class Table:
     interval: str = ""  # what the lines' intervals are
     charts: tuple[Chart, ...] = ()
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether its numbers are of clips that are counted."""
+        return any(line.scored for line in (*self.runs, *self.others))
+
     def best(self, column: int) -> float | None:
         """The best number that a run has in a column."""
         values = [v for line in self.runs if (v := line.values[column]) is not None]
-        if not values:
+        if not values or self.columns[column].is_neutral:
             return None
         return min(values) if self.columns[column].is_error else max(values)
 
@@ -120,10 +130,13 @@ class Table:
         return [(g, len(list(c))) for g, c in groupby(column.group for column in self.columns)]
 
     def shown(self, column: int, value: float | None) -> str:
-        """A number as text: per cent with one digit, an error with three."""
+        """A number as text, with as many digits as its column has."""
         if value is None:
             return "–"
-        return f"{value:.3f}" if self.columns[column].is_error else f"{value:.1f}"
+        digits = self.columns[column].digits
+        if digits is None:
+            digits = 3 if self.columns[column].is_error else 1
+        return f"{value:,.{digits}f}"
 
 
 def percent(share: float | None) -> float | None:

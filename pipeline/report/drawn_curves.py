@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from plotly import graph_objects as go
 
 ROWS = 8  # of the table that stands for a curve where it cannot be seen
+COLOURS = 8  # that report.css defines for runs
 DASHES = ("solid", "dash", "dot", "dashdot")  # beside colour, so that colour alone says nothing
+CROWDED = 8  # groups; with more a chart is as wide as the page, and its legend stands beside it
+
+
+def dash(number: int) -> str:
+    """The dash of a run's line: runs that share a colour differ in it."""
+    return DASHES[(number + number // COLOURS) % len(DASHES)]
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Figure:
     summary: str  # in words, for who cannot see it
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    is_wide: bool = False  # as wide as the page
 
 
 def drawn_curve(
@@ -50,15 +58,18 @@ def drawn_curve(
     """Draw curves; `axes` says what is upward, and what is across."""
     unit, across = axes
     figure = go.Figure(_traces(curves))
-    several = len({series.group for series in curves}) > 1
-    figure.update_layout(template="none", hovermode="x unified", showlegend=several)
+    groups = len({series.group for series in curves})
+    is_wide = groups > CROWDED
+    figure.update_layout(template="none", hovermode="x unified", showlegend=groups > 1)
+    if is_wide:
+        figure.update_layout(legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1})
     figure.update_xaxes(
         title_text=across, rangemode="tozero", unifiedhovertitle={"text": f"{across} %{{x:,d}}"}
     )
     figure.update_yaxes(title_text=unit, range=limits)
     header, rows = _table(curves, across)
     words = _in_words(title, curves, across)
-    return Figure(name, title, caption, str(figure.to_json()), words, header, rows)
+    return Figure(name, title, caption, str(figure.to_json()), words, header, rows, is_wide)
 
 
 def _traces(curves: Sequence[Series]) -> list[go.Scatter]:
@@ -73,7 +84,7 @@ def _traces(curves: Sequence[Series]) -> list[go.Scatter]:
                 legendgroup=series.group,
                 showlegend=series.group not in named,
                 mode="lines" if len(series.steps) > 1 else "markers",
-                line={"width": 2, "dash": DASHES[series.colour % len(DASHES)]},
+                line={"width": 2, "dash": dash(series.colour)},
                 meta={"colour": series.colour, "run": series.run},
                 hovertemplate=f"%{{y:.4~g}}<extra>{series.run}</extra>",
             )

@@ -31,7 +31,7 @@ from pipeline.report import (
     times,
     trials,
 )
-from pipeline.report.drawn_curves import Figure
+from pipeline.report.drawn_curves import COLOURS, Figure
 from pipeline.report.formats import TEMPLATES, census_line, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
@@ -40,7 +40,6 @@ from pipeline.report.segments import OverlayGroup
 from pipeline.report.strips import StripGroup
 
 LOST_SHOWN = 500  # rows; the rest is in lost.csv
-COLOURS = 8  # that report.css defines for runs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.evaluation.table import Cell, Column, Line, Table
-from pipeline.report import comparison, paper, trials
+from pipeline.report import comparison, paper, training_cost, trials
 from pipeline.report.formats import percent, points
 from pipeline.report.remarks import remarks
 from pipeline.report.results import Results, Score
@@ -52,7 +52,7 @@ def of_scores(results: Results, groups: Sequence[Group] = ()) -> list[ShownTable
 
 
 def of_benchmarks(results: Results) -> list[ShownTable]:
-    """Return the tables of the benchmarks beyond recognition that there are numbers for."""
+    """Return the tables beyond recognition that there are numbers for, the trainings' cost last."""
     groups = seed_groups(results.runs)
     tables = [
         importlib.import_module(benchmark.table).table(
@@ -61,6 +61,7 @@ def of_benchmarks(results: Results) -> list[ShownTable]:
         for name, benchmark in BENCHMARKS.items()
         if benchmark.table is not None
     ]
+    tables.append(training_cost.table(results))
     return [ShownTable(over_seeds(table, groups), table) for table in tables if table is not None]
 
 

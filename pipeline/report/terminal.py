@@ -88,14 +88,16 @@ def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:
     rich.add_column("run", no_wrap=True)
     for title in titles:
         rich.add_column(Text(title), justify="right", overflow="fold")
-    rich.add_column("scored", justify="right", no_wrap=True)
+    if table.is_scored:
+        rich.add_column("scored", justify="right", no_wrap=True)
     for source, line, style in _lines(shown):
         name = line.name + (" (untrained)" if line.name in untrained else "")
         name += f", {line.seeds} seeds" if line.seeds > 1 else ""
         pairs = zip(table.columns, source.cells(line), strict=True)
         cells = [cell for column, cell in pairs if not column.on_page_only]
         texts = [_number(cell, starred=cell.is_best and source is table) for cell in cells]
-        rich.add_row(Text(name), *texts, Text(line.scored), style=style)
+        scored = [Text(line.scored)] * table.is_scored
+        rich.add_row(Text(name), *texts, *scored, style=style)
     return rich
 
 

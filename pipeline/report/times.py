@@ -86,6 +86,11 @@ def stage_times(results: Results) -> list[StageTime]:
     return shown
 
 
+def jobs_of_runs(results: Results, stage: str) -> dict[str, Job]:
+    """Return a stage's jobs by their runs, of those that have a time."""
+    return {job.name: job for job in _jobs(results, stage) if job is not None}
+
+
 def _jobs(results: Results, name: str) -> list[Job | None]:
     """Return the jobs of a stage on one data set; None for one without a time."""
     stage, params, names = STAGES[name], results.params, [""]

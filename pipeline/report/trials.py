@@ -10,7 +10,7 @@ from plotly import graph_objects as go
 
 from pipeline.configuration.schema import Sweep
 from pipeline.evaluation.table import Cell, Column, Line, Table
-from pipeline.report.drawn_curves import DASHES, Figure
+from pipeline.report.drawn_curves import Figure, dash
 from pipeline.report.results import Results
 from pipeline.report.seeds import Group, MeanStd, mean_std, seed_groups
 from pipeline.report.tables import ScoreTable, probe_name, score_tables
@@ -157,7 +157,7 @@ def _plot(
                 error_y={"array": deviations, "visible": any(deviations)},
                 name=run,
                 mode="lines+markers" if key else "markers",
-                line={"width": 2, "dash": DASHES[number % len(DASHES)]},
+                line={"width": 2, "dash": dash(number)},
                 meta={"colour": number, "run": run},
                 hovertemplate=f"%{{y:.1f}} %<extra>{run}</extra>",
             )

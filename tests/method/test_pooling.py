@@ -34,7 +34,7 @@ def test_the_encoder_sees_all_and_the_mean_is_of_what_changes(seed: int, drop: f
     encoder, videos = encoder_of(seed), videos_of(seed)
     network = Tokens(encoder, drop)
     assert network.count == int(encoder.grid.count * (1 - drop))
-    whole, chosen = encoder(videos), changing_tubes(encoder, videos, drop)
+    whole, chosen = encoder(videos), changing_tubes(encoder, encoder.grid.split(videos), drop)
     expected = torch.stack([clip[places] for clip, places in zip(whole, chosen, strict=True)])
     assert expected.shape[1] == network.count
     assert torch.equal(network(videos), expected)
@@ -46,8 +46,8 @@ def test_a_clip_alone_has_the_same_tubes() -> None:
     """Catches a choice that depends on the other clips of a batch, for still ones too."""
     encoder, videos = encoder_of(0), videos_of(0)
     videos[1] = videos[1, :, :1]  # nothing changes: all tubes are equally important
-    together = changing_tubes(encoder, videos, 0.7)
-    alone = [changing_tubes(encoder, video[None], 0.7)[0] for video in videos]
+    together = changing_tubes(encoder, encoder.grid.split(videos), 0.7)
+    alone = [changing_tubes(encoder, encoder.grid.split(video[None]), 0.7)[0] for video in videos]
     assert torch.equal(together, torch.stack(alone))
 
 
@@ -68,6 +68,6 @@ def test_where_a_small_part_moves_the_feature_is_of_it() -> None:
     videos = ground.clone()
     videos[..., 4:8, 8:12] = figure
     plain, moving = (Pooled(encoder, drop)(videos) for drop in (None, 0.9))
-    kept = changing_tubes(encoder, videos, 0.9)
+    kept = changing_tubes(encoder, encoder.grid.split(videos), 0.9)
     assert {place % 16 for place in kept.flatten().tolist()} >= {1 * 4 + 2}
     assert (plain[0] - moving[0]).norm() > 0

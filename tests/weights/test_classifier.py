@@ -44,7 +44,7 @@ def test_what_changes_most_is_seen_and_nothing_else(seed: int, drop: float) -> N
             """The first time is as important as the second: either of two equal ones is right."""
             return sorted(tube + places if tube < places else tube for tube in tubes)
 
-        chosen = changing_tubes(encoder, videos, drop)
+        chosen = changing_tubes(encoder, grid.split(videos), drop)
         for clip, kept in zip(embedded, chosen.tolist(), strict=True):
             changes = []
             for tube in range(grid.count):

@@ -32,7 +32,12 @@
       font: { family: getComputedStyle(document.body).fontFamily, color: colour("ink") },
       margin: { l: 48, r: 8, t: 8, b: 40 },
       xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis),
-      legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 12 } },
+      legend: {
+        font: { size: 12 },
+        ...(figure.layout.legend?.orientation === "v"
+          ? { ...figure.layout.legend, yanchor: "top" }
+          : { orientation: "h", y: 1, yanchor: "bottom", x: 0 }),
+      },
       hoverlabel: {
         bgcolor: colour("paper"), bordercolor: colour("line"), font: { color: colour("ink") },
       },

@@ -1,0 +1,68 @@
+"""What a training cost: tubes as the network itself gets them, time and memory as recorded."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.configuration import composition
+from pipeline.configuration.build import sigma_model
+from pipeline.data.load import order
+from pipeline.method.masks.base import stacked
+from pipeline.method.tubes import split_masks
+from pipeline.report import results, training_cost
+from pipeline.report.shown_tables import of_benchmarks
+
+from .experiments import Experiment
+
+METHODS = composition.parse(composition.compose(("experiment=methods",)), place="test")
+# Of those that need no other network, each way to see and to predict; blocks differ by clip.
+NAMES = ("sigma_mlp", "sigma_dual", "sigma_redundancy", "mae_st", "everest", "adamae", "smile")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tubes_are_counted_as_the_network_gets_them(name: str) -> None:
+    """Catches tubes that are decoded for another's sake, second masks, and what a model chooses."""
+    run, clip = METHODS.runs[name], METHODS.data.clip
+    torch.manual_seed(0)
+    model, seen = sigma_model(run.model, run.objective, clip), [0]
+
+    def count(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen[0] += arguments[0].shape[0] * arguments[0].shape[1]
+
+    model.encoder.blocks[0].register_forward_pre_hook(count)
+    predicted = 0
+    for draw in range(training_cost.DRAWS):
+        rng, still = order.sample_rng(0, 0, draw), np.zeros((*model.grid.clip_shape, 3), np.uint8)
+        masks = [
+            run.objective.mask.draw(model.grid.shape, rng, still)
+            for _ in range(run.objective.masks_per_clip)
+        ]
+        splits = split_masks(torch.from_numpy(stacked(masks))[None], model.mask_kinds)
+        for prediction in model(torch.rand(1, 3, *model.grid.clip_shape), splits):
+            predicted += prediction.decoded.shape[0] * prediction.decoded.shape[1]
+    draws = training_cost.DRAWS
+    counted = training_cost.counts(run.objective, model.grid)
+    assert counted == pytest.approx((seen[0] / draws, predicted / draws))
+
+
+def test_each_run_has_what_its_training_took(experiment: Experiment) -> None:
+    """Catches a cost of another run, of an untrained one, and one that is not shown."""
+    with contextlib.chdir(experiment.folder):
+        found = results.read(experiment.params)
+        table = training_cost.table(found)
+        assert table is not None
+        assert table in [shown.single for shown in of_benchmarks(found)]
+    lines = {line.name: line.values for line in table.runs}
+    assert lines.pop("random") == (None,) * len(training_cost.COLUMNS)
+    grid = table.cells(table.runs[0])
+    assert [cell.text for cell in grid][:3] == ["64", "16", "48"]
+    assert not any(cell.is_best for cell in grid[:3])
+    for run in found.trained:
+        seconds, steps = run.pretrained["seconds"], run.pretrained["steps"]
+        assert lines[run.name][3] == pytest.approx(1e3 * seconds / steps)
+        assert lines[run.name][4:] == (pytest.approx(1e3 * 100 / steps), pytest.approx(900 / 1024))
