@@ -1,7 +1,10 @@
 """The tables of README.md and docs/results.md, written from committed scores.
 
     python -m pipeline compose experiment=demo_seeds && snakemake --cores all   # makes the scores
+    python -m pipeline compose experiment=methods && snakemake --cores all      # of the family
     python -m benchmarks.results                                                # writes the tables
+
+Further seeds of the family are experiments of their own: `name=methods_s1 trainer.seed=1`.
 
 A table stands between two comments, `<!-- scores: NAME -->` and `<!-- end of scores -->`.
 """
@@ -21,6 +24,7 @@ from pipeline.report.seeds import mean_std
 from pipeline.runtime.files import write_text
 
 SCORES = Path("results/demo_seeds/metrics.json")
+FAMILY = Path("results")  # methods/metrics.json, methods_s1/metrics.json and so on in it
 PAGES = (Path("README.md"), Path("docs/README.md"), Path("docs/results.md"))
 TABLE = re.compile(r"(<!-- scores: (\w+) -->\n).*?(<!-- end of scores -->)", re.DOTALL)
 METHODS = {  # runs of experiment=demo_seeds, without their seeds
@@ -28,10 +32,39 @@ METHODS = {  # runs of experiment=demo_seeds, without their seeds
     "pixel": "pixels (VideoMAE)",
     "random": "untrained",
 }
+FAMILY_METHODS = {  # runs of experiment=methods
+    "sigma_mlp": "SIGMA",
+    "sigma_redundancy": "SIGMA, EVEREST's tubes",
+    "sigma_noise": "SIGMA, structured noise",
+    "sigma_dual": "SIGMA, dual masks",
+    "clusters": "clusters of pixels' features",
+    "mvd": "MVD (SIGMA and pixels teach)",
+    "umt": "UMT (SIGMA teaches)",
+    "pixel": "VideoMAE",
+    "videomae_v2": "VideoMAE v2",
+    "mae_st": "MAE-ST",
+    "mgmae": "MGMAE",
+    "everest": "EVEREST",
+    "adamae": "AdaMAE",
+    "structured_noise": "structured noise",
+    "smile": "SMILE, stage 1",
+    "smile_tube": "SMILE, then tubes",
+    "vjepa": "V-JEPA",
+    "random": "untrained",
+}
+# What the page of the family shows of each, as columns.
+FAMILY_SCORES = (
+    *("motion/linear", "motion/attentive", "motion/knn", "digit/linear", "digit/attentive"),
+    *("severe/few_labels", "severe/unseen_backgrounds", "severe/unseen_objects"),
+    "segmentation/embedded_8_frames_clustering",
+)
 # What the embedded data's classes, each as frequent as the others, give to a guess.
 CHANCE = {"motion": 100 / 8, "digit": 100 / 10}
 PROBES = {"linear": "linear probe", "attentive": "attentive probe", "knn": "k-NN"}
 ERRORS = {"counting"}  # of SEVERE: lower is better
+
+
+Scores = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 class Row(NamedTuple):
@@ -43,31 +76,32 @@ class Row(NamedTuple):
     lower_is_better: bool = False
 
 
-def read(path: Path = SCORES) -> dict[str, dict[str, list[float]]]:
+def read(paths: Iterable[Path], methods: Iterable[str]) -> Scores:
     """Return method -> score, such as `motion/linear` -> per cent of each seed."""
-    gathered: dict[str, dict[str, list[float]]] = {method: {} for method in METHODS}
-    for run, groups in json.loads(path.read_text()).items():
-        for group, values in groups.items():
-            for name, value in values.items():
-                scores = gathered[re.sub(r"_s\d+$", "", run)]
-                scores.setdefault(f"{group}/{name}", []).append(100 * value)
+    gathered: dict[str, dict[str, list[float]]] = {method: {} for method in methods}
+    for path in paths:
+        for run, groups in json.loads(path.read_text()).items():
+            for group, values in groups.items():
+                for name, value in values.items():
+                    scores = gathered[re.sub(r"_s\d+$", "", run)]
+                    scores.setdefault(f"{group}/{name}", []).append(100 * value)
     return gathered
 
 
-def rows(scores: Mapping[str, Mapping[str, list[float]]], names: Iterable[str]) -> Iterator[Row]:
+def rows(scores: Scores, names: Iterable[str]) -> Iterator[Row]:
     """Yield a row for each score, of those that all methods have."""
     for name in names:
         if all(name in of_method for of_method in scores.values()):
             label, _, probe = name.partition("/")
             shown = f"{label}, {PROBES[probe]}" if label in CHANCE else probe.replace("_", " ")
-            each = {method: scores[method][name] for method in METHODS}
+            each = {method: of_method[name] for method, of_method in scores.items()}
             yield Row(shown, each, CHANCE.get(label), lower_is_better=probe in ERRORS)
 
 
-def across(table: Sequence[Row]) -> str:
-    """A line for each method, a column for each score: for the few that README shows."""
+def across(table: Sequence[Row], methods: Mapping[str, str] = METHODS) -> str:
+    """A line for each method, a column for each score."""
     lines = [["frozen encoder", *(row.name for row in table)]]
-    lines += [[shown, *(_cell(row, method) for row in table)] for method, shown in METHODS.items()]
+    lines += [[shown, *(_cell(row, method) for row in table)] for method, shown in methods.items()]
     lines.append(["chance", *map(_chance, table)])
     return _markdown(lines)
 
@@ -104,9 +138,10 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in ruled)
 
 
-def tables(path: Path = SCORES) -> dict[str, str]:
+def tables(path: Path = SCORES, family: Path = FAMILY) -> dict[str, str]:
     """Return every table by its name."""
-    scores = read(path)
+    scores = read([path], METHODS)
+    of_family = read(sorted(family.glob("methods*/metrics.json")), FAMILY_METHODS)
     known = list(scores["random"])
 
     def of(group: str) -> list[Row]:
@@ -118,6 +153,7 @@ def tables(path: Path = SCORES) -> dict[str, str]:
         "recognition": down(list(rows(scores, probes))),
         "segmentation": down(of("segmentation")),
         "severe": down(of("severe")),
+        "family": across(list(rows(of_family, FAMILY_SCORES)), FAMILY_METHODS),
     }
 
 
@@ -151,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not chosen.check:
             write_text(page, then)
     for page in differ:
-        print(f"{page}: {'other scores than' if chosen.check else 'written from'} {SCORES}")
+        print(f"{page}: {'other scores than' if chosen.check else 'written from'} the scores")
     return int(chosen.check and bool(differ))
 
 
