@@ -22,7 +22,7 @@ from pipeline.configuration import composition
 from pipeline.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md")]
+PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "conf/README.md")]
 PAGES += sorted((PROJECT / "docs").rglob("*.md"))
 BLOCK = re.compile(
     r"(?:^|\n\n)((?:    .*\n)+(?:\n?(?:    .*\n)+)*)|^```(?:bash|sh)?\n(.*?)^```", re.M | re.S

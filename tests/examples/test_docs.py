@@ -26,6 +26,7 @@ def pages(project: Path) -> list[Path]:
     found = [
         *project.glob("*.md"),
         *project.glob("docs/**/*.md"),
+        *project.glob("conf/*.md"),
         *project.glob("examples/*.ipynb"),
     ]
     assert len(found) > 20

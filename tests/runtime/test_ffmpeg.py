@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -65,6 +67,15 @@ def test_a_process_that_floods_its_log_is_ended_in_time() -> None:
             time_limit_s=1,
             memory_limit_mib=4096,
         )
+
+
+def test_limits_of_time_without_what_linux_alone_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a command that cannot be waited for on macOS, or whose time limit is lost there."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.delattr(resource, "prlimit", raising=False)
+    assert run("import os; os.close(2); import time; time.sleep(0.3); raise SystemExit(3)")[0] == 3
+    with pytest.raises(ffmpeg.TimedOut):  # it says no more: what is waited for is its end
+        run("import os; os.close(2); import time; time.sleep(600)", time_limit_s=3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.runtime.files import atomic_path, remove_leftovers, write_text
+from pipeline.runtime.files import atomic_path, remove_leftovers, reserve, write_text
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
@@ -59,3 +59,16 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_of_others(tmp_path: Pa
     remove_leftovers(paths[0], paths[1].parent, tmp_path / "none" / "x.json")
     assert [path.exists() for path in left] == [False, False, True, True]
     assert paths[0].read_text() == "whole"
+
+
+@pytest.mark.parametrize("is_linux", [True, False])
+def test_a_reserved_file_has_its_length(
+    is_linux: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an array that cannot be mapped into its file, on macOS alone or everywhere."""
+    if not is_linux:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with (tmp_path / "array").open("w+b") as file:
+        reserve(file.fileno(), 4097)
+        assert os.fstat(file.fileno()).st_size == 4097
+        assert file.read() == bytes(4097)

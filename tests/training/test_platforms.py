@@ -13,7 +13,8 @@ from pipeline.runtime.files import sha256_file
 from pipeline.training import pretrain_stage
 
 ELSEWHERE = """\
-import ctypes, importlib, os, pathlib, pkgutil, platform, resource, signal, sys
+import ctypes, importlib, multiprocessing, os, pathlib, pkgutil, platform, resource, signal
+import sys, types
 sys.path.insert(0, sys.argv[1])
 
 # What Linux has and macOS has not.
@@ -46,6 +47,11 @@ import pipeline
 for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
+
+# There processes start anew and get what they work on pickled, where those of Linux are forked.
+multiprocessing.set_start_method("spawn")
+from pipeline.data.load import workers
+workers.sys = types.SimpleNamespace(platform="darwin")
 
 from pipeline.configuration import composition
 from pipeline.runtime import machine, provenance

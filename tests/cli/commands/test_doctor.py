@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +137,17 @@ def test_shared_memory_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(loading, "SHARED_MEMORY", Path("/proc"))
     found = by_subject(loading.workers(composed("trainer.workers=1")))
     assert found["shared memory"].is_failure
+
+
+@pytest.mark.parametrize(("system", "status"), [("darwin", "ok"), ("linux", "missing")])
+def test_a_system_without_a_folder_of_shared_memory(
+    system: str, status: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Catches a doctor that refuses macOS, which has no such folder, or passes Linux without."""
+    monkeypatch.setattr(loading, "SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("pipeline.cli.doctor.loading.sys", SimpleNamespace(platform=system))
+    found = by_subject(loading.workers(composed("trainer.workers=1")))
+    assert found["shared memory"].status == status
 
 
 @pytest.mark.parametrize(
