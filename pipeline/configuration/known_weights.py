@@ -166,16 +166,15 @@ def known(path: Path) -> Known | None:
         return None
     content = read_mapping(config) if config.is_file() else {}
     if path.is_dir() and networks.is_known(content):
-        return _of_network(path, content)
+        return _of_network(networks.described(path, content))
     if content.get("model_type") == "videomae":
         theirs = checked(TheirConfig, content, config)
         return Known(theirs.model(), theirs.seen())
     return _of_tensors(path) if path.is_file() else None
 
 
-def _of_network(folder: Path, content: Mapping[str, Any]) -> Known:
-    """Return what a folder of the Transformers library says; its decoder is a stand-in."""
-    said = networks.described(folder, content)
+def _of_network(said: networks.Described) -> Known:
+    """Return a network of the Transformers library; its decoder is a stand-in."""
     model = Model(
         name="loaded",
         tube=said.tube,
@@ -200,6 +199,10 @@ def _of_tensors(path: Path) -> Known | None:
         return None  # whoever needs the tensors says it
     if (format := formats.recognised(shapes)) is None:
         return None
+    if format.network:
+        seen = format.clips(shapes, arguments)
+        said = networks.described_by_tensors(format.network, shapes, seen, place=str(path))
+        return _of_network(said) if said else None
     ours = format.our_names(shapes)
     heads = HEADS.get(ours.get("encoder.patch_embed.proj.weight", (0,))[0])
     if not is_of_tubes(ours) or heads is None:

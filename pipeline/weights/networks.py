@@ -1,20 +1,23 @@
-"""Networks of the Transformers library that can stand in an encoder's place, and their settings.
+"""Networks of Transformers and timm that can stand in an encoder's place, and their settings.
 
-Their folders are told by `config.json`, which the library itself reads: it knows the defaults of
+Their folders are told by `config.json`, which Transformers itself reads: it knows the defaults of
 what a file leaves out. No tensor is read.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.configuration.tensor_shapes import HEADS, Shapes, count, ratio
 from pipeline.errors import UserError, how_to_install
 
 Channels = tuple[float, float, float]
 
+THEIR_BLOCK = re.compile(r"blocks\.(\d+)\.")  # as the authors of V-JEPA 2 call it
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -30,6 +33,7 @@ class NetworkKind:
     """A kind of network, by the `model_type` of its configuration."""
 
     model: str  # class of the library
+    library_type: str = ""  # its own `model_type`, where ours is another
     normalisation: tuple[Channels, Channels] = IMAGENET  # where no preprocessor says another
     extra_tokens: int = 1  # before those of patches, registers not counted
     of_videos: bool = False
@@ -48,6 +52,9 @@ KINDS = {
         of_videos=True,
         passed_over=("predictor.", "classifier.", "pooler."),
     ),
+    "vjepa2_1": NetworkKind(  # V-JEPA 2 but for its attention (`vjepa2_attention`)
+        "VJEPA2Model", library_type="vjepa2", extra_tokens=0, of_videos=True
+    ),
     "vit": NetworkKind(  # DINO, and many others
         "ViTModel", interpolates=True, options={"add_pooling_layer": False}
     ),
@@ -64,14 +71,22 @@ KINDS = {
         passed_over=(*TEXTS, "head.", "vision_model.head."),
     ),
 }
+TIMM = "timm"  # in place of a `model_type`: an image transformer of timm (`timm_network`)
 # Configurations of several networks, of which one is the encoder of images.
 WITHIN = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
-NAMES = (*KINDS, *WITHIN)
+NAMES = (*(name for name, kind in KINDS.items() if not kind.library_type), *WITHIN)
+# Heads of the published encoders of V-JEPA 2 and 2.1, by width (B, L, H, g, G).
+VJEPA2_HEADS = {**HEADS, 1408: 22, 1664: 26}
 
 
 def is_known(content: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is of a network that can stand in an encoder's place."""
-    return content.get("model_type") in NAMES
+    return content.get("model_type") in NAMES or is_of_timm(content)
+
+
+def is_of_timm(content: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is as timm writes it."""
+    return "model_type" not in content and isinstance(content.get("architecture"), str)
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,10 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
     """Return what a folder with this `config.json` says. Raises UserError where it cannot."""
     from pipeline.weights import processor
 
+    if is_of_timm(content):
+        from pipeline.weights import timm_network
+
+        return timm_network.described(folder, content)
     model_type = str(content["model_type"])
     if model_type in WITHIN:
         within = content.get("vision_config")
@@ -100,27 +119,58 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
         model_type = WITHIN[model_type]
     kind = KINDS[model_type]
     given = {k: v for k, v in content.items() if k not in WITHOUT_EFFECT} | dict(kind.fixed)
-    full = configuration({**given, "model_type": model_type}, place=str(folder))
-    usual = configuration({"model_type": model_type}).to_dict()
+    normalisation = processor.normalisation(folder) or kind.normalisation
+    return _described({**given, "model_type": model_type}, normalisation, str(folder))
+
+
+def described_by_tensors(
+    model_type: str, shapes: Shapes, seen: Mapping[str, int], *, place: str
+) -> Described | None:
+    """Return what tensors of V-JEPA 2 or 2.1, under their authors' names, say of the network.
+
+    None where they are no such tensors, or of a width of which the heads are not known.
+    """
+    tubes, inner = shapes.get("patch_embed.proj.weight", ()), shapes.get("blocks.0.mlp.fc1.weight")
+    if len(tubes) != 5 or tubes[3] != tubes[4] or not inner or tubes[0] not in VJEPA2_HEADS:
+        return None
+    config = {
+        "model_type": model_type,
+        "hidden_size": tubes[0],
+        "tubelet_size": tubes[2],
+        "patch_size": tubes[3],
+        "num_hidden_layers": count(THEIR_BLOCK, shapes),
+        "num_attention_heads": VJEPA2_HEADS[tubes[0]],
+        "mlp_ratio": ratio(inner[0], tubes[0]),
+        "frames_per_clip": seen["frames"],
+        "crop_size": seen["size"],
+    }
+    return _described(config, KINDS[model_type].normalisation, place)
+
+
+def _described(
+    given: Mapping[str, Any], normalisation: tuple[Channels, Channels], place: str
+) -> Described:
+    kind = KINDS[given["model_type"]]
+    full = configuration(given, place=place)
+    usual = configuration({"model_type": given["model_type"]}).to_dict()
     config = {k: v for k, v in full.to_dict().items() if v != usual.get(k)}
     config = {k: v for k, v in sorted(config.items()) if k not in WITHOUT_EFFECT}
     patch = full.patch_size
     if not isinstance(patch, int):
-        raise UserError(f"its patches are {patch}, not square", place=str(folder))
+        raise UserError(f"its patches are {patch}, not square", place=place)
     seen = {"size": full.crop_size if kind.of_videos else full.image_size}
     if kind.of_videos:
         seen = {"frames": full.frames_per_clip, **seen}
-    mean, std = processor.normalisation(folder) or kind.normalisation
     return Described(
-        config={"model_type": model_type, **config},
+        config={"model_type": given["model_type"], **config},
         tube=(full.tubelet_size if kind.of_videos else 1, patch, patch),
         width=full.hidden_size,
         depth=full.num_hidden_layers,
         heads=full.num_attention_heads,
         mlp_ratio=_mlp_ratio(full),
         seen=seen,
-        mean=mean,
-        std=std,
+        mean=normalisation[0],
+        std=normalisation[1],
     )
 
 
@@ -136,7 +186,8 @@ def configuration(config: Mapping[str, Any], *, place: str = "") -> Any:
         ) from None
     values = dict(config)
     try:
-        return CONFIG_MAPPING[values.pop("model_type")](**values)
+        model_type = values.pop("model_type")
+        return CONFIG_MAPPING[KINDS[model_type].library_type or model_type](**values)
     except Exception as error:  # noqa: BLE001 - the library has several kinds of its own
         lines = str(error).strip().splitlines() or [repr(error)]
         raise UserError(f"its configuration cannot be used: {lines[0]}", place=place) from None
