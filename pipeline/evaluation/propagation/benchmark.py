@@ -49,7 +49,7 @@ class Propagation(Benchmark):
 
     def has_work(self, params: Params) -> bool:
         """Whether there is a data set with masks."""
-        return bool(self.of(params).data)
+        return bool(self.fitting(params).data)
 
     def requirements(self, params: Params) -> Iterator[Requirement]:
         """Data sets with masks."""

@@ -39,5 +39,5 @@ class Readouts(Benchmark):
 
     def has_work(self, params: Params) -> bool:
         """Whether there is a number to read."""
-        settings = self.of(params)
+        settings = self.fitting(params)
         return settings.embedded or bool(settings.columns)

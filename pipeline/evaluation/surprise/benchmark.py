@@ -49,7 +49,7 @@ class Surprise(Benchmark):
 
     def has_work(self, params: Params) -> bool:
         """Whether there are pairs."""
-        return bool(self.of(params).data)
+        return bool(self.fitting(params).data)
 
     def requirements(self, params: Params) -> Iterator[Requirement]:
         """Folders of videos."""
