@@ -6,18 +6,15 @@ what a file leaves out. No tensor is read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.configuration.tensor_shapes import HEADS, Shapes, count, ratio
 from pipeline.errors import UserError, how_to_install
 
 Channels = tuple[float, float, float]
 
-THEIR_BLOCK = re.compile(r"blocks\.(\d+)\.")  # as the authors of V-JEPA 2 call it
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -75,8 +72,6 @@ TIMM = "timm"  # in place of a `model_type`: an image transformer of timm (`timm
 # Configurations of several networks, of which one is the encoder of images.
 WITHIN = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
 NAMES = (*(name for name, kind in KINDS.items() if not kind.library_type), *WITHIN)
-# Heads of the published encoders of V-JEPA 2 and 2.1, by width (B, L, H, g, G).
-VJEPA2_HEADS = {**HEADS, 1408: 22, 1664: 26}
 
 
 def is_known(content: Mapping[str, Any]) -> bool:
@@ -108,10 +103,6 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
     """Return what a folder with this `config.json` says. Raises UserError where it cannot."""
     from pipeline.weights import processor
 
-    if is_of_timm(content):
-        from pipeline.weights import timm_network
-
-        return timm_network.described(folder, content)
     model_type = str(content["model_type"])
     if model_type in WITHIN:
         within = content.get("vision_config")
@@ -119,37 +110,17 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
         model_type = WITHIN[model_type]
     kind = KINDS[model_type]
     given = {k: v for k, v in content.items() if k not in WITHOUT_EFFECT} | dict(kind.fixed)
-    normalisation = processor.normalisation(folder) or kind.normalisation
-    return _described({**given, "model_type": model_type}, normalisation, str(folder))
+    normalisation = processor.normalisation(folder)
+    return of_configuration({**given, "model_type": model_type}, normalisation, str(folder))
 
 
-def described_by_tensors(
-    model_type: str, shapes: Shapes, seen: Mapping[str, int], *, place: str
-) -> Described | None:
-    """Return what tensors of V-JEPA 2 or 2.1, under their authors' names, say of the network.
-
-    None where they are no such tensors, or of a width of which the heads are not known.
-    """
-    tubes, inner = shapes.get("patch_embed.proj.weight", ()), shapes.get("blocks.0.mlp.fc1.weight")
-    if len(tubes) != 5 or tubes[3] != tubes[4] or not inner or tubes[0] not in VJEPA2_HEADS:
-        return None
-    config = {
-        "model_type": model_type,
-        "hidden_size": tubes[0],
-        "tubelet_size": tubes[2],
-        "patch_size": tubes[3],
-        "num_hidden_layers": count(THEIR_BLOCK, shapes),
-        "num_attention_heads": VJEPA2_HEADS[tubes[0]],
-        "mlp_ratio": ratio(inner[0], tubes[0]),
-        "frames_per_clip": seen["frames"],
-        "crop_size": seen["size"],
-    }
-    return _described(config, KINDS[model_type].normalisation, place)
-
-
-def _described(
-    given: Mapping[str, Any], normalisation: tuple[Channels, Channels], place: str
+def of_configuration(
+    given: Mapping[str, Any], normalisation: tuple[Channels, Channels] | None, place: str
 ) -> Described:
+    """Return what a configuration with its `model_type` says. Raises UserError where it cannot.
+
+    `normalisation`: of pixels, where it is not the usual one of such networks.
+    """
     kind = KINDS[given["model_type"]]
     full = configuration(given, place=place)
     usual = configuration({"model_type": given["model_type"]}).to_dict()
@@ -158,6 +129,7 @@ def _described(
     patch = full.patch_size
     if not isinstance(patch, int):
         raise UserError(f"its patches are {patch}, not square", place=place)
+    mean, std = normalisation or kind.normalisation
     seen = {"size": full.crop_size if kind.of_videos else full.image_size}
     if kind.of_videos:
         seen = {"frames": full.frames_per_clip, **seen}
@@ -169,8 +141,8 @@ def _described(
         heads=full.num_attention_heads,
         mlp_ratio=_mlp_ratio(full),
         seen=seen,
-        mean=normalisation[0],
-        std=normalisation[1],
+        mean=mean,
+        std=std,
     )
 
 
