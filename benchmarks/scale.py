@@ -235,7 +235,7 @@ def shown(report: dict[str, Any]) -> str:
 def _shown_index(found: dict[str, Any]) -> str:
     rows = [("table written", found["table written"]["seconds"], found["table written"]["mib"], "")]
     reads = f"{scale_index.READS:,} clips"
-    for purpose, what in (("train", "training"), ("val", "evaluation")):
+    for purpose, what in scale_index.PURPOSES.items():
         begun = found[purpose]
         worker = begun["worker"]
         rows.append((f"{what} begins: {begun['clips']:,} clips", begun["seconds"], begun["mib"],

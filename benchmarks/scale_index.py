@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,12 @@ from pipeline.runtime.files import write_json
 
 PER_SHARD = 1000  # clips
 READS = 10_000  # of clips, at random places
+CLASSES = 400
+PURPOSES = {  # in words
+    "train": "training",
+    "mixture": f"training on a mixture of {CLASSES}",
+    "val": "evaluation",
+}
 VAL = 20  # one shard in so many is of split val
 MIB = 2**20
 
@@ -42,7 +48,7 @@ def draw(folder: Path, clips: int) -> tuple[format.ShardSummary, ...]:
             '}}, "codec": "h264", "xxh3": "{0:016x}", "sha256": "{0:064x}"}}\n'
         )
         with format.clips_file(folder / name).open("w", encoding="utf-8") as file:
-            file.writelines(line.format(n, k * 820_000, n % 400) for k, n in enumerate(ids))
+            file.writelines(line.format(n, k * 820_000, n % CLASSES) for k, n in enumerate(ids))
         size = len(ids)
         shard = format.ShardSummary(name, "0" * 64, 820_000 * size, size, 300 * size, split, number)
         shards.append(shard)
@@ -67,7 +73,9 @@ def write(folder: Path) -> None:
 
 
 def start(folder: Path, purpose: str) -> dict[str, Any]:
-    """Begin as training (`train`) or evaluation (`val`) does; then let a worker read clips.
+    """Begin as training (`train`, `mixture`) or evaluation (`val`) does; let a worker read clips.
+
+    A mixture is by label, of components as heavy as their number says.
 
     Memory is what the process has more than before, once PyTorch and the loader are imported: its
     own (`mib`) and with the pages of files that it has mapped (`rss_mib`).
@@ -75,15 +83,22 @@ def start(folder: Path, purpose: str) -> dict[str, Any]:
     import pyarrow  # noqa: F401 - loaded once, not by the index
     import torch  # noqa: F401
 
+    from pipeline.configuration.schema.training import Mixture
     from pipeline.data.load import order
+    from pipeline.data.load.mixture import mixed
     from pipeline.data.load.options import LoaderOptions, check_workers, present
 
     began, before = time.perf_counter(), _memory()
-    entries = DatasetIndex.load(folder).clips([purpose])
+    entries: Sequence[format.ClipEntry]
+    entries = DatasetIndex.load(folder).clips(["val" if purpose == "val" else "train"])
     check_workers(1, len(clip_table.counts(entries, "shard")))
     present(LoaderOptions(decoder="decord").decoder, entries)
-    if purpose == "train":
-        samples = order.batch(0, 10**4, n=len(entries), batch_size=256)
+    if purpose != "val":
+        mixture = None
+        if purpose == "mixture":
+            weights = {f"class {number}": number + 1.0 for number in range(CLASSES)}
+            mixture, entries = mixed(entries, Mixture(column="label", weights=weights), "")
+        samples = order.batch(0, 10**4, n=len(entries), batch_size=256, mixture=mixture)
         seen = [entries[index].id for _, index in samples]
     else:
         seen = [entry.id for entry in entries[:256]]
@@ -101,7 +116,7 @@ def start(folder: Path, purpose: str) -> dict[str, Any]:
     }
 
 
-def _read(entries: clip_table.ClipTable, answer: Any) -> None:
+def _read(entries: Sequence[format.ClipEntry], answer: Any) -> None:
     """Read clips at random places, in the order of a training."""
     from pipeline.data.load import order
 
@@ -131,7 +146,7 @@ def measure(folder: Path, clips: int, cost: Callable[..., dict[str, float]]) -> 
     report: dict[str, Any] = {"clips": clips}
     report["table written"] = cost([*command, "write", str(folder)], Path.cwd())
     report["table_mib"] = round((folder / table_file.FILE).stat().st_size / MIB, 1)
-    for purpose in ("train", "val"):
+    for purpose in PURPOSES:
         place = folder / f"{purpose}.json"
         report[purpose] = cost([*command, purpose, str(folder), str(place)], Path.cwd())
         report[purpose] |= json.loads(place.read_text(encoding="utf-8"))
@@ -139,7 +154,7 @@ def measure(folder: Path, clips: int, cost: Callable[..., dict[str, float]]) -> 
 
 
 def main(arguments: list[str]) -> None:
-    """Do one part: `write FOLDER`, or `train | val FOLDER ANSWER.json`."""
+    """Do one part: `write FOLDER`, or `train | mixture | val FOLDER ANSWER.json`."""
     part, folder = arguments[0], Path(arguments[1])
     if part == "write":
         write(folder)

@@ -17,6 +17,7 @@ ROOMS = (
     ("pipeline.weights.formats", "pipeline.weights.checkpoint_files"),
     ("pipeline.weights.processor",),
     ("pipeline.weights.networks",),
+    ("pipeline.weights.timm_network", "pipeline.weights.vjepa2_attention"),
     ("pipeline.weights.network_encoder",),
     ("pipeline.configuration",),
     ("pipeline.runtime",),

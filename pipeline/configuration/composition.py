@@ -85,7 +85,8 @@ def finished(config: DictConfig, place: str) -> str:
     for benchmark in BENCHMARKS.values():  # DVC takes its matrix from there
         settings, runs = benchmark.of(params), benchmark.runs(params)
         if benchmark.name in params.benchmarks:  # with what the plugin's defaults are
-            values = settings.model_dump(mode="json")
+            asked = OmegaConf.to_container(OmegaConf.select(config, benchmark.section))
+            values = benchmark.settings.model_validate(asked).model_dump(mode="json")
             OmegaConf.update(config, benchmark.section, values, force_add=True)
         if getattr(settings, "runs", runs) != runs:
             OmegaConf.update(config, f"{benchmark.section}.runs", runs)

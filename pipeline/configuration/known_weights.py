@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,14 @@ from safetensors import SafetensorError, safe_open
 
 from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.configuration.schema.method import Network
-from pipeline.configuration.tensor_shapes import HEADS, Shapes, encoder_of, is_of_tubes, ratio
+from pipeline.configuration.tensor_shapes import (
+    HEADS,
+    Shapes,
+    count,
+    encoder_of,
+    is_of_tubes,
+    ratio,
+)
 from pipeline.errors import UserError
 from pipeline.runtime.files import read_mapping
 from pipeline.weights import formats, networks
@@ -29,6 +37,10 @@ ENCODER_FORMAT = "sigma-pipeline encoder 1"  # what `exporting` writes
 CLIP_KEY = "sigma_pipeline_clip"  # of config.json, for what VideoMAE does not ask
 # Of a clip, what an encoder's features depend on; `fps`: frames a second of the videos.
 SEEN = ("frames", "size", "stride", "sampling")
+
+# Heads of the published encoders of V-JEPA 2 and 2.1, by width (B, L, H, g, G).
+VJEPA2_HEADS = {**HEADS, 1408: 22, 1664: 26}
+THEIR_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Epsilon = Annotated[float, Field(gt=0, le=1)]
@@ -166,16 +178,19 @@ def known(path: Path) -> Known | None:
         return None
     content = read_mapping(config) if config.is_file() else {}
     if path.is_dir() and networks.is_known(content):
-        return _of_network(path, content)
+        if networks.is_of_timm(content):
+            from pipeline.weights import timm_network  # needs PyTorch, which takes seconds
+
+            return _of_network(timm_network.described(path, content))
+        return _of_network(networks.described(path, content))
     if content.get("model_type") == "videomae":
         theirs = checked(TheirConfig, content, config)
         return Known(theirs.model(), theirs.seen())
     return _of_tensors(path) if path.is_file() else None
 
 
-def _of_network(folder: Path, content: Mapping[str, Any]) -> Known:
-    """Return what a folder of the Transformers library says; its decoder is a stand-in."""
-    said = networks.described(folder, content)
+def _of_network(said: networks.Described) -> Known:
+    """Return a network of the Transformers library; its decoder is a stand-in."""
     model = Model(
         name="loaded",
         tube=said.tube,
@@ -200,11 +215,36 @@ def _of_tensors(path: Path) -> Known | None:
         return None  # whoever needs the tensors says it
     if (format := formats.recognised(shapes)) is None:
         return None
+    if format.network:
+        seen = format.clips(shapes, arguments)
+        config = _vjepa2(format.network, shapes, seen)
+        return _of_network(networks.of_configuration(config, None, str(path))) if config else None
     ours = format.our_names(shapes)
     heads = HEADS.get(ours.get("encoder.patch_embed.proj.weight", (0,))[0])
     if not is_of_tubes(ours) or heads is None:
         return None
     return Known(encoder_of(ours, heads, format.positions[0]), format.clips(shapes, arguments))
+
+
+def _vjepa2(model_type: str, shapes: Shapes, seen: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return Transformers' configuration of V-JEPA 2 or 2.1, by tensors under its authors' names.
+
+    None where they are no such tensors, or of a width of which the heads are not known.
+    """
+    tubes, inner = shapes.get("patch_embed.proj.weight", ()), shapes.get("blocks.0.mlp.fc1.weight")
+    if len(tubes) != 5 or not inner or tubes[0] not in VJEPA2_HEADS:
+        return None
+    return {
+        "model_type": model_type,
+        "hidden_size": tubes[0],
+        "tubelet_size": tubes[2],
+        "patch_size": tubes[3],
+        "num_hidden_layers": count(THEIR_BLOCK, shapes),
+        "num_attention_heads": VJEPA2_HEADS[tubes[0]],
+        "mlp_ratio": ratio(inner[0], tubes[0]),
+        "frames_per_clip": seen["frames"],
+        "crop_size": seen["size"],
+    }
 
 
 @functools.cache

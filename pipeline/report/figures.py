@@ -129,8 +129,9 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
         else:
             unit = kind[0].description
             caption = f"{unit[0].upper()}{unit[1:]} of the predicted tubes' targets."
-        if max(len(each.steps) for each in series) > 1:
-            caption += f" Each point is the mean of {group[0].settings.trainer.log_every} steps."
+        every = group[0].settings.trainer.log_every
+        if every > 1 and max(len(each.steps) for each in series) > 1:
+            caption += f" Each point is the mean of {every} steps."
         title = f"Loss: {', '.join(each.name for each in seed_groups(group))}"
         figures.append(drawn_curve(f"loss-{number}", title, (unit, "step"), caption, series, None))
     return figures

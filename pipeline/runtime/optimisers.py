@@ -15,6 +15,7 @@ from pipeline.configuration.schema import Optimiser
 
 # Of this project's encoder, and of networks of the Transformers library.
 BLOCK = re.compile(r"\b(?:blocks|layers?)\.(\d+)\.")
+EMBEDDING = ("patch_embed", "learned", "pos_embed", "cls_token", "reg_token", "norm_pre")
 UNDECAYED = ("mask_token",)  # beside biases and vectors; prototypes do decay
 
 
@@ -107,7 +108,9 @@ def set_values(optimiser: Any, values: StepValues) -> None:
 def layer_of(name: str, depth: int) -> int:
     """A parameter's layer: 0 is the embedding, 1 to `depth` the blocks, then the rest."""
     parts = name.removeprefix("encoder.").split(".")
-    if parts[0] in ("patch_embed", "learned", *UNDECAYED) or "embeddings" in parts:
+    if parts[0] == "network":  # of timm, whose first parts are named as here
+        parts = parts[1:]
+    if parts[0] in (*EMBEDDING, *UNDECAYED) or "embeddings" in parts:
         return 0
     block = BLOCK.search(name)
     return int(block[1]) + 1 if block else depth + 1

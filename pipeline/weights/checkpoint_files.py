@@ -26,7 +26,8 @@ from pipeline.errors import UserError
 # Where trainings keep a model's tensors, one within the other, too.
 HOLDERS = (
     *("model", "module", "state_dict", "model_state", "model_state_dict", "model_states"),
-    *("net", "network", "weights", "params", "target_encoder", "encoder", "backbone"),
+    *("net", "network", "weights", "params"),
+    *("ema_encoder", "target_encoder", "encoder", "backbone"),
 )
 DEEPEST = 5  # of them, one within the other
 # What compilation, activation checkpointing and FSDP put into names.

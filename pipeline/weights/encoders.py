@@ -89,6 +89,14 @@ def read(place: Path) -> Checkpoint:
     checkpoint = Checkpoint(kind, files, ours, arguments, config)
     if format is None:
         return checkpoint
+    if format.network:
+        known = known_weights.known(place)
+        if known is None:
+            raise UserError(
+                f"{kind} of a width that none of the published ones has: its heads are not known",
+                place=str(place),
+            )
+        return replace(checkpoint, clips=known.seen, model=known.model)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     kinds, stored = format.positions, state.get(format.stored)
     if stored is not None and kinds != ("sinusoid",):
@@ -109,8 +117,10 @@ def _of_network(place: Path, files: Sequence[Path]) -> Checkpoint | None:
         return None
     from pipeline.weights import network_encoder
 
-    tensors = network_encoder.tensors(place, network.config)
+    tensors = network_encoder.tensors(place, files[0], network.config)
     kind = f"Transformers' {network.config['model_type']}"
+    if network.config["model_type"] == networks.TIMM:
+        kind = f"timm's {network.config['architecture']}"
     return Checkpoint(kind, files, tensors, {}, None, clips=known.seen, model=known.model)
 
 

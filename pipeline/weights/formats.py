@@ -25,6 +25,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Channels = tuple[float, float, float]
 
 APART = re.compile(r"(.*attn\.)([qkv])\.(weight|bias)")  # queries, keys and values
+TOGETHER = re.compile(r"(.*\.)attn\.qkv\.(weight|bias)")
 ONE_BIAS = re.compile(r"(.*attn\.)qkv\.bias")
 MASK_TOKEN = re.compile(r"mask_token\.(\d+)")  # of one kind of mask
 
@@ -48,12 +49,16 @@ class Format:
     seen: Mapping[str, Any] = field(default_factory=dict)
     # of the pixels that they were given; None: ImageNet's, as everywhere here
     normalisation: tuple[Channels, Channels] | None = None
+    lacks: tuple[str, ...] = ()  # patterns: none fits the name of a tensor of such a file
+    # of a network that Transformers computes (`networks.KINDS`): its names are that library's
+    network: str = ""
     without_norm: bool = False  # fine-tuning may have put the last LayerNorm behind the mean
 
     def is_of(self, names: Iterable[str]) -> bool:
         """Whether a file with tensors of these names is of this format."""
         listed = list(names)
-        return all(any(map(re.compile(mark).fullmatch, listed)) for mark in self.marks)
+        has = [any(map(re.compile(mark).fullmatch, listed)) for mark in self.marks]
+        return all(has) and not any(re.fullmatch(each, n) for each in self.lacks for n in listed)
 
     def our_name(self, name: str) -> str | None:
         """Return our name of a tensor, before it is split or joined; None: it is left out."""
@@ -71,6 +76,8 @@ class Format:
         """Return tensors under our names; of `gradients`, those of a sum are not added."""
         import torch
 
+        if self.network:
+            return self._of_the_library(state)
         ours: dict[str, Tensor] = {}
         apart: dict[str, dict[str, Tensor]] = {}
         mask_tokens: dict[int, Tensor] = {}
@@ -95,6 +102,25 @@ class Format:
                 ours[to] = ours[to] + state[name]
         return ours
 
+    def _of_the_library(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return V-JEPA 2's tensors under the names that Transformers has for them."""
+        ours: dict[str, Tensor] = {}
+        for name, tensor in self.our_names(state).items():
+            if (match := TOGETHER.fullmatch(name)) and len(tensor) % 3 == 0:
+                for part, each in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                    ours[f"{match[1]}attention.{part}.{match[2]}"] = each
+            else:
+                ours[name.replace(".attn.", ".attention.")] = tensor
+        for name, to in self.added.items():
+            if name in state and to in ours:
+                ours[to] = ours[to] + state[name].flatten()
+        norms = sorted((int(n.split(".")[1]), n) for n in ours if n.startswith("norms_block."))
+        for number, name in norms:  # those of earlier blocks are for training alone
+            tensor = ours.pop(name)
+            if number == norms[-1][0]:
+                ours[f"{NETWORK}layernorm.{name.rpartition('.')[2]}"] = tensor
+        return ours
+
     def clips(self, shapes: Shapes, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is known of the clips that an encoder was trained on.
 
@@ -105,6 +131,8 @@ class Format:
             shapes: of the tensors under the file's names.
             arguments: of the training.
         """
+        if self.network:
+            return dict(self.seen)
         ours, told = self.our_names(shapes), of_arguments(arguments)
         tube = ours.get("encoder.patch_embed.proj.weight", ())[2:]
         if len(tube) != 3:
@@ -184,6 +212,31 @@ VJEPA_ENCODER = Format(  # what `checkpoint_files.read` finds in the published o
     positions=VJEPA.positions,
     stored="pos_embed",
     seen=SIXTEEN,
+)
+NETWORK = "encoder.network."  # before the names of a network of the Transformers library
+OF_THE_LIBRARY = {
+    "patch_embed.": f"{NETWORK}embeddings.patch_embeddings.",
+    "blocks.": f"{NETWORK}layer.",
+    "norm.": f"{NETWORK}layernorm.",
+}
+VJEPA2 = Format(  # Assran et al. 2025: rotary positions, so none is stored
+    kind="a checkpoint of V-JEPA 2",
+    marks=(r"blocks\.0\.attn\.qkv\.bias", r"patch_embed\.proj\.weight", r"norm\.weight"),
+    lacks=("pos_embed", "cls_token", r"(fc_norm|head)\..*"),
+    names=OF_THE_LIBRARY,
+    network="vjepa2",
+    seen={"frames": 64, "size": 256},
+)
+# What it has for single pictures is passed over; what it adds to each tube of a video is added to
+# the bias of their embedding.
+VJEPA21 = Format(
+    kind="a checkpoint of V-JEPA 2.1",
+    marks=(r"blocks\.0\.attn\.qkv\.bias", r"norms_block\.\d+\.weight", "video_mod_embed"),
+    names=OF_THE_LIBRARY,
+    left_out=("patch_embed_img.", "img_mod_embed"),
+    added={"video_mod_embed": f"{NETWORK}embeddings.patch_embeddings.proj.bias"},
+    network="vjepa2_1",
+    seen={"frames": 64, "size": 384},
 )
 MVD = Format(  # Wang et al. 2023
     kind="a checkpoint of MVD's pretraining",
@@ -267,6 +320,6 @@ FINE_TUNED = Format(
 )
 # The first that fits counts.
 FORMATS = (
-    *(VJEPA, VJEPA_ENCODER, MVD, MAE_ST, ADAMAE, UMT, TRACKMAE),
+    *(VJEPA, VJEPA_ENCODER, VJEPA2, VJEPA21, MVD, MAE_ST, ADAMAE, UMT, TRACKMAE),
     *(PRETRAINED, FINE_TUNED, HUGGING_FACE),
 )

@@ -33,7 +33,7 @@ from pipeline.configuration.tensor_shapes import (
 from pipeline.errors import UserError
 from pipeline.method.targets import MlpTarget
 
-NETWORK_BLOCK = re.compile(r"encoder\.network\.(?:\w+\.)*layers?\.(\d+)\.")
+NETWORK_BLOCK = re.compile(r"encoder\.network\.(?:\w+\.)*(?:blocks|layers?)\.(\d+)\.")
 STANDARD = {"frames": 16, "size": 224, "stride": 4}
 FLAG = "--heads NUMBER, or heads=NUMBER for hub.load"
 # Tubes of a clip: their positions are built, and no tensor of the file bounds them. So many has one

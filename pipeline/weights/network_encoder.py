@@ -1,4 +1,4 @@
-"""A network of the Transformers library in the encoder's place: it is evaluated, never pretrained.
+"""A network of Transformers or timm in the encoder's place: it is evaluated, never pretrained.
 
 One of images sees each frame by itself; its tokens are those of patches, all frames' in turn, so
 what is pooled over tokens is pooled over time. Class tokens and registers are left out.
@@ -20,10 +20,10 @@ from pipeline.errors import UserError
 from pipeline.method.pixels import MEAN, STD
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
-from pipeline.weights import networks
-from pipeline.weights.networks import KINDS, Channels
+from pipeline.weights import formats, networks, timm_network
+from pipeline.weights.networks import KINDS, TIMM, Channels
 
-PREFIX = "encoder.network."  # of its tensors in a model of this project
+PREFIX = formats.NETWORK  # of its tensors in a model of this project
 SHOWN = 5  # names in one message
 
 
@@ -68,12 +68,14 @@ class NetworkEncoder(Encoder):
         if visible is not None:
             raise UserError("a network of the Transformers library sees whole clips only")
         pixels = (videos * self.scale + self.shift).transpose(1, 2)  # B,T,3,H,W
-        kind = KINDS[self.config["model_type"]]
-        if kind.of_videos:
-            tokens: Tensor = self.network(pixels).last_hidden_state
-            return tokens
-        options = {"interpolate_pos_encoding": True} if kind.interpolates else {}
-        tokens = self.network(pixels.flatten(0, 1), **options).last_hidden_state
+        tokens: Tensor
+        if self.config["model_type"] == TIMM:
+            tokens = self.network.forward_features(pixels.flatten(0, 1))  # type: ignore[operator]
+        elif (kind := KINDS[self.config["model_type"]]).of_videos:
+            tokens = self.network(pixels).last_hidden_state
+        else:
+            options = {"interpolate_pos_encoding": True} if kind.interpolates else {}
+            tokens = self.network(pixels.flatten(0, 1), **options).last_hidden_state
         return tokens[:, self.extra_tokens :].reshape(len(videos), -1, self.width)
 
     def outputs(
@@ -92,6 +94,9 @@ class NetworkEncoder(Encoder):
 
 def _built(config: Mapping[str, Any], size: int) -> tuple[nn.Module, int, int]:
     """Return a network with fresh weights, its width, and how many tokens stand before patches'."""
+    if config["model_type"] == TIMM:
+        built = timm_network.built(config)
+        return built, built.num_features, built.num_prefix_tokens
     import transformers
 
     kind = KINDS[config["model_type"]]
@@ -99,6 +104,10 @@ def _built(config: Mapping[str, Any], size: int) -> tuple[nn.Module, int, int]:
         config = {**config, "crop_size": size}  # of its rotary positions, which are computed
     full = networks.configuration(config)
     network: nn.Module = getattr(transformers, kind.model)(full, **kind.options)
+    if kind.library_type:
+        from pipeline.weights import vjepa2_attention
+
+        vjepa2_attention.use_in(_encoder(network))
     registers = getattr(full, "num_register_tokens", 0) or 0
     return _encoder(network), full.hidden_size, kind.extra_tokens + registers
 
@@ -121,11 +130,15 @@ def shapes(config: Mapping[str, Any], size: int) -> dict[str, tuple[int, ...]]:
     return {PREFIX + name: tuple(each.shape) for name, each in network.state_dict().items()}
 
 
-def tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+def tensors(folder: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Read the weights in a folder, under the names that a `NetworkEncoder` has for them.
 
-    Raises UserError naming what is missing, left over, or of another shape.
+    `file` is the first of its files of weights. Raises UserError naming what is missing, left
+    over, or of another shape.
     """
+    if config["model_type"] == TIMM:
+        theirs = timm_network.tensors(folder, file, config)
+        return {PREFIX + name: tensor for name, tensor in theirs.items()}
     import transformers
 
     kind = KINDS[config["model_type"]]

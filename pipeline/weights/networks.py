@@ -1,6 +1,6 @@
-"""Networks of the Transformers library that can stand in an encoder's place, and their settings.
+"""Networks of Transformers and timm that can stand in an encoder's place, and their settings.
 
-Their folders are told by `config.json`, which the library itself reads: it knows the defaults of
+Their folders are told by `config.json`, which Transformers itself reads: it knows the defaults of
 what a file leaves out. No tensor is read.
 """
 
@@ -30,6 +30,7 @@ class NetworkKind:
     """A kind of network, by the `model_type` of its configuration."""
 
     model: str  # class of the library
+    library_type: str = ""  # its own `model_type`, where ours is another
     normalisation: tuple[Channels, Channels] = IMAGENET  # where no preprocessor says another
     extra_tokens: int = 1  # before those of patches, registers not counted
     of_videos: bool = False
@@ -48,6 +49,9 @@ KINDS = {
         of_videos=True,
         passed_over=("predictor.", "classifier.", "pooler."),
     ),
+    "vjepa2_1": NetworkKind(  # V-JEPA 2 but for its attention (`vjepa2_attention`)
+        "VJEPA2Model", library_type="vjepa2", extra_tokens=0, of_videos=True
+    ),
     "vit": NetworkKind(  # DINO, and many others
         "ViTModel", interpolates=True, options={"add_pooling_layer": False}
     ),
@@ -64,14 +68,20 @@ KINDS = {
         passed_over=(*TEXTS, "head.", "vision_model.head."),
     ),
 }
+TIMM = "timm"  # in place of a `model_type`: an image transformer of timm (`timm_network`)
 # Configurations of several networks, of which one is the encoder of images.
 WITHIN = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
-NAMES = (*KINDS, *WITHIN)
+NAMES = (*(name for name, kind in KINDS.items() if not kind.library_type), *WITHIN)
 
 
 def is_known(content: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is of a network that can stand in an encoder's place."""
-    return content.get("model_type") in NAMES
+    return content.get("model_type") in NAMES or is_of_timm(content)
+
+
+def is_of_timm(content: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is as timm writes it."""
+    return "model_type" not in content and isinstance(content.get("architecture"), str)
 
 
 @dataclass(frozen=True)
@@ -100,19 +110,31 @@ def described(folder: Path, content: Mapping[str, Any]) -> Described:
         model_type = WITHIN[model_type]
     kind = KINDS[model_type]
     given = {k: v for k, v in content.items() if k not in WITHOUT_EFFECT} | dict(kind.fixed)
-    full = configuration({**given, "model_type": model_type}, place=str(folder))
-    usual = configuration({"model_type": model_type}).to_dict()
+    normalisation = processor.normalisation(folder)
+    return of_configuration({**given, "model_type": model_type}, normalisation, str(folder))
+
+
+def of_configuration(
+    given: Mapping[str, Any], normalisation: tuple[Channels, Channels] | None, place: str
+) -> Described:
+    """Return what a configuration with its `model_type` says. Raises UserError where it cannot.
+
+    `normalisation`: of pixels, where it is not the usual one of such networks.
+    """
+    kind = KINDS[given["model_type"]]
+    full = configuration(given, place=place)
+    usual = configuration({"model_type": given["model_type"]}).to_dict()
     config = {k: v for k, v in full.to_dict().items() if v != usual.get(k)}
     config = {k: v for k, v in sorted(config.items()) if k not in WITHOUT_EFFECT}
     patch = full.patch_size
     if not isinstance(patch, int):
-        raise UserError(f"its patches are {patch}, not square", place=str(folder))
+        raise UserError(f"its patches are {patch}, not square", place=place)
+    mean, std = normalisation or kind.normalisation
     seen = {"size": full.crop_size if kind.of_videos else full.image_size}
     if kind.of_videos:
         seen = {"frames": full.frames_per_clip, **seen}
-    mean, std = processor.normalisation(folder) or kind.normalisation
     return Described(
-        config={"model_type": model_type, **config},
+        config={"model_type": given["model_type"], **config},
         tube=(full.tubelet_size if kind.of_videos else 1, patch, patch),
         width=full.hidden_size,
         depth=full.num_hidden_layers,
@@ -136,7 +158,8 @@ def configuration(config: Mapping[str, Any], *, place: str = "") -> Any:
         ) from None
     values = dict(config)
     try:
-        return CONFIG_MAPPING[values.pop("model_type")](**values)
+        model_type = values.pop("model_type")
+        return CONFIG_MAPPING[KINDS[model_type].library_type or model_type](**values)
     except Exception as error:  # noqa: BLE001 - the library has several kinds of its own
         lines = str(error).strip().splitlines() or [repr(error)]
         raise UserError(f"its configuration cannot be used: {lines[0]}", place=place) from None

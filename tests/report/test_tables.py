@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pipeline.configuration import stages
 from pipeline.configuration.composition import compose, parse
+from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report import (
     comparison,
     formats,
@@ -285,6 +286,34 @@ def test_what_the_data_cannot_be_asked_is_named(found: Results) -> None:
         needs = "it needs the embedded data"
     assert f"skipped: segmentation, embedded: {needs}" in lines
     assert any(line.startswith("skipped: SEVERE, unseen_backgrounds, ") for line in lines)
+
+
+def test_benchmarks_without_the_data_that_they_need_are_named(found: Results) -> None:
+    """Catches benchmarks that score no run of one's own data, of which the report says nothing;
+    also those of which a part is left, and those that nobody asked for."""
+    names = ("propagation", "readouts", "surprise")
+    standard = [f"benchmarks/{name}=standard" for name in names]
+    mine = ["experiment=demo", "data=folder", "data.name=mine", "data.manifest=mine.csv"]
+    text = compose([*mine, *standard])
+    params = stages.restrict(parse(text, place="mine"), "report")
+    assert all(not BENCHMARKS[name].runs(params) for name in names)
+    assert all(params.left_out[name] for name in names)
+    asked = found.params.model_copy(update={"benchmarks": params.benchmarks})
+    asked._left_out = params.left_out
+    lines = printed(replace(found, params=asked)).splitlines()
+    for subject in (
+        "label propagation, embedded",
+        "readouts, position, speed and size",
+        "surprise, embedded",
+    ):
+        assert any(line.startswith(f"skipped: {subject}: it needs ") for line in lines)
+    partly = [*mine, *standard[1:], "benchmarks.readouts.columns=[height]"]
+    some = parse(compose([*partly, "benchmarks/surprise=intuitive_physics"]), place="mine")
+    assert BENCHMARKS["readouts"].runs(some) == BENCHMARKS["surprise"].runs(some) == [*some.runs]
+    assert some.left_out["readouts"]
+    assert "surprise" not in some.left_out
+    assert not parse(compose(mine), place="mine").left_out.keys() & set(names)
+    assert not parse(compose(standard), place="embedded").left_out
 
 
 def test_markup_in_a_reason_is_printed_as_it_is(found: Results) -> None:

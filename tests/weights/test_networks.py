@@ -242,3 +242,90 @@ def test_operations_are_counted(tmp_path: Path, library: Library) -> None:
     matrices = sum(p.numel() for n, p in encoder.named_parameters() if n.endswith("weight"))
     counted = forward_operations(encoder, (1, 3, 4, 32, 32))
     assert 16 * matrices < counted < 500 * matrices
+
+
+TIMM = {  # architecture and arguments: class token, registers, a norm behind the mean, rotations
+    "DINO": ("vit_tiny_patch16_224", {}),
+    "DINOv2 with registers": (
+        "vit_small_patch14_reg4_dinov2",
+        {"patch_size": 8, "init_values": 1e-5},
+    ),
+    "SigLIP": ("vit_base_patch16_siglip_224", {}),
+    "mean and norm": ("vit_tiny_patch16_224", {"global_pool": "avg"}),
+    "DINOv3": ("vit_small_patch16_dinov3", {}),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments"), TIMM.values(), ids=TIMM)
+def test_folders_of_timm(tmp_path: Path, run: Run, name: str, arguments: dict[str, Any]) -> None:
+    """Catches prefix tokens among the patches, a norm that is lost, another normalisation, and
+    weights that are taken in part; against the network as timm itself reads the folder."""
+    import timm
+    from timm.models import save_for_hf
+
+    small = {"depth": 2, "embed_dim": 48, "num_heads": 2, "img_size": 32}
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, num_classes=5, **small | arguments).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    folder = tmp_path / "theirs"
+    data = {"mean": OTHER[0], "std": OTHER[1], "input_size": (3, 32, 32)}
+    save_for_hf(
+        theirs, folder, model_args=small | arguments, safe_serialization=True, data_config=data
+    )
+    again = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+
+    known = known_weights.known(folder)
+    assert known is not None
+    assert known.seen == {"size": 32}
+    videos = torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(values)[:, None, None] for values in OTHER)
+    with torch.no_grad():
+        tokens = again.forward_features(
+            (videos.permute(0, 1, 4, 2, 3) / 255 - mean).div(std).flatten(0, 1)
+        )
+        if arguments.get("global_pool") == "avg":
+            tokens = again.fc_norm(tokens)
+        expected = tokens[:, again.num_prefix_tokens :].reshape(2, -1, tokens.shape[-1])
+        opened = hub.load(folder, frames=4, size=32)
+        torch.testing.assert_close(opened.tokens(normalise(videos)), expected, rtol=0, atol=1e-5)
+
+    own_run = untrained(run, model=known.model, weights=str(folder))
+    sigma = sigma_model(known.model, own_run.objective, CLIP).eval()
+    assert "timm" in encoders.fill(sigma.encoder, own_run, CLIP).kind
+    hub.save(tmp_path / "model.safetensors", sigma, own_run, CLIP)
+    with torch.no_grad():
+        tokens = hub.load(tmp_path / "model.safetensors").encoder(normalise(videos))
+    torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
+    names = [n for n, _ in Classifier(known.model, CLIP, classes=3).named_parameters()]
+    assert {layer_of(each, known.model.depth) for each in names} == {0, 1, 2, 3}
+
+    state = load_file(folder / "model.safetensors")
+    gone = "blocks.1.mlp.fc2.bias"
+    for changed, problem in (
+        ({n: t for n, t in state.items() if n != gone}, "missing: "),
+        (state | {gone: torch.zeros(3)}, "shape"),
+        (state | {"stray.weight": torch.zeros(1)}, r"not of this model: stray"),
+    ):
+        save_file(changed, folder / "model.safetensors")
+        with pytest.raises(UserError, match=problem):
+            encoders.fill(sigma.encoder, own_run, CLIP)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "local-dir:elsewhere"},
+        {"architecture": "resnet18"},
+        {"model_args": {"checkpoint_path": "evil.pth"}},
+    ],
+)
+def test_a_folder_of_timm_has_nothing_else_read(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Catches a configuration that has another file unpickled, or a network without patches."""
+    trained = {"mean": OTHER[0], "std": OTHER[1], "input_size": [3, 32, 32]}
+    content = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": trained}
+    (tmp_path / "config.json").write_text(json.dumps(content | change))
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"timm knows no|no vision transformer|not known here"):
+        known_weights.known(tmp_path)

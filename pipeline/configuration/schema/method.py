@@ -24,9 +24,10 @@ from pipeline.method.targets import TARGETS
 
 
 class Network(Section):
-    """A network of the Transformers library, in place of this project's encoder."""
+    """A network of the Transformers library or of timm, in place of this project's encoder."""
 
-    # of its `config.json`: `model_type`, and what differs from the library's defaults
+    # of its `config.json`: `model_type`, and what differs from the library's defaults; of timm's
+    # `model_type: timm`, `architecture` and its arguments
     config: dict[str, Any]
     mean: tuple[float, float, float]  # that is taken off pixels (R, G, B) from 0 to 1
     std: tuple[float, float, float]  # by which they then are divided

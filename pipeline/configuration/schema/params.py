@@ -61,7 +61,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _benchmarks_fit(self) -> Params:
         """Leave out what needs clips that there are not: no job is made for it."""
-        update = {}
+        update: dict[str, Any] = {}
+        further = dict(self.benchmarks)
         for benchmark in BENCHMARKS.values():
             settings = benchmark.of(self)
             if settings is None:
@@ -73,7 +74,11 @@ class Params(Section):
                 )
             benchmark.check(self)
             if (fitting := benchmark.fitting(self)) != settings:
-                update[benchmark.section] = fitting
+                if benchmark.name in further:
+                    further[benchmark.name] = fitting
+                    update["benchmarks"] = further
+                else:
+                    update[benchmark.section] = fitting
                 if gone := benchmark.left_out(settings, fitting):
                     self._left_out[benchmark.name] = tuple(gone)
         return self.model_copy(update=update) if update else self

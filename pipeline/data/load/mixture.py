@@ -115,7 +115,8 @@ class ClipMixture:
     def described(self, samples: int) -> str:
         """Say in words what a training on so many samples sees of each component."""
         parts = [
-            f"{each.name} {share:.1%} ({each.clips:,} clips, each {count / each.clips:,.1f} times)"
+            f"{each.name} {share:.1%} ({each.clips:,} clip{'s' if each.clips != 1 else ''}, each "
+            f"{count / each.clips:,.1f} times)"
             for each, share, count in itertools.islice(self._told(samples), SHOWN)
         ]
         left = len(self.components) - len(parts)

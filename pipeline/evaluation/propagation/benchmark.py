@@ -36,10 +36,20 @@ class Propagation(Benchmark):
         "of the clip around each frame, and of each frame alone, have carried of it.",
     )
 
-    def has_work(self, params: Params) -> bool:
-        """Whether there is a data set whose masks are there."""
+    def fitting(self, params: Params) -> Settings:
+        """Return its settings without masks that only the embedded data's test split has."""
+        settings: Settings = self.of(params)
         drawn = params.data.synthetic is not None and params.evaluation.test
-        return any(drawn or isinstance(data, MaskFolder) for data in self.of(params).data)
+        kept = tuple(data for data in settings.data if drawn or isinstance(data, MaskFolder))
+        return settings.model_copy(update={"data": kept})
+
+    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
+        """Name the data sets through which no mask can be carried."""
+        return [each.name for each in asked.data if each not in fitting.data]
+
+    def has_work(self, params: Params) -> bool:
+        """Whether there is a data set with masks."""
+        return bool(self.fitting(params).data)
 
     def requirements(self, params: Params) -> Iterator[Requirement]:
         """Data sets with masks."""

@@ -27,6 +27,17 @@ class Readouts(Benchmark):
     measures = ("error",)
     card = ("quantity", "split", "error", "of_mean", "scored", "of")
 
+    def fitting(self, params: Params) -> Settings:
+        """Return its settings without numbers that only the embedded data's drawings tell."""
+        settings: Settings = self.of(params)
+        drawn = settings.embedded and params.data.synthetic is not None
+        return settings.model_copy(update={"embedded": drawn})
+
+    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
+        """Name the numbers that nothing tells."""
+        return ["position, speed and size"] if asked.embedded and not fitting.embedded else []
+
     def has_work(self, params: Params) -> bool:
         """Whether there is a number to read."""
-        return params.data.synthetic is not None or bool(self.of(params).columns)
+        settings = self.fitting(params)
+        return settings.embedded or bool(settings.columns)

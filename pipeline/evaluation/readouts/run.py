@@ -54,7 +54,7 @@ def score(job: Job) -> Outcome:
 
 
 def _quantities(job: Job, known: Extracted, settings: Readouts) -> Iterator[Quantity]:
-    if job.params.data.synthetic is not None:
+    if settings.embedded and job.params.data.synthetic is not None:
         ids = [clip for part in known.features.values() for clip in part.ids]
         yield from of_embedded(ids, job.params.data.synthetic, job.params.data.clip)
     yield from of_columns(settings.columns, known.labels)

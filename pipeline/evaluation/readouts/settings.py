@@ -9,7 +9,6 @@ from pipeline.evaluation.recognition.settings import AttentiveProbe
 class Readouts(BenchmarkSettings):
     """Numbers read by an attentive probe (docs/readouts.md)."""
 
-    # columns of the list that hold numbers; the embedded data's position, speed and size are
-    # read without
-    columns: tuple[str, ...]
+    embedded: bool  # the position, speed and size of the embedded data's digits
+    columns: tuple[str, ...]  # those of the list that hold numbers
     attentive: AttentiveProbe  # trained for each number anew

@@ -36,10 +36,20 @@ class Surprise(Benchmark):
         "and of the impossible one (orange).",
     )
 
+    def fitting(self, params: Params) -> Settings:
+        """Return its settings without pairs that are drawn as the embedded data is."""
+        settings: Settings = self.of(params)
+        drawn = params.data.synthetic is not None
+        kept = tuple(data for data in settings.data if drawn or isinstance(data, PairFolder))
+        return settings.model_copy(update={"data": kept})
+
+    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
+        """Name the pairs that cannot be drawn."""
+        return [each.name for each in asked.data if each not in fitting.data]
+
     def has_work(self, params: Params) -> bool:
         """Whether there are pairs."""
-        drawn = params.data.synthetic is not None
-        return any(drawn or isinstance(data, PairFolder) for data in self.of(params).data)
+        return bool(self.fitting(params).data)
 
     def requirements(self, params: Params) -> Iterator[Requirement]:
         """Folders of videos."""

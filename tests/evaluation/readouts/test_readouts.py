@@ -152,7 +152,8 @@ def read_out(embedded: Path, embedded_params: Params) -> Callable[..., dict[str,
     """The stage, after recognition, on the embedded data."""
 
     def run(batch_size: int = 64, **changes: Any) -> dict[str, Any]:
-        settings = Readouts.model_validate({"columns": [], "attentive": BRIEF, **changes})
+        values = {"embedded": True, "columns": [], "attentive": BRIEF, **changes}
+        settings = Readouts.model_validate(values)
         evaluation = embedded_params.evaluation.model_copy(
             update={"batch_size": batch_size, "attentive": None, "finetune": None}
         )
