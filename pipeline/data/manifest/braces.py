@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
 
 from braceexpand import alphabet, braceexpand
 
 MOST = 1000  # parts that a pattern may stand for
 DEEPEST = 20  # braces in braces
+_INNERMOST = re.compile(r"\{([^{}]*)\}")
+_COUNTED = re.compile(r"\n(\d+)\n")  # what takes a group's place: no pattern has line feeds
 _NUMBERS = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.-?(\d{1,18}))?")
 _LONG_NUMBERS = re.compile(r"-?\d+\.\.-?\d+(\.\.-?\d+)?")
 _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d{1,18}))?")
@@ -24,81 +26,38 @@ def expand(pattern: str) -> list[str]:
     Raises:
         TooManyParts: nothing was expanded.
     """
-    if "{" not in pattern:
-        return [pattern]
-    try:
-        count = _count(pattern)
-    except _Unbalanced:
+    count = _count(pattern) if "{" in pattern else None
+    if count is None:
         return [pattern]
     if count > MOST:
         raise TooManyParts(f"stands for more than {MOST:,} parts")
     return list(braceexpand(pattern))
 
 
-class _Unbalanced(Exception):  # noqa: N818 - braces may be part of a name
-    """The braces do not match."""
+def _count(pattern: str) -> int | None:
+    """Return how many parts a pattern stands for, or MOST + 1; None where braces do not match."""
+    text = re.sub(r"\\.?|\n", "xx", pattern, flags=re.DOTALL)  # a backslash takes the meaning away
+    for _ in range(DEEPEST + 1):
+        text, found = _INNERMOST.subn(lambda group: f"\n{_of_group(group[1])}\n", text)
+        if not found:
+            return None if "{" in text or "}" in text else _of_text(text)
+    return MOST + 1
 
 
-def _count(pattern: str, depth: int = 0) -> int:
-    """Return how many parts a pattern stands for; no further than it takes to see: too many."""
-    if depth > DEEPEST:
-        return MOST + 1
-    total = 1
-    for group in _groups(pattern):
-        total *= _of_group(group, depth)
-        if total > MOST:
-            total = MOST + 1  # go on: braces that do not match are a name, whatever their number
-    return total
+def _of_text(text: str) -> int:
+    """Return how many parts there are of a text whose groups are counted."""
+    return min(math.prod(int(number) for number in _COUNTED.findall(text)), MOST + 1)
 
 
-def _of_group(group: str, depth: int) -> int:
+def _of_group(group: str) -> int:
     """Return how many parts there are of what stands between two braces."""
     if _LONG_NUMBERS.fullmatch(group):
         match = _NUMBERS.fullmatch(group)
         if match is None:
             return MOST + 1
         first, last, step = (int(number or 0) for number in match.groups())
-        return abs(last - first) // (step or 1) + 1
+        return min(abs(last - first) // (step or 1) + 1, MOST + 1)
     if match := _LETTERS.fullmatch(group):
         places = [alphabet.index(letter) for letter in match.group(1, 2)]
         return abs(places[1] - places[0]) // (int(match[3] or 0) or 1) + 1
-    return sum(_count(text, depth + 1) for text in _alternatives(group))
-
-
-def _groups(pattern: str) -> Iterator[str]:
-    """Yield what stands between the outermost braces."""
-    depth, start = 0, 0
-    for place, letter in _letters(pattern):
-        if letter == "{":
-            if depth == 0:
-                start = place + 1
-            depth += 1
-        elif letter == "}":
-            depth -= 1
-            if depth == 0:
-                yield pattern[start:place]
-            elif depth < 0:
-                raise _Unbalanced
-    if depth:
-        raise _Unbalanced
-
-
-def _alternatives(group: str) -> Iterator[str]:
-    """Yield what the commas between outermost braces separate."""
-    depth, start = 0, 0
-    for place, letter in _letters(group):
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            yield group[start:place]
-            start = place + 1
-    yield group[start:]
-
-
-def _letters(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the letters that no backslash takes their meaning from, with their places."""
-    places = iter(range(len(text)))
-    for place in places:
-        if text[place] == "\\":
-            next(places, None)
-        else:
-            yield place, text[place]
+    return min(sum(map(_of_text, group.split(","))), MOST + 1)
