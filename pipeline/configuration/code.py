@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,18 +27,7 @@ WITHOUT_EFFECT = {
     "pipeline.data.shards.remote": "brings bytes, which checksums hold to those written",
     "pipeline.errors": "messages",
     "pipeline.evaluation.benchmark": "declares; the module that scores decides",
-    "pipeline.evaluation.corruptions.settings": "settings, compared by value",
-    "pipeline.evaluation.few_shot.settings": "settings, compared by value",
-    "pipeline.evaluation.order.settings": "settings, compared by value",
-    "pipeline.evaluation.propagation.settings": "settings, compared by value",
-    "pipeline.evaluation.readouts.settings": "settings, compared by value",
-    "pipeline.evaluation.recognition.settings": "settings, compared by value",
     "pipeline.evaluation.registry": "declares; the module that scores decides",
-    "pipeline.evaluation.retrieval.settings": "settings, compared by value",
-    "pipeline.evaluation.segmentation.settings": "settings, compared by value",
-    "pipeline.evaluation.settings": "settings, compared by value",
-    "pipeline.evaluation.severe.settings": "settings, compared by value",
-    "pipeline.evaluation.surprise.settings": "settings, compared by value",
     "pipeline.runtime.accelerators": "which there are, and what they say of themselves",
     "pipeline.runtime.allocation": "where memory comes from",
     "pipeline.runtime.checkpoint_sets": "sets checkpoints aside and brings them back as they are",
@@ -65,6 +55,8 @@ WITHOUT_EFFECT = {
     "pipeline.training.tracking": "shows numbers that the loop gives",
     "pipeline.weights.video_model": "for users; no stage calls it",
 }
+# Nor do settings of benchmarks, which are compared by value.
+SETTINGS = re.compile(r"pipeline\.evaluation\.(\w+\.)?settings")
 TEMPLATES = {".html", ".css", ".js", ".j2"}
 
 
@@ -168,16 +160,17 @@ def _closure(module: str) -> frozenset[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in modules and not _has_no_effect(name):
+        if name not in modules and not has_no_effect(name):
             modules.add(name)
             waiting += _imports(name)
     return frozenset(modules)
 
 
-def _has_no_effect(module: str) -> bool:
-    return module == "pipeline" or any(
-        f"{module}.".startswith(f"{each}.") for each in WITHOUT_EFFECT
-    )
+def has_no_effect(module: str) -> bool:
+    """Whether a module decides no result, whatever is in it."""
+    if module == "pipeline" or SETTINGS.fullmatch(module):
+        return True
+    return any(f"{module}.".startswith(f"{each}.") for each in WITHOUT_EFFECT)
 
 
 @functools.cache
