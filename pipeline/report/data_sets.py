@@ -95,7 +95,9 @@ def _of_data(
         places = [n for n, column in enumerate(shown.grouped.columns) if column.title == "top-1"]
         scores = {row.run.name: row.scores for row in shown.scores.rows}
         for number, place in enumerate(places):
-            column = Column(f"{results.data.name}: {shown.scores.label}", _title(shown, place))
+            column = Column(
+                f"{results.data.name}: {shown.scores.label}", shown.grouped.columns[place].group
+            )
             cells = {}
             for group in groups:
                 of_group = [s for name in group.names if (s := scores[name][number])]
@@ -103,10 +105,6 @@ def _of_data(
                 notes = (*cell.notes, *_census_and_choice(of_group))
                 cells[group.name] = replace(cell, notes=notes)
             yield column, cells
-
-
-def _title(shown: ShownTable, place: int) -> str:
-    return shown.grouped.columns[place].group
 
 
 def _census_and_choice(scores: Sequence[Score]) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ from pipeline.report import (
     times,
     trials,
 )
-from pipeline.report.drawn_curves import COLOURS, Figure
+from pipeline.report.drawn_curves import COLOURS
 from pipeline.report.formats import TEMPLATES, census_line, environment
 from pipeline.report.gallery import Gallery
 from pipeline.report.neighbours import NeighbourGroup
@@ -161,36 +161,11 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
     has_classes = values["class_tables"] or values["confusions"]
     charts = bool(values["confusions"])
     timed = values["time_chart"] is not None
-    drawn: Mapping[str, Sequence[Figure]] = values["benchmark_charts"]
-    blocks: Sequence[data_sets.Block] = values["blocks"]
     sections = [
         (values["overview"], Section("overview", "All data sets", "overview.html")),
         (True, Section("runs", "Runs", "scores.html")),
         (values["trial_charts"], Section("trials", "Trials", "trials.html", charts=True)),
-        *(
-            (
-                True,
-                Section(
-                    shown.grouped.id,
-                    _title(shown.grouped),
-                    "benchmark.html",
-                    charts=bool(drawn[shown.grouped.id]),
-                ),
-            )
-            for shown in values["benchmarks"]
-        ),
-        *(
-            (
-                True,
-                Section(
-                    block.id,
-                    f"On {block.results.data.name}",
-                    "further_data.html",
-                    charts=any(block.charts.values()),
-                ),
-            )
-            for block in blocks
-        ),
+        *((True, section) for section in (*_of_benchmarks(values), *_of_further_data(values))),
         (True, Section("census", "Clips", "census.html")),
         (values["curves"], Section("curves", "Curves", "curves.html", charts=True)),
         (pictures.galleries, Section("prototypes", "Prototypes", "prototypes.html")),
@@ -201,6 +176,18 @@ def _sections(values: Mapping[str, Any]) -> list[Section]:
         (True, Section("provenance", "Provenance", "provenance.html")),
     ]
     return [section for shown, section in sections if shown]
+
+
+def _of_benchmarks(values: Mapping[str, Any]) -> Iterator[Section]:
+    for table in (shown.grouped for shown in values["benchmarks"]):
+        charts = bool(values["benchmark_charts"][table.id])
+        yield Section(table.id, _title(table), "benchmark.html", charts)
+
+
+def _of_further_data(values: Mapping[str, Any]) -> Iterator[Section]:
+    for block in values["blocks"]:
+        title, charts = f"On {block.results.data.name}", any(block.charts.values())
+        yield Section(block.id, title, "further_data.html", charts)
 
 
 def _title(table: Table) -> str:

@@ -151,7 +151,4 @@ def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:
     elif objective.loss.kind == "sinkhorn":
         even = 2 * math.log(objective.loss.prototypes)
         if losses[-1] > OF_THE_MEAN * even:
-            yield (
-                "At the end the loss is hardly or not below what guessing evenly gives",
-                f"{losses[-1]:.2f}",
-            )
+            yield f"{NO_BETTER} guessing evenly gives", f"{losses[-1]:.2f}"

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from rich.console import Console
 
-from pipeline.configuration.schema import Clip, Params
-from pipeline.data.shards.format import ClipEntry
+from pipeline.configuration.schema import Params
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 from pipeline.report import neighbours, page, results, segments, summary, terminal
 from pipeline.report.gallery import PROTOTYPES, Gallery, choose_clips, gallery
-from pipeline.report.neighbours import neighbour_groups
-from pipeline.report.results import Results, RunResult
+from pipeline.report.neighbours import NeighbourGroup, neighbour_groups
+from pipeline.report.results import Results
 from pipeline.report.seeds import seed_groups
 from pipeline.report.selection import within
 from pipeline.report.strips import StripGroup, hiding_alike, strip_group
@@ -27,7 +25,6 @@ from pipeline.runtime.files import remove_leftovers, sha256_file, write_json, wr
 
 PICTURES = 8 * 10**6  # bytes of all pictures in the page: with plotly.js it stays below 15 MB
 NEIGHBOURS = 25 * 10**5  # of them: bytes of the neighbours
-Item = TypeVar("Item")
 
 
 def run(params: Params) -> None:
@@ -71,38 +68,29 @@ def _pictures(experiment: Results) -> page.Pictures:
     strips: list[StripGroup] = []
     for runs in hiding_alike(shown):
         names = ", ".join(run.name for run in runs)
-        draw_strips = partial(_strips, runs, clip, split, clips)
-        strips += _tried(f"masks of {names}", draw_strips, failures)
+        with _noted(f"masks of {names}", failures):
+            strips.append(strip_group(runs, clip, split, clips))
     overlays = segments.overlay_groups(shown)
-    near = _tried("nearest neighbours", partial(neighbour_groups, shown), failures)
-    near = within(near, neighbours.QUERIES, NEIGHBOURS)
+    near: list[NeighbourGroup] = []
+    with _noted("nearest neighbours", failures):
+        near = within(neighbour_groups(shown), neighbours.QUERIES, NEIGHBOURS)
     galleries: list[Gallery] = []
     for run in shown.runs:
         if run.has_prototypes:
-            draw = partial(_gallery, run, clip, split, clips)
-            galleries += _tried(f"prototypes of {run.name}", draw, failures)
+            with _noted(f"prototypes of {run.name}", failures):
+                galleries.append(gallery(run, clip, split, clips))
     room = PICTURES - sum(each.size for each in strips) - sum(each.size for each in near)
     room -= sum(each.size for each in overlays)
     return page.Pictures(within(galleries, PROTOTYPES, room), strips, overlays, near, failures)
 
 
-def _strips(
-    runs: Sequence[RunResult], clip: Clip, split: str, clips: Sequence[ClipEntry]
-) -> list[StripGroup]:
-    return [strip_group(runs, clip, split, clips)]
-
-
-def _gallery(run: RunResult, clip: Clip, split: str, clips: Sequence[ClipEntry]) -> list[Gallery]:
-    return [gallery(run, clip, split, clips)]
-
-
-def _tried(what: str, draw: Callable[[], list[Item]], failures: dict[str, str]) -> list[Item]:
-    """Return what `draw` draws; nothing, and a note in `failures`, where it cannot."""
+@contextlib.contextmanager
+def _noted(what: str, failures: dict[str, str]) -> Iterator[None]:
+    """Note in `failures` why `what` cannot be drawn within the block."""
     try:
-        return draw()
+        yield
     except UserError as error:
         failures[what] = str(error)
-        return []
 
 
 def _write_sections(folder: Path, sections: Mapping[str, str]) -> None:

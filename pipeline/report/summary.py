@@ -37,16 +37,16 @@ def evaluation(results: Results) -> dict[str, Any]:
 
 def _on_data(results: Results) -> dict[str, Any]:
     """Return the scores on one data set, and what it consists of."""
-    runs = results.runs
+    rows = {
+        part: [
+            {"run": run.name, **each.model_dump(mode="json")}
+            for run in results.runs
+            for each in getattr(run, part)
+        ]
+        for part in ("scores", "validation", "baselines", "skipped")
+    }
     return {
-        "scores": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.scores],
-        "validation": [
-            {"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.validation
-        ],
-        "baselines": [
-            {"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.baselines
-        ],
-        "skipped": [{"run": r.name, **s.model_dump(mode="json")} for r in runs for s in r.skipped],
+        **rows,
         "data": {
             "name": results.index.name,
             "census": results.index.census,
