@@ -79,7 +79,7 @@ def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:
         groups = ["" if c.group == b else c.group for c, b in zip(columns, befores, strict=False)]
         titles = [f"{g}\n{c.title}" for g, c in zip(groups, columns, strict=True)]
     rich = RichTable(
-        title=Text(f"{table.title}: {table.unit}{_legend(shown.scores)}"),
+        title=Text(f"{table.title}: {table.unit}{_legend(shown)}"),
         box=SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",
@@ -137,10 +137,11 @@ def _lines(shown: ShownTable) -> Iterator[tuple[Table, Line, str]]:
         yield shown.grouped, line, "dim"
 
 
-def _legend(scores: ScoreTable | None) -> str:
-    if scores is None:
-        return " (* best number; no test is made)"
-    return "" if scores.beside else " (* shown to be best)"
+def _legend(shown: ShownTable) -> str:
+    if shown.scores is None:
+        is_compared = not all(column.is_neutral for column in shown.grouped.columns)
+        return " (* best number; no test is made)" if is_compared else ""
+    return "" if shown.scores.beside else " (* shown to be best)"
 
 
 def _number(cell: Cell, *, starred: bool) -> Text:

@@ -16,12 +16,13 @@ from pipeline.report.times import Job, jobs_of_runs
 
 DRAWS = 16  # of the masks of a clip, whose mean is shown
 COLUMNS = (
+    # None is best: fewer tubes are a choice, and times are of a machine that may have been shared.
     Column("tubes of a clip", "in all", digits=0, is_neutral=True),
     Column("tubes of a clip", "seen", digits=0, is_neutral=True),
     Column("tubes of a clip", "predicted", digits=0, is_neutral=True),
-    Column("a step", "ms", is_error=True, digits=1),
-    Column("a step", "core ms", is_error=True, digits=1),
-    Column("the job", "GiB", is_error=True, digits=2),
+    Column("a step", "ms", is_error=True, digits=1, is_neutral=True),
+    Column("a step", "core ms", is_error=True, digits=1, is_neutral=True),
+    Column("the job", "GiB", is_error=True, digits=2, is_neutral=True),
 )
 
 

@@ -19,7 +19,7 @@ from pipeline.configuration.schema import Clip, Params, Run, Trainer
 from pipeline.data.load.mixture import mixed
 from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
-from pipeline.data.shards.index import DatasetIndex
+from pipeline.data.shards.index import DatasetIndex, Pictures
 from pipeline.errors import UserError
 from pipeline.method.sigma import SigmaModel
 from pipeline.runtime import accelerators, launch, processes
@@ -203,16 +203,7 @@ def _context(
         epochs=max(trainer.epochs, steps * trainer.batch_size // len(entries)),
         ranks=ranks,
         device=device,
-        checkpoints=replace(
-            checkpoints_of(layout),
-            settings=identity.settings,
-            keep=trainer.keep_checkpoints,
-            label=label,
-            keep_every=trainer.keep_every,
-            code=identity.code,
-            on_code_change=trainer.on_code_change,
-            translate=lambda info: in_todays_terms(info, pictures),
-        ),
+        checkpoints=_checkpoints(layout, trainer, identity, label, pictures),
         log=MetricsLog(
             layout.metrics, every=trainer.log_every, steps=steps, probe_every=trainer.probe_every
         ),
@@ -240,6 +231,21 @@ def _online_evaluation(index: DatasetIndex, run: Run, clip: Clip) -> OnlineEvalu
 def checkpoints_of(layout: RunLayout) -> Checkpoints:
     """Return a run's checkpoints and what belongs to them, of whatever settings."""
     return Checkpoints(layout.checkpoints, {}, 1, layout.run, companions=layout.learned)
+
+
+def _checkpoints(
+    layout: RunLayout, trainer: Trainer, identity: Identity, label: str, pictures: Pictures
+) -> Checkpoints:
+    return replace(
+        checkpoints_of(layout),
+        settings=identity.settings,
+        keep=trainer.keep_checkpoints,
+        label=label,
+        keep_every=trainer.keep_every,
+        code=identity.code,
+        on_code_change=trainer.on_code_change,
+        translate=lambda info: in_todays_terms(info, pictures),
+    )
 
 
 def common_rate(clips: Mapping[float, int]) -> float | None:

@@ -30,7 +30,6 @@ class NetworkKind:
     """A kind of network, by the `model_type` of its configuration."""
 
     model: str  # class of the library
-    library_type: str = ""  # its own `model_type`, where ours is another
     normalisation: tuple[Channels, Channels] = IMAGENET  # where no preprocessor says another
     extra_tokens: int = 1  # before those of patches, registers not counted
     of_videos: bool = False
@@ -39,6 +38,7 @@ class NetworkKind:
     options: Mapping[str, Any] = field(default_factory=dict)  # of its class
     # beginnings of names in its files that are of other parts: texts, heads, a predictor
     passed_over: tuple[str, ...] = ("classifier.", "pooler.")
+    library_type: str = ""  # its own `model_type`, where ours is another
 
 
 TEXTS = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")

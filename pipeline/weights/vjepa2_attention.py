@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 TRAINED_SIZE = 256  # pixels of a side, to whose rows and columns those of other sizes are brought
 
 
-class InterpolatedRotaryAttention(VJEPA2RopeAttention):  # type: ignore[misc]
+class InterpolatedRotaryAttention(VJEPA2RopeAttention):
     """Attention with rotary positions of time, row and column as V-JEPA 2.1 has them.
 
     Rows and columns are brought to those of a picture of 256 pixels, and each pair of neighbouring
@@ -22,8 +24,11 @@ class InterpolatedRotaryAttention(VJEPA2RopeAttention):  # type: ignore[misc]
         self, x: Tensor, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return time, row and column of each tube."""
-        times, rows, columns = super().get_position_ids(x, masks)
-        last = TRAINED_SIZE // self.config.patch_size - 1
+        positions: tuple[Tensor, Tensor, Tensor]
+        positions = super().get_position_ids(x, masks)  # type: ignore[no-untyped-call]
+        times, rows, columns = positions
+        patch: Any = self.config.patch_size  # one number: other patches are refused
+        last = TRAINED_SIZE // patch - 1
         own_last = max(self.grid_size - 1, 1)
         return times, rows * last / own_last, columns * last / own_last
 
@@ -42,15 +47,15 @@ def _turned(channels: Tensor, positions: Tensor) -> Tensor:
     exponents = torch.arange(width // 2, device=channels.device) / (width / 2)
     angles = positions[..., None] / 10000**exponents
     sin, cos = (each.to(channels.dtype) for each in (angles.sin(), angles.cos()))
-    first, second = channels.unflatten(-1, (-1, 2)).unbind(-1)
+    first, second = channels.reshape(*channels.shape[:-1], -1, 2).unbind(-1)
     pairs = (first * cos - second * sin, second * cos + first * sin)
     return torch.stack(pairs, dim=-1).flatten(-2)
 
 
-def use_in(encoder: nn.Module) -> None:
+def use_in(encoder: Any) -> None:
     """Give all blocks of Transformers' V-JEPA 2 encoder the attention of V-JEPA 2.1, untrained."""
     config = encoder.config
-    for layer in encoder.layer:  # type: ignore[union-attr]
-        layer.attention = InterpolatedRotaryAttention(  # type: ignore[union-attr]
+    for layer in encoder.layer:
+        layer.attention = InterpolatedRotaryAttention(
             config, config.hidden_size, config.num_attention_heads
         )

@@ -78,7 +78,7 @@ def test_structure_serves_screen_readers(page: Page) -> None:
 def test_sections_come_in_the_promised_order(page: Page) -> None:
     """Catches a section that is lost or moved."""
     names = [element.attributes["id"] for element in page.all("section")]
-    first = ["runs", "census", "curves", "prototypes", "masks", "neighbours"]
+    first = ["runs", "training-cost", "census", "curves", "prototypes", "masks", "neighbours"]
     assert names == [*first, "classes", "time", "provenance"]
     contents = [e.attributes["href"] for e in page.all("a") if e.attributes["href"] != "#content"]
     assert contents == [f"#{name}" for name in names]
