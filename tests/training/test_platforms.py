@@ -42,10 +42,12 @@ EXTRAS = (
     *("pytest", "hypothesis", "torchmetrics", "playwright", "nbclient", "IPython"),
 )
 sys.modules.update(dict.fromkeys(EXTRAS))  # as if not installed
+# They extend a class of an extra, and are loaded where it is used alone.
+EXTENDING = ("pipeline.weights.vjepa2_attention",)
 
 import pipeline
 for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith(("__main__", *EXTENDING)):
         importlib.import_module(module.name)
 
 # There processes start anew and get what they work on pickled, where those of Linux are forked.
