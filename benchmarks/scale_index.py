@@ -23,7 +23,7 @@ from pipeline.runtime.files import write_json
 
 PER_SHARD = 1000  # clips
 READS = 10_000  # of clips, at random places
-CLASSES = 400
+CLASSES = 400  # of which each split has some clips, from 8,000 clips on
 PURPOSES = {  # in words
     "train": "training",
     "mixture": f"training on a mixture of {CLASSES}",
@@ -48,7 +48,9 @@ def draw(folder: Path, clips: int) -> tuple[format.ShardSummary, ...]:
             '}}, "codec": "h264", "xxh3": "{0:016x}", "sha256": "{0:064x}"}}\n'
         )
         with format.clips_file(folder / name).open("w", encoding="utf-8") as file:
-            file.writelines(line.format(n, k * 820_000, n % CLASSES) for k, n in enumerate(ids))
+            file.writelines(
+                line.format(n, k * 820_000, n // VAL % CLASSES) for k, n in enumerate(ids)
+            )
         size = len(ids)
         shard = format.ShardSummary(name, "0" * 64, 820_000 * size, size, 300 * size, split, number)
         shards.append(shard)
