@@ -41,6 +41,7 @@ class Screen:
     def __init__(self, moment: str) -> None:
         self.moment = re.compile(moment)
         self.text = ""
+        self.seen = 0
         self.board: Text | None = None
 
     def read(self, terminal: int) -> bytes:
@@ -49,16 +50,20 @@ class Screen:
             termios.tcsetwinsize(terminal, (LINES, COLUMNS))
         received = os.read(terminal, 65536)
         self.text += received.decode(errors="replace")
-        if self.board is None and (board := self._last_board()):
+        if self.board is None and (board := self._wanted_board()):
             self.board = board
             os.write(terminal, CTRL_C)
         return received
 
-    def _last_board(self) -> Text | None:
-        """The last board that is whole, since another one follows; None before the moment."""
-        *_, whole, _ = ["", "", *REDRAWN.split(self.text)]
-        board = Text.from_ansi(whole.replace("\r\n", "\n").strip("\n"))
-        return board if self.moment.search(board.plain) else None
+    def _wanted_board(self) -> Text | None:
+        """The first board at the moment among those that came; each is whole once another follows.
+
+        All are looked at: a busy machine hands over several at once.
+        """
+        *whole, _ = REDRAWN.split(self.text)
+        new, self.seen = whole[self.seen :], len(whole)
+        boards = (Text.from_ansi(each.replace("\r\n", "\n").strip("\n")) for each in new)
+        return next((board for board in boards if self.moment.search(board.plain)), None)
 
 
 def run(folder: Path, chosen: list[str], moment: str) -> Text:

@@ -35,9 +35,12 @@ def test_the_page_has_a_picture_of_a_training(project: Path) -> None:
 @pytest.mark.system
 def test_it_is_drawn_of_a_run(tmp_path: Path) -> None:
     """Catches boards that are not told apart, so that one is drawn from before the moment; and a
-    workflow that trains on after its picture was taken."""
+    workflow that trains on after its picture was taken.
+
+    The moment is one that stays: both parts may be decoded between two boards.
+    """
     picture = tmp_path / "board.svg"
-    chosen = ("experiment=tiny", "--moment", "decode +1/2")
+    chosen = ("experiment=tiny", "--moment", "decode +[12]/2")
     assert board.main([*chosen, "-o", str(picture)]) == 0
     lines = words(picture).splitlines()
     assert sum(line.startswith("decode") for line in lines) == 1
