@@ -25,6 +25,7 @@ from pipeline.runtime.files import write_text
 
 SCORES = Path("results/demo_seeds/metrics.json")
 FAMILY = Path("results")  # methods/metrics.json, methods_s1/metrics.json and so on in it
+OF_FAMILY = re.compile(r"methods(_s\d+)?")
 PAGES = (Path("README.md"), Path("docs/README.md"), Path("docs/results.md"))
 TABLE = re.compile(r"(<!-- scores: (\w+) -->\n).*?(<!-- end of scores -->)", re.DOTALL)
 METHODS = {  # runs of experiment=demo_seeds, without their seeds
@@ -141,7 +142,8 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
 def tables(path: Path = SCORES, family: Path = FAMILY) -> dict[str, str]:
     """Return every table by its name."""
     scores = read([path], METHODS)
-    of_family = read(sorted(family.glob("methods*/metrics.json")), FAMILY_METHODS)
+    seeds = sorted(p for p in family.glob("*/metrics.json") if OF_FAMILY.fullmatch(p.parent.name))
+    of_family = read(seeds, FAMILY_METHODS)
     known = list(scores["random"])
 
     def of(group: str) -> list[Row]:

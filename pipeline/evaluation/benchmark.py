@@ -142,3 +142,37 @@ class Benchmark(Protocol):
                 if row[measure] is not None:
                     name = self.metric.format_map({**row, "measure": measure})
                     yield self.name, name, row[measure]
+
+
+class DataSetBenchmark(Benchmark):
+    """A benchmark of the data sets that its settings list as `data`: of folders, and drawn ones."""
+
+    folder: type[Section]  # settings of a data set in the folder `root`; others are drawn
+    page: str  # says how to get such folders
+    drawn_of_test = False  # drawn ones are the embedded data's test split, not of its kind alone
+
+    def fitting(self, params: Params) -> Any:
+        """Return its settings without data sets that would be drawn and cannot be."""
+        settings = self.of(params)
+        drawn = params.data.synthetic is not None
+        drawn = drawn and (params.evaluation.test or not self.drawn_of_test)
+        kept = tuple(data for data in settings.data if drawn or isinstance(data, self.folder))
+        return settings.model_copy(update={"data": kept})
+
+    def left_out(self, asked: Any, fitting: Any) -> list[str]:
+        """Name the data sets that cannot be drawn."""
+        return [data.name for data in asked.data if data not in fitting.data]
+
+    def has_work(self, params: Params) -> bool:
+        """Whether there is a data set."""
+        return bool(self.fitting(params).data)
+
+    def requirements(self, params: Params) -> Iterator[Requirement]:
+        """Yield its data sets."""
+        choice = self.section.replace(".", "/")
+        remedy = f"docs/{self.page} says how to get it; or {choice}=none"
+        for data in self.of(params).data:
+            if isinstance(data, self.folder):
+                yield Requirement(data.name, Path(data.root), remedy)
+            else:
+                yield Requirement(data.name, None, note="drawn by the project itself")

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.method.choices import Background
-from pipeline.method.masks.base import PREDICTED, VISIBLE
+from pipeline.method.masks.base import PREDICTED, VISIBLE, Mask, stacked
 from pipeline.method.pixels import to_device
 
 CHANNELS = 3
@@ -181,6 +182,18 @@ def split_masks(masks: Tensor, kinds: int = 1) -> list[TubeSplit | Tensor]:
     if masks.ndim == 3:
         each = [masks[:, kind::kinds].transpose(0, 1).flatten(0, 1) for kind in range(kinds)]
     return [mask if mask.is_floating_point() else split_mask(mask) for mask in each]
+
+
+def splits_of_still(
+    mask: Mask, grid: TubeGrid, rng: np.random.Generator, count: int
+) -> list[TubeSplit | Tensor]:
+    """Splits (`split_masks`) of `count` masks of one clip in which nothing moves.
+
+    As many tubes are visible and predicted as in any other clip, where a mask has equal counts.
+    """
+    still = np.zeros((*grid.clip_shape, CHANNELS), np.uint8)
+    drawn = [mask.draw(grid.shape, rng, still) for _ in range(count)]
+    return split_masks(torch.from_numpy(stacked(drawn))[None], mask.kinds)
 
 
 def loss_weight(masks: Tensor) -> int:

@@ -9,8 +9,7 @@ from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Objective
 from pipeline.data.load import order
 from pipeline.evaluation.table import Column, Line, Table
-from pipeline.method.masks.base import stacked
-from pipeline.method.tubes import TubeGrid, split_masks
+from pipeline.method.tubes import TubeGrid, splits_of_still
 from pipeline.report.results import Results, RunResult
 from pipeline.report.times import Job, jobs_of_runs
 
@@ -76,12 +75,11 @@ def counts(objective: Objective, grid: TubeGrid) -> tuple[float, float]:
     Over all masks of the clip, the mean of a few draws. A model that decides itself decides on
     random numbers here: how many tubes it chooses does not depend on them.
     """
-    mask, still = objective.mask, np.zeros((*grid.clip_shape, 3), np.uint8)
+    mask = objective.mask
     totals = np.zeros(2)
     for draw in range(DRAWS):
         rng = order.sample_rng(0, 0, draw)
-        drawn = [mask.draw(grid.shape, rng, still) for _ in range(objective.masks_per_clip)]
-        for part in split_masks(torch.from_numpy(stacked(drawn))[None], mask.kinds):
+        for part in splits_of_still(mask, grid, rng, objective.masks_per_clip):
             if isinstance(part, torch.Tensor):
                 generator = torch.Generator().manual_seed(draw)
                 shape = (len(part), grid.count, *[1] * (not (mask.learns or mask.by_attention)))

@@ -12,14 +12,12 @@ from __future__ import annotations
 import copy
 import functools
 
-import numpy as np
 import torch
 
 from pipeline.configuration.schema import Objective
 from pipeline.data.load.order import sample_rng
-from pipeline.method.masks.base import stacked
 from pipeline.method.sigma import Prediction, SigmaModel
-from pipeline.method.tubes import split_masks
+from pipeline.method.tubes import splits_of_still
 from pipeline.runtime import accelerators
 from pipeline.runtime.operations import counting
 
@@ -38,13 +36,11 @@ def per_clip(model: SigmaModel, objective: Objective) -> int:
     model.encoder.recompute = False
     for branch in model.branches:
         branch.decoder.recompute = False
-    still = np.zeros((*grid.clip_shape, 3), np.uint8)
     rng = sample_rng(0, 0, 0)
-    drawn = [objective.mask.draw(grid.shape, rng, still) for _ in range(objective.masks_per_clip)]
-    masks = torch.from_numpy(stacked(drawn))[None]
+    splits = splits_of_still(objective.mask, grid, rng, objective.masks_per_clip)
     with counting() as counter:
         videos = torch.empty(1, 3, *grid.clip_shape, device="meta")
-        predictions: list[Prediction] = model(videos, split_masks(masks, model.mask_kinds))
+        predictions: list[Prediction] = model(videos, splits)
         loss = sum((each.decoded.square().sum() for each in predictions), videos.new_zeros(()))
         own = [model.mask.loss(each) if model.mask is not None else None for each in predictions]
         loss = sum((each for each in own if each is not None), loss)

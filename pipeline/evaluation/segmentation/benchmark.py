@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.benchmark import Benchmark, Requirement
+from pipeline.evaluation.benchmark import DataSetBenchmark
 from pipeline.evaluation.segmentation.settings import MaskFolder
 from pipeline.evaluation.segmentation.settings import Segmentation as Settings
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.configuration.schema import Params
 
 
-class Segmentation(Benchmark):
+class Segmentation(DataSetBenchmark):
     """Which objects are in a video, found without labels."""
 
     name = section = title = "segmentation"
@@ -22,6 +20,9 @@ class Segmentation(Benchmark):
     done = "segmented"
     summary = "find objects in videos with one run's encoder"
     settings = Settings
+    folder = MaskFolder
+    page = "segmentation.md"
+    drawn_of_test = True
     module = "pipeline.evaluation.segmentation.run"
     table = "pipeline.evaluation.segmentation.table"
     reads = ("data.synthetic", "evaluation.test")
@@ -49,26 +50,3 @@ class Segmentation(Benchmark):
                         f"runs.{name}.model.tube of {run.model.tube[0]} frames does not divide a "
                         f"clip of {length} (segmentation.frames)"
                     )
-
-    def fitting(self, params: Params) -> Settings:
-        """Return its settings without masks that only the embedded data's test split has."""
-        drawn = params.data.synthetic is not None and params.evaluation.test
-        kept = tuple(m for m in params.segmentation.data if drawn or m.kind != "embedded")
-        return params.segmentation.model_copy(update={"data": kept})
-
-    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
-        """Name the data sets that cannot be segmented."""
-        return [each.name for each in asked.data if each not in fitting.data]
-
-    def has_work(self, params: Params) -> bool:
-        """Whether there is a data set with masks."""
-        return bool(params.segmentation.data)
-
-    def requirements(self, params: Params) -> Iterator[Requirement]:
-        """Data sets with masks."""
-        for data in params.segmentation.data:
-            if isinstance(data, MaskFolder):
-                remedy = "docs/segmentation.md says how to get it; or segmentation=none"
-                yield Requirement(data.name, Path(data.root), remedy)
-            else:
-                yield Requirement(data.name, None, note="drawn by the project itself")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.benchmark import Benchmark, Requirement
+from pipeline.evaluation.benchmark import DataSetBenchmark
 from pipeline.evaluation.surprise.settings import PairFolder
 from pipeline.evaluation.surprise.settings import Surprise as Settings
 
 if TYPE_CHECKING:
-    from pipeline.configuration.schema import Params
+    pass
 
 
-class Surprise(Benchmark):
+class Surprise(DataSetBenchmark):
     """Whether a model's predictions fail where the world does not go on as it should."""
 
     name = title = "surprise"
@@ -22,6 +20,8 @@ class Surprise(Benchmark):
     done = "surprised"
     summary = "compare the errors of one run's predictions on possible and impossible videos"
     settings = Settings
+    folder = PairFolder
+    page = "surprise.md"
     module = "pipeline.evaluation.surprise.run"
     table = "pipeline.evaluation.surprise.table"
     reads = ("data.synthetic", "evaluation")
@@ -35,25 +35,3 @@ class Surprise(Benchmark):
         "the error of the model’s own prediction, window by window, of the possible one (blue) "
         "and of the impossible one (orange).",
     )
-
-    def fitting(self, params: Params) -> Settings:
-        """Return its settings without pairs that are drawn as the embedded data is."""
-        settings: Settings = self.of(params)
-        drawn = params.data.synthetic is not None
-        kept = tuple(data for data in settings.data if drawn or isinstance(data, PairFolder))
-        return settings.model_copy(update={"data": kept})
-
-    def left_out(self, asked: Settings, fitting: Settings) -> list[str]:
-        """Name the pairs that cannot be drawn."""
-        return [each.name for each in asked.data if each not in fitting.data]
-
-    def has_work(self, params: Params) -> bool:
-        """Whether there are pairs."""
-        return bool(self.fitting(params).data)
-
-    def requirements(self, params: Params) -> Iterator[Requirement]:
-        """Folders of videos."""
-        for data in self.of(params).data:
-            if isinstance(data, PairFolder):
-                remedy = "docs/surprise.md says how to get it; or benchmarks/surprise=none"
-                yield Requirement(data.name, Path(data.root), remedy)
