@@ -19,6 +19,7 @@ class RangeServer(LoopbackServer):
         self.ranges = True
         self.failures = 0  # so many requests fail first
         self.requests: Counter[str] = Counter()
+        self.sent = 0  # bytes of files
         self.under_way = self.most_under_way = 0
 
 
@@ -55,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             status = 206
         elif status == 200:
             data = path.read_bytes()
+        with self.server.lock:
+            self.server.sent += len(data)
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -28,6 +28,7 @@ from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions
 from pipeline.data.load.shared_videos import SharedVideos, empty
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.remote import Wanted
 from pipeline.method.pixels import MEAN
 from pipeline.runtime import accelerators
 
@@ -60,7 +61,7 @@ class TrainingSteps(Dataset[TrainingBatch]):
 
     def __getitem__(self, step: int) -> TrainingBatch:
         chosen, repeated = self._chosen(step), self.settings.augmentation.repeated
-        self.source.expect(step, lambda step: [self.entries[k] for _, k in self._chosen(step)])
+        self.source.expect(step, lambda n: [Wanted(self.entries[k]) for _, k in self._chosen(n)])
         indices = [index for _, index in chosen for _ in range(repeated)]
         videos = empty(self.shared, step, (len(indices), *self.shape[1:]))
         made = (video for sample in chosen for video in self.samples(*sample, repeated))

@@ -22,6 +22,7 @@ from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions, present
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.remote import Wanted
 from pipeline.errors import UserError
 
 OnFailure = Literal["stop", "report"]
@@ -55,7 +56,7 @@ class EvaluationSteps(Dataset[EvaluationBatch]):
 
     def __getitem__(self, step: int) -> EvaluationBatch:
         some = self._of_step(step)
-        self.source.expect(step, self._of_step)
+        self.source.expect(step, self._wanted)
         videos = np.empty((len(some), *self.shape), np.uint8)
         ids: list[str] = []
         failed: list[FailedClip] = []
@@ -71,6 +72,14 @@ class EvaluationSteps(Dataset[EvaluationBatch]):
 
     def _of_step(self, step: int) -> Sequence[ClipEntry]:
         return self.entries[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def _wanted(self, step: int) -> list[Wanted]:
+        """Return the clips of a batch, and which of their frames."""
+        return [Wanted(each, sampling.ends(self._chosen(each))) for each in self._of_step(step)]
+
+    def _chosen(self, entry: ClipEntry) -> sampling.Indices:
+        """Return the frames of each segment of a clip: segments, T."""
+        return sampling.centred(entry.frames, self.clip, self.views.sampling, self.views.segments)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,7 +105,7 @@ class EvaluationSteps(Dataset[EvaluationBatch]):
     def views_of(self, entry: ClipEntry) -> decoders.Frames:
         """Decode every view of a clip: uint8 (V,T,H,W,3)."""
         clip, views = self.clip, self.views
-        chosen = sampling.centred(entry.frames, clip, views.sampling, views.segments)
+        chosen = self._chosen(entry)
         video = self.source.read(entry, chosen.ravel())
         windows = crops.along_long_side(entry.height, entry.width, views.crops)
         return np.stack(

@@ -44,31 +44,39 @@ class FrameSource:
         """
         whole = self._kept.get(entry.id)
         if whole is None:
-            size = 3 * entry.frames * entry.height * entry.width
-            if size > self._room or entry.codec == "raw":
+            if not self._has_room(entry):
                 return self._stored(entry, indices, window)
             whole = self._stored(entry, np.arange(entry.frames), None)
-            self._room -= size
+            self._room -= whole.nbytes
             self._kept[entry.id] = whole
         if window is None:
             return whole[indices]
         return whole[indices, window.rows, window.columns]
 
-    def expect(self, step: int, entries_of: Callable[[int], Sequence[ClipEntry]]) -> None:
+    def expect(self, step: int, wanted_of: Callable[[int], Sequence[remote.Wanted]]) -> None:
         """Ask for a step's clips, and this worker's next step's, where they come from afar.
 
         Such a clip takes as long as its store takes to answer. A loader's workers take turns.
         """
         if self._all_here:  # or each step would be put in order, and its clips looked up, twice
             return
-        entries = entries_of(step)
-        store = remote.of(entries[0].shard.parent) if entries else None
+        of_step = wanted_of(step)
+        store = remote.of(of_step[0].entry.shard.parent) if of_step else None
         if store is None:
-            self._all_here = bool(entries)
+            self._all_here = bool(of_step)
             return
         worker = get_worker_info()
-        both = (*entries, *entries_of(step + (worker.num_workers if worker else 1)))
-        store.expect(each for each in both if each.id not in self._kept and not each.shard.exists())
+        both = (*of_step, *wanted_of(step + (worker.num_workers if worker else 1)))
+        store.expect(
+            remote.Wanted(entry, None if self._has_room(entry) else frames)
+            for entry, frames in both
+            if entry.id not in self._kept and not entry.shard.exists()
+        )
+
+    def _has_room(self, entry: ClipEntry) -> bool:
+        """Tell whether the whole clip is kept in memory once it is read."""
+        size = 3 * entry.frames * entry.height * entry.width
+        return size <= self._room and entry.codec != "raw"
 
     def read_vectors(self, entry: ClipEntry) -> Vectors:
         """Return a clip's motion vectors, int8 (T,R,C,2) (`data.shards.motion_vectors`).

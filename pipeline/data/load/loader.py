@@ -29,6 +29,7 @@ from pipeline.data.load.shared_videos import SharedVideos, empty
 from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.clip_table import counts
 from pipeline.data.shards.format import ClipEntry
+from pipeline.data.shards.remote import Wanted
 from pipeline.errors import UserError
 from pipeline.method.masks import Mask, MaskArray
 from pipeline.method.masks.base import ClipFacts, stacked
@@ -86,7 +87,7 @@ class PretrainingSteps(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         clips, chosen = self.clips, self._chosen(step)
-        self.source.expect(step, lambda step: [clips.entries[k] for _, k in self._chosen(step)])
+        self.source.expect(step, self._wanted)
         there: list[tuple[int, int]] = []
         failed: list[FailedClip] = []
         videos = empty(self.shared, step, clips.batch_shape(self.world))
@@ -122,13 +123,24 @@ class PretrainingSteps(Dataset[Batch]):
             mixture=self.clips.mixture,
         )
 
+    def _wanted(self, step: int) -> list[Wanted]:
+        """Return the clips of a step, and which of their frames."""
+        drawn = [(index, self._drawn(epoch, index)[1]) for epoch, index in self._chosen(step)]
+        return [Wanted(self.clips.entries[k], sampling.ends(frames)) for k, frames in drawn]
+
+    def _drawn(self, epoch: int, index: int) -> tuple[np.random.Generator, sampling.Indices]:
+        """Return the random numbers of a sample, and its frames, which are drawn of them first."""
+        clip = self.clips.clip
+        rng = order.sample_rng(self.clips.seed, epoch, index)
+        frames = self.clips.entries[index].frames
+        return rng, sampling.random(frames, clip, clip.sampling, rng)
+
     def sample(
         self, epoch: int, index: int, mask: Mask | None
     ) -> tuple[decoders.Frames, MaskArray]:
         """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask or masks."""
         entry, clip = self.clips.entries[index], self.clips.clip
-        rng = order.sample_rng(self.clips.seed, epoch, index)
-        indices = sampling.random(entry.frames, clip, clip.sampling, rng)
+        rng, indices = self._drawn(epoch, index)
         window = crops.multi_scale(entry.height, entry.width, clip.scales, rng)
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)

@@ -35,6 +35,11 @@ def random(frames: int, clip: Clip, kind: Sampling, rng: np.random.Generator) ->
     return per_segment(frames, clip.frames, rng)
 
 
+def ends(chosen: Indices) -> tuple[int, int]:
+    """Return the first and the last of some frames."""
+    return int(chosen.min()), int(chosen.max())
+
+
 def starts(frames: int, length: int, stride: int) -> int:
     """Return how many first frames a dense view can have: 1 where the clip is too short."""
     return max(1, frames - (length - 1) * stride)

@@ -15,6 +15,8 @@ import torch
 
 from benchmarks.range_server import RangeServer
 from pipeline.configuration.schema import Clip, Shards, Views
+from pipeline.data.load.clip_reader import read
+from pipeline.data.load.decoders import DecodeError
 from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
@@ -100,6 +102,52 @@ def test_batches_are_those_from_the_disk(
     views = Views(segments=2, crops=1)
     both = (evaluation_batches(some, CLIP, views, 5) for some in (entries(packed), clips))
     assert all(torch.equal(own.videos, far.videos) for own, far in zip(*both, strict=True))
+
+
+def test_of_images_the_wanted_ones_come_alone(
+    packed: Path, tmp_path: Path, server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a range that misses a frame, a whole clip that comes for a few of its images, and
+    frames other than the expected ones that are read out of those."""
+    clips = afar(packed, tmp_path / "afar", server.address)
+    batches(clips)
+    whole, asked = server.sent, server.requests.total()
+    remote.forget()
+    monkeypatch.setattr(remote, "LEAST_SAVED", 1)
+    for own, far in zip(batches(entries(packed)), batches(clips), strict=True):
+        assert torch.equal(own.videos, far.videos)
+        assert (own.ids, own.failed) == (far.ids, far.failed)
+    by_image = clips[0].codec == "jpeg"
+    assert (server.sent - whole < 0.9 * whole) == by_image
+    assert (server.requests.total() - asked > asked) == by_image
+    store = remote.of(clips[0].shard.parent)
+    assert store is not None
+    store.expect([remote.Wanted(clips[0], (0, 1))])
+    for indices in ([0, 1], [4, 5], [1, 0]):
+        far, own = (read(clip, np.array(indices)) for clip in (clips[0], entries(packed)[0]))
+        assert np.array_equal(far, own)
+
+
+@pytest.mark.parametrize("packed", ["jpeg"], indirect=True)
+def test_offsets_that_are_none_are_told_as_those_on_the_disk_are(
+    packed: Path, tmp_path: Path, server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a range that is worked out of damaged offsets, and a failure that is laid upon the
+    store."""
+    monkeypatch.setattr(remote, "LEAST_SAVED", 1)
+    here = tmp_path / "here"
+    shutil.copytree(packed, here)
+    server.folder = here
+    clips = afar(here, tmp_path / "afar", server.address)
+    with (here / clips[0].shard.name).open("r+b") as f:
+        f.seek(clips[0].table + remote.ARRAY_HEADER + 8)
+        f.write(b"\xff" * 8)
+    store = remote.of(clips[0].shard.parent)
+    assert store is not None
+    store.expect([remote.Wanted(clips[0], (1, 2))])
+    for clip in (clips[0], entries(here)[0]):
+        with pytest.raises(DecodeError, match="offsets do not fit"):
+            read(clip, np.array([1, 2]))
 
 
 def test_clips_are_asked_for_once_and_ahead(
