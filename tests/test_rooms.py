@@ -40,7 +40,7 @@ DECLARED = ("benchmark", "registry", "settings")
 MOST_LINES = 50  # of a function
 MOST_PARAMETERS = 7  # of a function, `self` not counted: where more go together they are an object
 # Beside the standard library.
-METHOD = {"torch", "numpy", "annotated_types", "timm", "safetensors", "triton"}
+METHOD = {"torch", "torchvision", "numpy", "annotated_types", "timm", "safetensors", "triton"}
 
 
 def height(module: str) -> tuple[int, str]:

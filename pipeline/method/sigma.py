@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,13 @@ from pipeline.method.branch import Branch
 from pipeline.method.masks.base import Mask
 from pipeline.method.pixels import to_device
 from pipeline.method.targets import Target
-from pipeline.method.targets.feature_networks import Attended
 from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid, TubeSplit, split_mask
 from pipeline.method.vit import Encoder, TransformerSize
+
+if TYPE_CHECKING:
+    from pipeline.method.optical_flow import OpticalFlow
 
 
 class Prediction(NamedTuple):
@@ -62,6 +64,13 @@ class Targets(NamedTuple):
     alignment: float | None = None
 
 
+class Evidence(NamedTuple):
+    """By what a mask decides that does not decide by the encoder's embeddings."""
+
+    values: Tensor  # of each clip, what `Mask.select` gets: attention B,N or flow B,T-1,2,H,W
+    features: Tensor | None = None  # B,N,O of the first target, where they came with it
+
+
 class SigmaModel(Branch):
     """Encoder-decoder for masked videos, with a target network and K prototypes.
 
@@ -90,8 +99,8 @@ class SigmaModel(Branch):
 
         `target` is built here, as it draws its weights, too. `prototypes` is K, 0 for losses that
         have none. Each of the kinds of `mask` has a mask token; None: there is one kind.
-        `load_target=False` leaves out the weights of a frozen target: the model can be used, saved
-        and loaded, but not trained.
+        `load_target=False` leaves out the weights of frozen networks, of targets and of the mask:
+        the model can be used, saved and loaded, but not trained.
         """
         super().__init__()
         self.grid = grid
@@ -111,6 +120,7 @@ class SigmaModel(Branch):
             self.prototypes = nn.Parameter(torch.randn(prototypes, self.target.width))
             self.normalise_prototypes()
         self.mask_network = mask.network(grid.shape, ours.width) if mask else None
+        self.flow_network = mask.flow_network(load=load_target) if mask else None
         self.further = nn.ModuleDict()
         for name, part in targets.further.items():
             branch = Branch()
@@ -136,14 +146,19 @@ class SigmaModel(Branch):
     @property
     def teacher_digest(self) -> str | None:
         """The digest of all frozen networks' weights; None where there are none."""
-        digests = [target.digest for target in self.targets if target.frozen]
+        digests = [network.digest for network in self._frozen]
         return "+".join(digests) if digests else None
 
     @teacher_digest.setter
     def teacher_digest(self, digest: str | None) -> None:
-        frozen = [target for target in self.targets if target.frozen]
-        for target, each in zip(frozen, (digest or "").split("+"), strict=False):
-            target.digest = each
+        for network, each in zip(self._frozen, (digest or "").split("+"), strict=False):
+            network.digest = each
+
+    @property
+    def _frozen(self) -> list[TargetNetwork | OpticalFlow]:
+        """What has a frozen network: targets, and the mask."""
+        targets = [target for target in self.targets if target.frozen]
+        return [*targets, *([self.flow_network] if self.flow_network is not None else [])]
 
     def follow(self) -> None:
         """Let targets that are made of the encoder begin at its weights."""
@@ -179,10 +194,11 @@ class SigmaModel(Branch):
 
     def _predictions(self, videos: Tensor, masks: list[TubeSplit | Tensor]) -> list[Prediction]:
         tubes = self.grid.split(videos)
-        attended = self._attended(tubes, masks)
-        splits = [self.split(mask, tubes, attended) for mask in masks]
+        decides = any(not isinstance(mask, TubeSplit) for mask in masks)
+        evidence = self.evidence(videos, tubes) if decides else None
+        splits = [self.split(mask, tubes, evidence) for mask in masks]
         branches, asked = self.branches, self.asked(splits)
-        begun = [self.begin(tubes, asked, attended.features if attended else None)]
+        begun = [self.begin(tubes, asked, evidence.features if evidence else None)]
         begun += [branch.begin(tubes, asked) for branch in branches[1:]]
         features = [self.encoder.outputs(tubes, split.visible, self.aligned) for split in splits]
         # A copy, for engines that keep the whole of a parameter no longer than a forward pass.
@@ -199,32 +215,34 @@ class SigmaModel(Branch):
                 predictions.append(Prediction(ours, theirs, prototypes, drawn, branch.weight))
         return predictions
 
-    def _attended(self, tubes: Tensor, masks: list[TubeSplit | Tensor]) -> Attended | None:
-        """What the first target's network attends to, where a mask is decided by it."""
-        decides = any(not isinstance(mask, TubeSplit) for mask in masks)
-        if self.mask is None or not self.mask.by_attention or not decides:
+    def evidence(self, videos: Tensor, tubes: Tensor) -> Evidence | None:
+        """What a mask decides by that looks at videos, or at what the first target attends to."""
+        if self.flow_network is not None:
+            return Evidence(self.flow_network(videos))
+        if self.mask is None or not self.mask.by_attention:
             return None
         if not isinstance(self.target, FrozenFeatures):
             raise TypeError("masks by attention need a target with a frozen transformer")
-        return self.target.attended(tubes)
+        features, attention = self.target.attended(tubes)
+        return Evidence(attention, features)
 
     def split(
-        self, mask: TubeSplit | Tensor, tubes: Tensor, attended: Attended | None = None
+        self, mask: TubeSplit | Tensor, tubes: Tensor, evidence: Evidence | None = None
     ) -> TubeSplit:
         """The split on the device of the tubes; of random numbers, what the mask makes of them.
 
-        A mask by attention needs what is `attended` (`FrozenFeatures.attended`).
+        A mask by attention or by flow needs its `evidence`.
         """
         if isinstance(mask, TubeSplit):
             return mask.to(tubes.device)
         if self.mask is None:
             raise ValueError("this model has no mask that decides by random numbers")
         noise = to_device(mask, tubes.device)
-        if self.mask.by_attention:
-            if attended is None:
-                raise ValueError("a mask by attention needs that of the target's network")
-            attention = _for_each_mask(attended.attention, noise)
-            return self.mask.select(attention, noise, self.grid.shape)
+        if self.mask.by_attention or self.mask.by_flow:
+            if evidence is None:
+                raise ValueError("a mask by attention or by flow needs its evidence")
+            values = _for_each_mask(evidence.values, noise)
+            return self.mask.select(values, noise, self.grid.shape)
         embedding, device = self.encoder.patch_embed, tubes.device.type
         autocast = torch.amp.is_autocast_available(device)  # not where operations are but counted
         learns = self.mask_network is not None and torch.is_grad_enabled()

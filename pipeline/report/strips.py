@@ -22,7 +22,6 @@ from pipeline.method.masks import Mask
 from pipeline.method.masks.base import VISIBLE, ClipFacts, hide_all_but
 from pipeline.method.pixels import denormalise, normalise
 from pipeline.method.sigma import SigmaModel
-from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.targets.projection import Pixels
 from pipeline.method.tubes import TubeGrid, gather, split_mask
 from pipeline.report import pictures
@@ -101,7 +100,7 @@ def strip_group(
 def _deciding(run: RunResult) -> SigmaModel | None:
     """Return the model that decides what is hidden; None where random numbers and pixels do."""
     mask = run.settings.objective.mask
-    if mask.by_attention:
+    if mask.by_attention or mask.by_flow:
         return load_with_targets(run)
     return hub.load_pretraining(run.layout.weights) if mask.in_model else None
 
@@ -133,8 +132,8 @@ def draw_masks(
     """Return which tubes are hidden from the encoder, B,N; of several masks of a clip the first.
 
     They are drawn as in training, from random numbers of their own; those that `model` decides, of
-    its embeddings, or by what the network of its target attends to. `facts` are those of each clip
-    (`with_objects`).
+    its embeddings, by what the network of its target attends to, or by the optical flow. `facts`
+    are those of each clip (`with_objects`).
     """
     keys = (order.sample_rng(SEED, 0, place) for place in range(len(videos)))
     clips = zip(keys, videos, facts or [ClipFacts()] * len(videos), strict=True)
@@ -142,11 +141,9 @@ def draw_masks(
     masks: NDArray[Any] = np.stack(drawn)
     first = masks.reshape(len(videos), -1, masks.shape[-1])[:, 0]
     if model is not None:
-        tubes = model.grid.split(normalise(torch.from_numpy(videos)))
-        attended = None
-        if mask.by_attention and isinstance(model.target, FrozenFeatures):
-            attended = model.target.attended(tubes)
-        split = model.split(torch.from_numpy(first), tubes, attended)
+        inputs = normalise(torch.from_numpy(videos))
+        tubes = model.grid.split(inputs)
+        split = model.split(torch.from_numpy(first), tubes, model.evidence(inputs, tubes))
         visible: NDArray[np.int64] = split.visible.numpy()
         return hide_all_but(visible, grid.count)
     hidden: NDArray[np.bool_] = first if first.dtype == np.bool_ else first & VISIBLE == 0

@@ -9,6 +9,7 @@ from pipeline.configuration.build import tube_grid
 from pipeline.configuration.schema import Objective
 from pipeline.data.load import order
 from pipeline.evaluation.table import Column, Line, Table
+from pipeline.method.masks.base import Mask
 from pipeline.method.tubes import TubeGrid, splits_of_still
 from pipeline.report.results import Results, RunResult
 from pipeline.report.times import Job, jobs_of_runs
@@ -69,6 +70,14 @@ def _milliseconds(seconds: float | None, run: RunResult) -> float | None:
     return None if seconds is None or not steps else 1e3 * seconds / steps
 
 
+def _evidence_shape(mask: Mask, grid: TubeGrid) -> tuple[int, ...]:
+    """Of what a mask decides by, for one clip (`Mask.select`): of embeddings, those of width 1."""
+    if mask.by_flow:
+        frames, height, width = grid.clip_shape
+        return frames - 1, 2, height, width
+    return (grid.count,) if mask.learns or mask.by_attention else (grid.count, 1)
+
+
 def counts(objective: Objective, grid: TubeGrid) -> tuple[float, float]:
     """Return how many tubes of a clip the encoder sees, and how many the loss compares.
 
@@ -82,7 +91,7 @@ def counts(objective: Objective, grid: TubeGrid) -> tuple[float, float]:
         for part in splits_of_still(mask, grid, rng, objective.masks_per_clip):
             if isinstance(part, torch.Tensor):
                 generator = torch.Generator().manual_seed(draw)
-                shape = (len(part), grid.count, *[1] * (not (mask.learns or mask.by_attention)))
+                shape = (len(part), *_evidence_shape(mask, grid))
                 part = mask.select(torch.rand(shape, generator=generator), part, grid.shape)
             predicted = part.predicted if part.counted is None else part.counted
             compared = part.visible if objective.alignment else predicted

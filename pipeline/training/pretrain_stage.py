@@ -282,7 +282,7 @@ def _results(
         "parameters": sum(p.numel() for p in trained),
         "encoder_parameters": sum(p.numel() for p in model.encoder.parameters()),
         "averaged": trainer.ema is not None,  # whether these are the averaged weights
-        "teacher_sha256": state.teacher_sha256,  # of the frozen network's weights; null: has none
+        "teacher_sha256": state.teacher_sha256,  # of the frozen networks' weights; null: has none
         "model_sha256": sha256_file(layout.weights),
         "metrics_sha256": sha256_file(layout.metrics),
         "failed_clips": state.failed_clips,  # left out of training, and why; nothing replaced them

@@ -36,7 +36,7 @@ class TrainingState:
 
     @property
     def teacher_sha256(self) -> str | None:
-        """Digest of the frozen network's weights; None for a target without one."""
+        """Digest of the frozen networks' weights, of targets and mask; None without any."""
         return self.engine.core.teacher_digest
 
     @property
@@ -48,7 +48,7 @@ class TrainingState:
     def resume(self, checkpoints: Checkpoints) -> None:
         """Become what the newest checkpoint says; without one, begin with an empty log.
 
-        Raises UserError where its targets are of another frozen network than this model's.
+        Raises UserError where its frozen networks were others than this model's.
         """
         body: dict[str, Any] = {}
 
@@ -59,7 +59,7 @@ class TrainingState:
                 raise UserError(
                     "the weights of the frozen network are not those that this run began with: "
                     f"their digest is {self.teacher_sha256}, was {body['teacher_sha256']}",
-                    place="objective.target.weights",
+                    place="objective.target.weights, objective.mask.weights",
                     remedy="give those weights again, or delete "
                     f"{checkpoints.folder} to begin anew",
                 )

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import UserError
+from pipeline.method.frozen_network import check_digest, tensors_digest
 from pipeline.method.sigma import SigmaModel
 from pipeline.method.targets import ClustersTarget, EncoderTarget, Target
 from pipeline.method.targets.clusters import ClusterTargets
 from pipeline.method.targets.feature_networks import ClipFeatures
 from pipeline.method.targets.frozen import VideoFeatures
-from pipeline.method.targets.image_teachers import check_digest, tensors_digest
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
 from pipeline.weights import hub

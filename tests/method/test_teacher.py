@@ -13,10 +13,11 @@ from torch.nn import functional
 from pipeline.configuration.build import sigma_model
 from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
+from pipeline.method.frozen_network import tensors_digest
 from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.feature_networks import PatchFeatures
 from pipeline.method.targets.frozen import FrozenFeatures, normalised_features
-from pipeline.method.targets.image_teachers import frozen_features, tensors_digest
+from pipeline.method.targets.image_teachers import frozen_features
 from pipeline.method.tubes import TubeGrid
 from pipeline.runtime.files import sha256_file
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -82,22 +84,34 @@ def mgmae_mask(case: Case) -> None:
     side = size // patch
     grid = (config["frames"] // config["tubelet_size"], side, side)
     kept = config["visible"]
-    for clip in range(config["batch"]):
-        centres, initial = inputs["centres"][clip].numpy(), inputs["initial_map"][clip]
-        ours = flow_warped.gaussian_map(centres, (size, size), patch)
-        np.testing.assert_allclose(ours, initial.numpy(), rtol=0, atol=FEATURES)
-        warped = flow_warped.warp(
-            initial,
-            inputs["flows"][clip],
-            config["base_index"],
-            fill=config["hole_filling"] == "consist",
-        )
-        torch.testing.assert_close(warped, outputs["warped_maps"][clip], rtol=0, atol=FEATURES)
-        sums = flow_warped.tube_sums(warped, grid)
-        torch.testing.assert_close(sums, outputs["token_sums"][clip], rtol=1e-5, atol=1e-4)
-        values = sums.numpy().reshape(1 if config["topk_on_all"] else grid[0], -1)
+    initial = inputs["initial_map"]
+    ours = flow_warped.gaussian_map(inputs["centres"], (size, size), patch)
+    torch.testing.assert_close(ours, initial, rtol=0, atol=FEATURES)
+    fill = config["hole_filling"] == "consist"
+    warped = flow_warped.warp(initial, inputs["flows"], config["base_index"], fill=fill)
+    torch.testing.assert_close(warped, outputs["warped_maps"], rtol=0, atol=FEATURES)
+    sums = flow_warped.tube_sums(warped, grid)
+    torch.testing.assert_close(sums, outputs["token_sums"], rtol=1e-5, atol=1e-4)
+    for clip, each in enumerate(sums.numpy()):
+        values = each.reshape(1 if config["topk_on_all"] else grid[0], -1)
         hidden = hide_all_but(least(-values, kept), values.shape[1])
         assert np.array_equal(hidden.ravel(), outputs["mask"][clip].numpy())
+    if not config["topk_on_all"]:
+        _selected_by_the_mask(case, grid)
+
+
+def _selected_by_the_mask(case: Case, grid: tuple[int, int, int]) -> None:
+    """The mask that decides in the model takes the drawn places and the flow as they are given."""
+    config, inputs = case.config, case.tensors("inputs")
+    base: Any = "middle" if config["base_index"] else "first"
+    holes: Any = "base" if config["hole_filling"] == "consist" else "empty"
+    mask = flow_warped.FlowMask(config["mask_ratio"], 8.0, base, holes, weights="raft.pth")
+    rows, columns = inputs["centres"].unbind(-1)
+    split = mask.select(inputs["flows"], (rows * grid[2] + columns).float(), grid)
+    hidden = hide_all_but(split.visible.numpy(), grid[0] * grid[1] * grid[2])
+    assert np.array_equal(hidden, case.tensors("outputs")["mask"].numpy())
+    shown = torch.from_numpy(hidden).nonzero()[:, 1].view_as(split.predicted)
+    assert torch.equal(split.predicted, shown)
 
 
 _PARTS = ("inputs", "outputs")

@@ -1,4 +1,4 @@
-"""Pictures that need the networks of a run's targets: masks by attention, and prototypes."""
+"""Pictures that need frozen networks: masks by attention and by flow, and prototypes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from pipeline.report import gallery, report_stage, results, strips
 from pipeline.report.models import load_with_targets
 from pipeline.report.results import Results, RunResult
 from pipeline.weights import hub, teachers
+from tests import optical_flow
 
 from .experiments import Experiment
 
@@ -32,6 +33,10 @@ TAUGHT = {
     "umt": (
         "+objective@runs.umt.objective=umt_demo",
         *(f"runs.umt.objective.target.{each}" for each in TARGET),
+    ),
+    "mgmae": (
+        "+objective@runs.mgmae.objective=mgmae_demo",
+        "runs.mgmae.objective.mask.weights=raft.pth",
     ),
     "prototypes": (
         "+objective@runs.prototypes.objective=sigma_mlp_demo",
@@ -43,9 +48,10 @@ TAUGHT = {
 
 @pytest.fixture
 def found(experiment: Experiment, tmp_path: Path) -> Iterator[Results]:
-    """The experiment with two runs more, whose targets are features of the run `pixel`."""
+    """The experiment with three runs more: targets of two are features of the run `pixel`."""
     shutil.copytree(experiment.folder, tmp_path, dirs_exist_ok=True)
     with contextlib.chdir(tmp_path):
+        optical_flow.write(Path("raft.pth"))
         before = results.read(experiment.params)
         yield replace(before, runs=(*before.runs, *(taught(before, name) for name in TAUGHT)))
 
@@ -76,7 +82,7 @@ def test_attention_hides_what_it_hides_in_training(
         return chosen[-1]
 
     monkeypatch.setattr(AttentionMask, "select", noted)
-    run, clip = found.runs[-2], found.params.data.clip
+    run, clip = found.runs[-3], found.params.data.clip
     split, entries = gallery.choose_clips(found)
     group = strips.strip_group([run], clip, split, entries)
     (shown,) = chosen
@@ -95,18 +101,22 @@ def test_without_its_teacher_one_run_alone_has_no_picture(found: Results) -> Non
     """Catches masks of a network that the run has never seen, and pictures of all that are gone
     with one of them; also that the reason is said."""
     names = [group.runs for group in report_stage._pictures(found).strips]
-    assert names == [("sigma_mlp", "pixel", "prototypes"), ("umt",)]
+    assert names == [("sigma_mlp", "pixel", "prototypes"), ("umt",), ("mgmae",)]
+    Path("raft.pth").unlink()
     teacher = found.runs[1].layout.weights
     settings, clip = found.runs[1].settings, found.params.data.clip
     torch.manual_seed(1)
     hub.save(teacher, sigma_model(settings.model, settings.objective, clip), settings, clip)
     with pytest.raises(UserError, match="not the one that it was trained with"):
-        load_with_targets(found.runs[-2])
+        load_with_targets(found.runs[-3])
     teacher.rename("gone")
     drawn = report_stage._pictures(replace(found, runs=(found.runs[0], *found.runs[2:])))
     assert [group.runs for group in drawn.strips] == [("sigma_mlp", "prototypes")]
-    assert drawn.failures.keys() == {"masks of umt", "prototypes of prototypes"}
+    assert drawn.failures.keys() == {f"masks of {n}" for n in ("umt", "mgmae")} | {
+        "prototypes of prototypes"
+    }
     assert "no such file" in drawn.failures["masks of umt"]
+    assert "no such file: raft.pth" in drawn.failures["masks of mgmae"]
 
 
 def test_prototypes_of_another_runs_features_are_drawn(found: Results) -> None:

@@ -17,8 +17,8 @@ from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
+from pipeline.method.frozen_network import tensors_digest
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.image_teachers import tensors_digest
 from pipeline.runtime.checkpoint_sets import SetInfo
 from pipeline.runtime.files import read_json, sha256_file
 from pipeline.training import loop, pretrain_stage
@@ -27,6 +27,7 @@ from pipeline.training.identity import Identity, pictures_of
 from pipeline.training.loop import StepResult, initial_model, train_step
 from pipeline.training.schedules import learning_rates
 from pipeline.weights import hub
+from tests import optical_flow
 from tests.training.interrupted import interrupt_step, move, outcome
 
 Compose = Callable[..., Params]
@@ -148,8 +149,13 @@ JEPA = (
 
 
 OTHER = ("trainer.epochs=8", "trainer.batch_size=8", "trainer.checkpoint_every=5")  # 24 steps
-ADAMAE, SMILE = (
-    (f"objective@runs.pixel.objective={name}_demo", *OTHER) for name in ("adamae", "smile")
+ADAMAE, SMILE, MGMAE = (
+    (f"objective@runs.pixel.objective={name}_demo", *OTHER) for name in ("adamae", "smile", "mgmae")
+)
+# One pair of frames a step, as RAFT takes its time on a CPU.
+RAFT = (
+    *(*MGMAE, "runs.pixel.objective.mask.weights=raft.pth"),
+    *("data.clip.frames=2", "trainer.epochs=1", "trainer.batch_size=1"),
 )
 # Their teachers are trained first: sigma_mlp of both, and pixel of MVD.
 UMT, MVD = (
@@ -165,20 +171,31 @@ UMT, MVD = (
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
-    [("vjepa", JEPA), ("pixel", ADAMAE), ("pixel", SMILE), ("taught", UMT), ("taught", MVD)],
-    ids=["vjepa", "adamae", "smile", "umt", "mvd"],
+    [
+        ("vjepa", JEPA),
+        ("pixel", ADAMAE),
+        ("pixel", SMILE),
+        ("pixel", RAFT),
+        ("taught", UMT),
+        ("taught", MVD),
+    ],
+    ids=["vjepa", "adamae", "smile", "raft", "umt", "mvd"],
 )
 def test_what_a_method_learns_beside_resumes_bit_for_bit(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, name: str, overrides: tuple[str, ...]
 ) -> None:
     """Catches an average, a schedule or a mask that a killed run of V-JEPA forgets, a sampling
     network or random numbers that one of AdaMAE forgets, other objects in SMILE's clips, tubes that
-    UMT's teacher chooses otherwise, and one of MVD's two decoders that begins afresh."""
+    RAFT's flow or UMT's teacher chooses otherwise, and one of MVD's two decoders that begins
+    afresh."""
+    optical_flow.write(Path("raft.pth"))
     params = compose(*overrides)
     for teacher in params.needed(name):
         pretrain_stage.run(params, teacher)
     layout = RunLayout(params.name, name)
     pretrain_stage.run(params, name)
+    digest = read_json(layout.pretrained)["teacher_sha256"]
+    assert (digest is not None) == (overrides in (RAFT, UMT, MVD))
     uninterrupted = outcome(move(layout, "uninterrupted"))
     model = hub.load_pretraining(RunLayout(params.name, "uninterrupted").weights)
     begun = initial_model(params.runs[name], params.data.clip)

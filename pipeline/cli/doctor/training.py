@@ -74,7 +74,7 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
 
 
 def _teachers(name: str, run: Run) -> Iterator[Finding]:
-    """Weights of frozen networks whose features are targets."""
+    """Weights of frozen networks: those whose features are targets, and that of the mask."""
     subject = f"teacher of {name}"
     keys = ("target", *(f"further.{each}.target" for each in run.objective.further))
     for key, target in zip(keys, run.objective.all_targets, strict=True):
@@ -87,6 +87,8 @@ def _teachers(name: str, run: Run) -> Iterator[Finding]:
                 f"timm fetches {target.model} from its hub when the run starts",
                 f"on a machine without network, fetch it before and give {place}",
             )
+    if file := getattr(run.objective.mask, "weights", None):
+        yield _file(f"optical flow of {name}", file, f"runs.{name}.objective.mask.weights")
 
 
 def _package(module: str, package: str, extra: str, needed: bool) -> Finding:

@@ -117,8 +117,8 @@ class Objective(Section):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files of weights that targets name."""
-        files = (getattr(each, "weights", None) for each in self.all_targets)
+        """The files of weights that targets and the mask name."""
+        files = (getattr(each, "weights", None) for each in (*self.all_targets, self.mask))
         return tuple(file for file in files if file)
 
     @model_validator(mode="before")

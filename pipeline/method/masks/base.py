@@ -27,6 +27,7 @@ from pipeline.method import motion
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pipeline.method.optical_flow import OpticalFlow
     from pipeline.method.sigma import Prediction
     from pipeline.method.tubes import TubeSplit
 
@@ -51,7 +52,6 @@ class Mask(Protocol):
     """Which tubes are seen, and which are predicted."""
 
     equal_counts: ClassVar[bool] = True  # in every clip; else the training loop makes them equal
-    in_model: ClassVar[bool] = False  # whether the model decides, by `select`
     needs_objects: ClassVar[bool] = False  # whether it hides pasted objects, by `draw_knowing`
     learns: ClassVar[bool] = False  # whether it decides by a `network` of its own
     by_attention: ClassVar[bool] = False  # by that of its target's network, not by embeddings
@@ -65,6 +65,16 @@ class Mask(Protocol):
     def kinds(self) -> int:
         """How many kinds of mask a clip has: each has a prediction and a mask token of its own."""
         return 1
+
+    @property
+    def in_model(self) -> bool:
+        """Whether the model decides, by `select`."""
+        return False
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether it decides by the optical flow of its `flow_network`, not by embeddings."""
+        return False
 
     def at_step(self, rng: np.random.Generator) -> Mask:  # noqa: ARG002
         """Return the mask of one step: what all its clips share is drawn from the step's `rng`."""
@@ -99,12 +109,17 @@ class Mask(Protocol):
         """Split tubes by their embeddings B,N,D and what `draw` gave for each clip, B,K.
 
         Of masks `in_model` alone, whose `draw` gives random numbers. One that learns gets what its
-        `network` makes of the embeddings in their place, one `by_attention` the attention B,N.
+        `network` makes of the embeddings in their place, one `by_attention` the attention B,N, one
+        `by_flow` the flow B,T-1,2,H,W.
         """
         raise ValueError(f"the model does not decide masks of kind {self.kind!r}")
 
     def network(self, grid: Grid, width: int) -> nn.Module | None:  # noqa: ARG002
         """Build the network of a mask that learns, for embeddings of `width` = D."""
+        return None
+
+    def flow_network(self, *, load: bool) -> OpticalFlow | None:  # noqa: ARG002
+        """Build the frozen network of a mask `by_flow`; `load=False` leaves out its weights."""
         return None
 
     def loss(self, prediction: Prediction) -> Tensor | None:  # noqa: ARG002

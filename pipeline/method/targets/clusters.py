@@ -15,10 +15,10 @@ import hashlib
 import torch
 from torch import Tensor
 
+from pipeline.method.frozen_network import tensors_digest
 from pipeline.method.pixels import to_device
 from pipeline.method.targets import ClustersTarget
 from pipeline.method.targets.frozen import FrozenFeatures
-from pipeline.method.targets.image_teachers import tensors_digest
 from pipeline.method.targets.network import TargetNetwork
 from pipeline.method.tubes import TubeGrid
 

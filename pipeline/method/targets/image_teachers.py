@@ -1,8 +1,7 @@
-"""Frozen image transformers of timm: their weights, from a file or timm's hub, and their digest."""
+"""Frozen image transformers of timm, with weights from a file or timm's hub."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.method.frozen_network import check_digest, tensors_digest
 from pipeline.method.targets import FrozenTarget
 from pipeline.method.targets.feature_networks import PatchFeatures
 from pipeline.method.targets.frozen import FrozenFeatures
 from pipeline.method.tubes import TubeGrid
-
-
-def tensors_digest(state: dict[str, Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of tensors, in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def frozen_features(settings: FrozenTarget, grid: TubeGrid, *, load: bool = True) -> FrozenFeatures:
@@ -128,17 +118,3 @@ def under_timms_names(state: dict[str, Tensor], network: Any) -> dict[str, Tenso
     named = {f"visual.{name}": tensor for name, tensor in state.items()}
     renamed: dict[str, Tensor] = checkpoint_filter_fn(named, network)
     return {name: tensor.contiguous() for name, tensor in renamed.items()}
-
-
-def check_digest(path: Path, sha256: str | None) -> None:
-    """Raise UserError where a file of a target's weights has not the SHA-256 that it is to have."""
-    if sha256 is None:
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != sha256.lower():
-        raise UserError(
-            f"{path} is not the expected file: its SHA-256 is {digest}",
-            place="objective.target.sha256",
-            remedy="fetch the file again, or correct the digest",
-        )

@@ -5,10 +5,12 @@ Shapes: B clips, N tubes of a clip, M predicted ones, P pixel values of a tube, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
+
+from pipeline.method.frozen_network import Holding
 
 if TYPE_CHECKING:
     from pipeline.method.vit import Encoder
@@ -30,20 +32,5 @@ class TargetNetwork(nn.Module):
         """Begin at the weights that the model's encoder has now, where the target is made of it."""
 
 
-class HoldingTarget(TargetNetwork):
-    """A target with a network that is held outside of PyTorch's registry of modules.
-
-    It has no part in parameters, state dicts, gradients, engines or `train()`, but it moves with
-    the model from device to device.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: Sequence[Any] = ()
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        for network in self._held:
-            if isinstance(network, nn.Module):
-                network._apply(fn)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+class HoldingTarget(Holding, TargetNetwork):
+    """A target with a network that is held outside of PyTorch's registry of modules."""
