@@ -18,6 +18,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot parts DVC's keys
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]  # neither none nor all
+PositiveShare = Annotated[float, Field(gt=0, le=1)]  # some, or all
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -30,6 +31,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Interval = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ordered)]
 PositiveInterval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+ShareInterval = Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_ordered)]
 
 
 class Section(BaseModel):

@@ -1,9 +1,9 @@
 """Augmented clips for fine-tuning, as uint8 batches made from the step's number alone.
 
 A clip that occurs R times in a batch (repeated augmentation, Hoffer et al. 2020) is decoded and
-augmented R times. RandAugment and the random crop are timm's, which draw from Python's and NumPy's
-global generators: these are seeded for each frame anew, so that all frames of a clip get the same
-operations, and are put back afterwards.
+augmented R times. RandAugment is timm's, which draws from Python's and NumPy's global generators:
+these are seeded for each frame anew, so that all frames of a clip get the same operations, and are
+put back afterwards.
 
 Shapes: B clips of a batch with repetitions, T frames, H height, W width.
 """
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.configuration.schema import Augmentation, Clip, Finetune, RandAugment
+from pipeline.configuration.schema import Clip, Finetune, RandAugment
 from pipeline.data.load import crops, decoders, order, prefetch, sampling
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.load.options import IN_THIS_PROCESS, LoaderOptions
@@ -80,7 +80,8 @@ class TrainingSteps(Dataset[TrainingBatch]):
         rng = order.sample_rng(self.settings.seed, epoch, index)
         for _ in range(count):
             chosen = sampling.random(entry.frames, clip, self.settings.sampling, rng)
-            window = random_window(entry, augmentation, seed=order.randint(rng, 2**32))
+            area, aspect, seed = augmentation.area, augmentation.aspect, order.randint(rng, 2**32)
+            window = crops.random_area(entry.height, entry.width, area, aspect, seed=seed)
             seed = order.randint(rng, 2**32)
             if augmentation.randaugment is None:
                 video, window = self.source.read(entry, chosen, window), window.whole
@@ -116,18 +117,6 @@ def augmented(video: decoders.Frames, settings: RandAugment, seed: int) -> decod
         with seeded(seed):
             shown.append(np.asarray(transform(Image.fromarray(frame))))
     return np.stack(shown)
-
-
-def random_window(entry: ClipEntry, settings: Augmentation, seed: int) -> crops.Window:
-    """Draw a window of random area and aspect ratio (Szegedy et al. 2015, section 6)."""
-    from timm.data.transforms import RandomResizedCropAndInterpolation
-
-    frame = Image.new("L", (entry.width, entry.height))  # only its size matters
-    with seeded(seed):
-        place = RandomResizedCropAndInterpolation.get_params(  # type: ignore[no-untyped-call]
-            frame, settings.area, settings.aspect
-        )
-    return crops.Window(*place)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pipeline.configuration.schema.data import (
     Data,
     Decode,
     Download,
+    ResizedCrop,
     Shards,
     Synthetic,
     YouTube,

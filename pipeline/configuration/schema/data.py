@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.configuration.section import Interval, Name, PositiveInterval, Section, Share
+from pipeline.configuration.section import (
+    Interval,
+    Name,
+    PositiveInterval,
+    PositiveShare,
+    Section,
+    Share,
+    ShareInterval,
+)
 
 
 class ClipRandAugment(Section):
@@ -35,8 +43,17 @@ class ClipAugmentation(Section):
     erasing: Share = 0.0  # probability that a rectangle of a clip is painted over
 
 
+class ResizedCrop(Section):
+    """A rectangle of random area and aspect ratio (Szegedy et al. 2015, section 6)."""
+
+    area: ShareInterval  # of the rectangle, as a share of the frame
+    aspect: PositiveInterval  # its width by its height
+
+
 class Clip(Section):
     """The view of a video that the model sees: `frames` x `size` x `size` pixels."""
+
+    added_later = ("crop",)
 
     frames: int = Field(gt=0)  # a multiple of the tube's
     # in pretraining: every `stride`-th frame, or one of each of `frames` equal segments of
@@ -46,7 +63,9 @@ class Clip(Section):
     stride: int = Field(gt=0)
     size: int = Field(gt=0)  # pixels, square; a multiple of the tube's
     # multi-scale crop in pretraining: sides as shares of the short side
-    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...]
+    scales: tuple[PositiveShare, ...]
+    # in its place: a crop of random area and aspect ratio; null: none
+    crop: ResizedCrop | None = None
     # mirror at random, in pretraining and (as their default) in fine-tuning; a label such as
     # "swiping left" loses its meaning by it
     flip: bool

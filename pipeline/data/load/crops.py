@@ -6,6 +6,8 @@ Scaling is torch's antialiased bilinear on bytes: within two grey levels of PIL'
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from pipeline.configuration.schema import Clip
 from pipeline.data.load.order import randint
 
 Frames = npt.NDArray[np.uint8]
@@ -22,6 +25,7 @@ Frames = npt.NDArray[np.uint8]
 # middles of the sides, the centre, and the middles of the four quadrants.
 _SIDES, _QUADRANTS = (0, 2, 4), (1, 3)
 _PLACES = tuple((y, x) for each in (_SIDES, _QUADRANTS) for y in each for x in each)
+TRIALS = 10  # of a rectangle of random area and aspect ratio that fits into the frame
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,41 @@ class Window:
     def whole(self) -> Window:
         """This window in frames of which nothing but the window is left."""
         return Window(0, 0, self.height, self.width)
+
+
+def pretraining_window(height: int, width: int, clip: Clip, rng: np.random.Generator) -> Window:
+    """Draw a window of a stored clip's frames, as `clip.crop` or else `clip.scales` says."""
+    if clip.crop is None:
+        return multi_scale(height, width, clip.scales, rng)
+    seed = randint(rng, 2**32)
+    return random_area(height, width, clip.crop.area, clip.crop.aspect, seed=seed)
+
+
+def random_area(
+    height: int,
+    width: int,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    *,
+    seed: int,
+) -> Window:
+    """Draw a window of random area and aspect ratio (Szegedy et al. 2015, section 6), as timm does.
+
+    The area, a share of the frame's, is uniform in a range, and so is the logarithm of the aspect
+    ratio, width by height. Where ten do not fit it is the largest in the middle whose ratio is in
+    the range. The random numbers are Python's after `seed`: equal to timm's under the same.
+    """
+    numbers = random.Random(seed)
+    for _ in range(TRIALS):
+        pixels = numbers.uniform(*area) * height * width
+        ratio = math.exp(numbers.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        wide, tall = (max(1, round(math.sqrt(p))) for p in (pixels * ratio, pixels / ratio))
+        if wide <= width and tall <= height:
+            top = numbers.randint(0, height - tall)
+            return Window(top, numbers.randint(0, width - wide), tall, wide)
+    ratio = min(max(width / height, aspect[0]), aspect[1])
+    wide, tall = min(width, round(height * ratio)), min(height, round(width / ratio))
+    return Window((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
 def multi_scale(

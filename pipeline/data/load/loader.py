@@ -141,7 +141,7 @@ class PretrainingSteps(Dataset[Batch]):
         """Return one clip as the model gets it, uint8 (T,H,W,3), and its mask or masks."""
         entry, clip = self.clips.entries[index], self.clips.clip
         rng, indices = self._drawn(epoch, index)
-        window = crops.multi_scale(entry.height, entry.width, clip.scales, rng)
+        window = crops.pretraining_window(entry.height, entry.width, clip, rng)
         flip = rng.random() < 0.5 and clip.flip  # drawn either way: the mask stays the same
         part = self.source.read(entry, indices, window)
         video = crops.cut(part, window.whole, clip.size, flip=flip)

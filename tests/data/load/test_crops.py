@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from timm.data.transforms import RandomResizedCropAndInterpolation
 
 from pipeline.data.load import crops, order
+from pipeline.evaluation.training_clips import seeded
+from tests import small_models
 
 sides = st.integers(16, 400)
 scale_lists = st.lists(st.floats(0.3, 1), min_size=1, max_size=4)
@@ -25,6 +28,44 @@ def test_windows_lie_within(height: int, width: int, scales: list[float], seed: 
     allowed = [int(min(height, width) * scale) for scale in scales]
     assert window.height in allowed
     assert window.width in allowed
+
+
+SHARES = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(sorted)
+RATIOS = st.tuples(st.floats(0.3, 3), st.floats(0.3, 3)).map(sorted)
+
+
+@given(sides, sides, SHARES, RATIOS, st.integers(0, 2**32 - 1))
+def test_random_areas_are_those_of_timm(
+    height: int, width: int, area: list[float], aspect: list[float], seed: int
+) -> None:
+    """Catches swapped sides, another distribution, and what is taken where no rectangle fits."""
+    window = crops.random_area(height, width, (*area,), (*aspect,), seed=seed)
+    frame = Image.new("L", (width, height))
+    with seeded(seed):
+        theirs = RandomResizedCropAndInterpolation.get_params(frame, area, aspect)
+    assert (window.top, window.left, window.height, window.width) == theirs
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_random_areas_keep_to_their_ranges(seed: int) -> None:
+    """Catches a range of sides in place of areas, and windows beyond the edge (V-JEPA's ranges)."""
+    clip = small_models.clip(crop={"area": (0.3, 1.0), "aspect": (0.75, 1.35)})
+    window = crops.pretraining_window(256, 340, clip, order.sample_rng(seed, 0, 0))
+    assert 0.29 < window.height * window.width / (256 * 340) <= 1
+    assert 0.74 < window.width / window.height < 1.36
+    assert 0 <= window.top <= 256 - window.height
+    assert 0 <= window.left <= 340 - window.width
+
+
+def test_a_crop_is_checked_and_left_out_where_absent() -> None:
+    """Catches ranges that are turned round or beyond the frame, unknown keys, and a key that makes
+    clips of before others than they were."""
+    crop = {"area": [0.3, 1.0], "aspect": [0.75, 1.35]}
+    assert small_models.clip(crop=crop).model_dump(mode="json")["crop"] == crop
+    assert "crop" not in small_models.clip().model_dump(mode="json")
+    for changes in ({"area": [1.0, 0.3]}, {"area": [0.3, 1.1]}, {"ratio": [1, 2]}):
+        with pytest.raises(ValueError, match="crop"):
+            small_models.clip(crop=crop | changes)
 
 
 def test_all_places_and_pairs_are_drawn() -> None:

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -28,12 +29,17 @@ from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
 from pipeline.method.masks import BlockMask, Mask, MotionMask, TrajectoryMask, TubeMask
+from pipeline.method.masks.base import BoolArray, Grid, hide_all_but, least
 from pipeline.method.masks.blocks import Blocks
+from pipeline.method.motion import Frames
 
 PROJECT = Path(__file__).parents[3]
 CLIP = Clip(frames=4, stride=2, size=16, scales=(1.0, 0.75, 0.5), flip=True)
 MASK = TubeMask(ratio=0.5)
 TUBE = (2, 8, 8)
+RESIZED = Clip.model_validate(
+    CLIP.model_dump() | {"crop": {"area": (0.3, 1.0), "aspect": (0.75, 1.35)}}
+)
 
 
 def load(
@@ -76,6 +82,32 @@ def test_shapes(entries: list[ClipEntry]) -> None:
 def test_workers_change_nothing(entries: list[ClipEntry], workers: int) -> None:
     """Catches a sample that depends on the process that made it, or batches out of order."""
     assert_same(load(entries), load(entries, workers=workers))
+
+
+@dataclass(frozen=True)
+class Brightest(Mask):
+    """Hides the tubes that are brightest: of the frames alone."""
+
+    kind: Literal["brightest"] = "brightest"
+
+    def draw(self, grid: Grid, rng: Any, frames: Frames | None = None) -> BoolArray:
+        assert frames is not None
+        t, h, w = grid
+        tubes = frames.reshape(t, TUBE[0], h, TUBE[1], w, TUBE[2], 3).mean(axis=(1, 3, 5, 6))
+        return hide_all_but(least(tubes.ravel(), t * h * w // 2), t * h * w)
+
+
+def test_masks_follow_random_crops(entries: list[ClipEntry]) -> None:
+    """Catches masks of frames, with objects on them, that are cropped or mirrored otherwise than
+    those that the model sees, and crops that depend on the worker or the steps before."""
+    paste = Paste(source="digits")
+    clips = PretrainingClips(entries, RESIZED, Brightest(), TUBE, 3, 4, paste=paste)
+    batches = list(pretraining_batches(clips, range(3)))
+    for batch in batches:
+        for video, mask in zip(batch.videos.numpy(), batch.masks.numpy(), strict=True):
+            assert np.array_equal(Brightest().draw(clips.grid, None, video), mask)
+    assert_same(batches, list(pretraining_batches(clips, range(3), LoaderOptions(workers=2))))
+    assert_same(batches[1:], list(pretraining_batches(clips, range(1, 3))))
 
 
 @pytest.mark.parametrize("cache_mib", [1, 64])

@@ -9,17 +9,20 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from pipeline.configuration import composition
 from pipeline.configuration.schema import Clip, Shards
 from pipeline.data.load import clip_reader, vector_speeds
-from pipeline.data.load.crops import Window
+from pipeline.data.load.crops import Window, cut, random_area
 from pipeline.data.load.loader import PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.records import ClipRecord, Outcome
 from pipeline.data.shards import motion_vectors
 from pipeline.data.shards.format import ClipEntry, clips_file
+from pipeline.data.shards.motion_vectors import CELL
 from pipeline.data.shards.shard_stage import pack
 from pipeline.errors import UserError
 from pipeline.method.masks import MotionMask
@@ -140,6 +143,26 @@ def test_speeds_are_those_of_the_crop(vectors: motion_vectors.Vectors) -> None:
     right = vector_speeds.speeds(few, indices, Window(32, 64, 48, 64), grid, flip=False)
     assert (right > 0).all(axis=(0, 1)).tolist() == [False, False, True, True]
     assert not vector_speeds.speeds(few, np.array([3]), whole, (1, 3, 4), flip=False).any()
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_speeds_follow_a_crop_of_any_shape(seed: int, flip: bool) -> None:
+    """Catches a random crop that moves or stretches pictures otherwise than speeds: tubes that lie
+    wholly within what moves, or wholly beside it (oracle: a picture of what moves)."""
+    rng = np.random.default_rng(seed)
+    moves = np.zeros((12, 16), np.bool_)
+    top, left = rng.integers(0, (8, 10))
+    moves[top : top + 6, left : left + 7] = True
+    made = np.zeros((4, 12, 16, 2), np.int8)
+    made[:, moves] = 3, 4
+    window = random_area(12 * CELL, 16 * CELL, (0.3, 1.0), (0.75, 1.35), seed=seed)
+    picture = moves.repeat(CELL, 0).repeat(CELL, 1).astype(np.uint8)[None, :, :, None] * 255
+    seen = cut(picture.repeat(3, 3), window, 64, flip=flip)[0, :, :, 0]
+    shares = seen.reshape(8, 8, 8, 8).mean(axis=(1, 3)) / 255
+    speeds = vector_speeds.speeds(made, np.arange(4), window, (2, 8, 8), flip=flip)
+    for each in speeds:
+        np.testing.assert_allclose(each[shares == 1], 5)
+        assert not each[shares == 0].any()
 
 
 def test_masks_follow_vectors(
