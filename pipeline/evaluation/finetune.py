@@ -36,7 +36,7 @@ from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.evaluation.training_clips import TrainingBatch, batches, seeded
 from pipeline.method.pixels import normalise, to_device
 from pipeline.runtime.checkpoints import Checkpoints, Resumption
-from pipeline.runtime.devices import choose_device, fast_fp32
+from pipeline.runtime.devices import choose_device, deterministic, fast_fp32
 from pipeline.runtime.files import sha256_file
 from pipeline.runtime.interruption import ResumeLater, StopRequest
 from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule, solver
@@ -46,6 +46,9 @@ from pipeline.weights.classifier import Classifier
 
 if TYPE_CHECKING:
     from timm.utils.model_ema import ModelEmaV3
+
+
+NEUTRAL = {"checkpoint_every", "views", "deterministic"}  # of what is learned
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def fit(
         options: how fast; the batch size is that of the settings.
 
     Raises:
-        UserError: where the loss is not finite, or a clip cannot be decoded.
+        UserError: where the loss is not finite, a clip cannot be decoded, or a step that is to be
+            deterministic cannot be.
         ResumeLater: after SIGTERM or SIGUSR1, once the step is done and saved.
     """
     torch.set_num_threads(options.threads)
@@ -145,6 +149,7 @@ def fit(
         LoaderOptions(options.workers, options.cache_mib, device=learner.device),
     )
     with (
+        deterministic(settings.deterministic, f"{resumption.label}: finetune.deterministic"),
         fast_fp32(learner.device, learner.network.encoder.grid.count),
         StopRequest() as stop,
         Progress(resumption.label, steps, "steps", done=learner.done) as progress,
@@ -166,7 +171,7 @@ def _checkpoints(
     weights: Path, train: TrainingSet, settings: Finetune, resumption: Resumption
 ) -> Checkpoints:
     return resumption.checkpoints(
-        finetune=settings.model_dump(mode="json", exclude={"checkpoint_every", "views"}),
+        finetune=settings.model_dump(mode="json", exclude=NEUTRAL),
         clip=train.clip.model_dump(mode="json"),
         weights=sha256_file(weights),
         train=train.sha256,

@@ -60,7 +60,7 @@ class Augmentation(Section):
 class Finetune(Section):
     """Training of the whole encoder with a new head (protocol of VideoMAE, appendix)."""
 
-    added_later = ("least_steps",)
+    added_later = ("least_steps", "deterministic")
 
     labels: tuple[str, ...] | None = None  # of data.labels; null: all of them
     epochs: int = Field(gt=0)  # of training
@@ -91,6 +91,8 @@ class Finetune(Section):
     sampling: Literal["dense", "per_segment"]  # of train clips, as `views.sampling`
     views: Views  # of val and test clips; their probabilities are averaged
     precision: Literal["fp32", "bf16"]  # of matrix products
+    # the same bits each time on an accelerator, as `trainer.deterministic`
+    deterministic: bool = False
     seed: int  # of initialisation, order and augmentation
     checkpoint_every: int = Field(gt=0)  # steps
 

@@ -52,7 +52,7 @@ class OpticalFlow(Holding):
             return videos.new_empty(shape, dtype=torch.float32)
         frames = (2 * denormalise(videos) - 1).transpose(1, 2)  # B,T,3,H,W from -1 to 1
         pairs = (frames[:, later].flatten(0, 1) for later in (slice(1, None), slice(-1)))
-        each = zip(*(part.split(PAIRS) for part in pairs), strict=True)
+        each = zip(*(torch.split(part, PAIRS) for part in pairs), strict=True)
         return torch.cat([self._flow(*pair) for pair in each]).view(shape)
 
     def _flow(self, first: Tensor, second: Tensor) -> Tensor:

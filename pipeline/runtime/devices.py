@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.runtime import accelerators
 
 LONG = 784  # tokens; from here on fused attention is the faster one under oneDNN too
@@ -84,22 +84,35 @@ def tf32(device: torch.device) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-@contextlib.contextmanager
-def deterministic(wanted: bool) -> Iterator[None]:
-    """Let torch compute the same bits each time, while open, if `wanted`.
+def prepare_deterministic(wanted: bool) -> None:
+    """Have cuBLAS begin as `deterministic` needs it: due before its first product in a process."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-    Sums of many threads otherwise depend on which comes first: on an accelerator, not on a CPU. An
-    operation that torch has no such implementation of raises `RuntimeError`.
+
+@contextlib.contextmanager
+def deterministic(wanted: bool, place: str) -> Iterator[None]:
+    """Let torch compute the same bits each time, while open, if `wanted`, which `place` says.
+
+    Sums of many threads otherwise depend on which comes first: on an accelerator, not on a CPU.
+
+    Raises:
+        UserError: at an operation that torch has no such implementation of.
     """
     before = torch.are_deterministic_algorithms_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read as cuBLAS begins
+        prepare_deterministic(wanted)
         torch.use_deterministic_algorithms(True)
         # It finds reads of what nothing was written to, and costs a pass over all new memory.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
+    except RuntimeError as error:
+        said = first_line(error)
+        if "does not have a deterministic implementation" not in said:
+            raise
+        raise UserError(said.partition(",")[0], place=place, remedy="set it to false") from error
     finally:
         torch.use_deterministic_algorithms(before)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]

@@ -24,9 +24,8 @@ def explained(checkpoints: Checkpoints, ranks: Ranks) -> Iterator[None]:
     """Turn into a UserError what goes wrong around the training, within the block.
 
     That is a full or read-only disk, a process that died or hangs, too little memory of the
-    accelerator, an operation that torch has not on it or not so that it gives the same each time
-    (`trainer.deterministic`), and no compiler for `torch.compile`. Any process of a run may meet
-    it; `ranks.process_group` ends the others too.
+    accelerator, an operation that torch has not on it, and no compiler for `torch.compile`. Any
+    process of a run may meet it; `ranks.process_group` ends the others too.
     """
     try:
         yield
@@ -63,12 +62,6 @@ def _of_torch(error: RuntimeError, checkpoints: Checkpoints, ranks: Ranks) -> Us
             place="trainer.compile, objective.target.compile",
             remedy="install a C compiler and Python's headers (gcc, python3-dev), or set both "
             f"to false, which changes no result; {_last(checkpoints)}",
-        )
-    if "does not have a deterministic implementation" in said:
-        return UserError(
-            f"{ranks.name}: {said.partition(',')[0]}",
-            place="trainer.deterministic",
-            remedy=f"set it to false; {_last(checkpoints)}",
         )
     if isinstance(error, NotImplementedError) and "MPS" in str(error):
         return UserError(

@@ -80,7 +80,7 @@ def run(params: Params, run: str) -> None:
             processes.check_world(process, trainer)
             stopped = None
             try:
-                with deterministic(trainer.deterministic):
+                with deterministic(trainer.deterministic, "trainer.deterministic"):
                     _pretrain(params, run, label, ranks, device)
             except ResumeLater as stop:
                 stopped = stop

@@ -18,6 +18,7 @@ from pipeline.data.load.evaluation_clips import evaluation_batches
 from pipeline.data.load.frame_source import FrameSource
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
+from pipeline.errors import UserError
 from pipeline.evaluation import finetune, finetune_loss, training_clips, views
 from pipeline.evaluation.clips import VideoClips
 from pipeline.evaluation.finetune import TrainingSet
@@ -112,6 +113,38 @@ def fit(
         Resumption(Path(changes.pop("folder", "finetune")), label="test"),
         ExecutionOptions(batch_size=1, **changes),
     )
+
+
+def test_a_deterministic_fine_tuning_is_the_same(
+    splits: dict[str, list[ClipEntry]], params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a setting that no step sees, an operation of a step that cannot be repeated, one that
+    is no reason to begin anew, and a traceback where a step cannot be deterministic."""
+    few = SETTINGS.model_copy(update={"epochs": 2, "augmentation": FULL, "drop_tubes": 0.25})
+    asked = few.model_copy(update={"deterministic": True})
+    assert "deterministic" not in few.model_dump()
+    alone, seen, step = fit(splits["train"], params, settings=few), [], finetune._step
+
+    def noted(*arguments: Any) -> float:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(*arguments)
+
+    monkeypatch.setattr(finetune, "_step", noted)
+    assert equal(fit(splits["train"], params, settings=asked, folder="repeated"), alone)
+    assert set(seen) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    seen.clear()
+    assert equal(fit(splits["train"], params, settings=asked), alone)
+    assert not seen  # the last checkpoint of the first is gone on with
+
+    def overwriting(*_: Any) -> float:
+        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+        return 0.0
+
+    monkeypatch.setattr(finetune, "_step", overwriting)
+    with pytest.raises(UserError, match="put_ does not have") as refused:
+        fit(splits["train"], params, settings=asked, folder="refused")
+    assert refused.value.place == "test: finetune.deterministic"
 
 
 def equal(left: Classifier, right: Classifier) -> bool:

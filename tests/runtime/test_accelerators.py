@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.rows import ExecutionOptions
 from pipeline.runtime import accelerators, machine, precision
 from pipeline.runtime.checkpoints import Checkpoints
-from pipeline.runtime.devices import choose_device, deterministic
+from pipeline.runtime.devices import choose_device
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.engines import check_kind
 from pipeline.training.explained_errors import explained
@@ -150,18 +150,6 @@ def test_a_missing_operation_is_explained(tmp_path: Path) -> None:
     assert "there is no checkpoint yet" in refused.value.remedy
     with pytest.raises(NotImplementedError), explained(checkpoints, Ranks()):
         raise NotImplementedError("not yet")
-
-
-def test_what_cannot_be_repeated_is_explained(tmp_path: Path) -> None:
-    """Catches a traceback where an objective of a plugin cannot be deterministic."""
-    checkpoints = Checkpoints(tmp_path, {}, keep=1, label="pretrain a")
-    with (
-        pytest.raises(UserError, match="put_ does not have") as refused,
-        explained(checkpoints, Ranks()),
-        deterministic(wanted=True),
-    ):
-        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
-    assert refused.value.place == "trainer.deterministic"
 
 
 def test_formats_are_those_that_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import UserError
 from pipeline.runtime import devices
 
 CPU = torch.device("cpu")
@@ -59,11 +60,17 @@ def test_what_cannot_be_repeated_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     def overwrite() -> None:  # which of two values stays is up to the threads
         torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
 
-    with devices.deterministic(wanted=False):
+    with devices.deterministic(False, "here"):
         overwrite()
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
-    with devices.deterministic(wanted=True), pytest.raises(RuntimeError, match="deterministic"):
+    with (
+        pytest.raises(UserError, match="put_ does not have") as refused,
+        devices.deterministic(True, "here"),
+    ):
         overwrite()
+    assert refused.value.place == "here"
+    with pytest.raises(RuntimeError, match="another"), devices.deterministic(True, "here"):
+        raise RuntimeError("another")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     overwrite()
 

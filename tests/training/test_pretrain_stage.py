@@ -92,7 +92,8 @@ def test_small_data_is_repeated_until_there_are_enough_steps(compose: Compose) -
 def test_a_deterministic_training_is_the_same(
     compose: Compose, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a setting that no step sees, and an operation of a step that cannot be repeated."""
+    """Catches a setting that no step sees, an operation of a step that cannot be repeated, and a
+    traceback where there is one."""
     params = compose()
     pretrain_stage.run(params, run)
     layout = RunLayout(params.name, run)
@@ -110,6 +111,14 @@ def test_a_deterministic_training_is_the_same(
     assert not torch.are_deterministic_algorithms_enabled()
     written = load_file(layout.weights)
     assert all(torch.equal(alone[name], written[name]) for name in alone)
+
+    def overwriting(*_: Any) -> None:  # which of two values stays is up to the threads
+        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+
+    monkeypatch.setattr(loop, "train_step", overwriting)
+    with pytest.raises(UserError, match="put_ does not have") as refused:
+        pretrain_stage.run(compose("trainer.deterministic=true", "trainer.seed=5"), run)
+    assert refused.value.place == "trainer.deterministic"
 
 
 def test_no_epochs_write_the_model_as_it_began(compose: Compose) -> None:

@@ -22,6 +22,7 @@ from pipeline.evaluation.recognition.probes import Results, Subject, probe_all, 
 from pipeline.evaluation.recognition.videos import execution, limited_threads, shown_videos
 from pipeline.method.pooling import Pooled
 from pipeline.method.vit import Encoder
+from pipeline.runtime.devices import prepare_deterministic
 from pipeline.runtime.files import remove_leftovers, sha256_file
 from pipeline.weights import hub
 
@@ -37,6 +38,8 @@ def score(job: Job) -> Outcome:
     """
     params, layout = job.params, job.layout
     data = DataLayout(params.data.name)
+    if params.evaluation.finetune is not None:
+        prepare_deterministic(params.evaluation.finetune.deterministic)
     remove_leftovers(layout.probing)
     index = DatasetIndex.load(data.shards)
     inputs = {"index": sha256_file(data.index)}

@@ -15,7 +15,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration import stages
 from pipeline.configuration.layout import DataLayout, RunLayout
-from pipeline.configuration.schema import DrawnClips, FrozenHeads, Params, SevereTask, Views
+from pipeline.configuration.schema import (
+    DrawnClips,
+    FinetunedEncoder,
+    FrozenHeads,
+    Params,
+    SevereTask,
+    Views,
+)
 from pipeline.data.shards.index import DatasetIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import features
@@ -30,6 +37,7 @@ from pipeline.evaluation.severe.scores import Score, lines
 from pipeline.evaluation.severe.scores import score as score_of
 from pipeline.method.pooling import Pooled
 from pipeline.runtime.checkpoints import Resumption
+from pipeline.runtime.devices import prepare_deterministic
 from pipeline.runtime.files import atomic_path, sha256_file
 from pipeline.runtime.store import Store
 from pipeline.weights import hub
@@ -64,6 +72,8 @@ def score(job: Job) -> Outcome:
         ResumeLater: after SIGTERM or SIGUSR1, once what is done is kept.
     """
     params, layout = job.params, job.layout
+    if isinstance(params.severe.method, FinetunedEncoder):
+        prepare_deterministic(params.severe.method.deterministic)
     check_clip(layout, params.data.clip)
     results: list[TaskResult] = []
     skipped: list[dict[str, str]] = []
