@@ -131,8 +131,7 @@ def fit(
         options: how fast; the batch size is that of the settings.
 
     Raises:
-        UserError: where the loss is not finite, a clip cannot be decoded, or a step that is to be
-            deterministic cannot be.
+        UserError: where the loss is not finite, a clip is not decoded, or a step not deterministic.
         ResumeLater: after SIGTERM or SIGUSR1, once the step is done and saved.
     """
     torch.set_num_threads(options.threads)
