@@ -49,7 +49,8 @@ def encoder(model: Model, clip: Clip, *, final_norm: bool = True) -> Encoder:
         return Encoder(encoder_size(model), grid, final_norm=final_norm)
     from pipeline.weights.network_encoder import NetworkEncoder
 
-    return NetworkEncoder(model.network.config, (model.network.mean, model.network.std), grid)
+    network, normalisation = model.network, (model.network.mean, model.network.std)
+    return NetworkEncoder(network.config, normalisation, grid, network.pooling)
 
 
 def sigma_model(

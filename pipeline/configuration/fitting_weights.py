@@ -27,7 +27,7 @@ def check(params: Params) -> None:
     for name, run in params.runs.items():
         fps = "drawn" if params.data.synthetic else params.data.decode.fps
         for key, file in (("weights", run.weights), ("init", run.init_file)):
-            weights = known_weights.known(Path(file)) if file else None
+            weights = known_weights.known(Path(file), run.pooling) if file else None
             if weights is not None:
                 other_clip = differences(weights, params.clip_of(name), fps)
                 refuse_others(weights, run, other_clip, name, f"runs.{name}.{key}: {file}")

@@ -29,10 +29,13 @@ def follow(config: DictConfig, overrides: Sequence[str]) -> None:
         known = known_weights.known(Path(path)) if isinstance(path, str) else None
         if known is None:
             continue
-        theirs = known.model.model_dump(mode="json", exclude_defaults=True)
+        common = theirs = known.model.model_dump(mode="json", exclude_defaults=True)
+        if (pooling := config.runs[name].get("pooling", "mean")) != "mean":
+            own = known_weights.known(Path(path), pooling) or known
+            theirs = own.model.model_dump(mode="json", exclude_defaults=True)
         if not _is_chosen("model", chosen) and not _is_chosen(f"runs.{name}.model", chosen):
-            if is_first and not _equal(config.runs[name].model, theirs):
-                _put(config, "model", theirs)
+            if is_first and not _equal(config.runs[name].model, common):
+                _put(config, "model", common)
             if not _equal(config.runs[name].model, theirs):  # it is no copy of `model`
                 _put(config, f"runs.{name}.model", theirs)
         if is_first:

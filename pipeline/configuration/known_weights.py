@@ -29,6 +29,7 @@ from pipeline.configuration.tensor_shapes import (
     ratio,
 )
 from pipeline.errors import UserError
+from pipeline.method.choices import Pooling
 from pipeline.runtime.files import read_mapping
 from pipeline.weights import formats, networks
 
@@ -159,8 +160,11 @@ class Known:
     seen: Mapping[str, Any]
 
 
-def known(path: Path) -> Known | None:
+def known(path: Path, pooling: Pooling = "mean") -> Known | None:
     """Return what weights say of themselves; None where they say nothing, or are not there.
+
+    Args:
+        pooling: what of a network of images is asked for; other weights' is the mean.
 
     Raises:
         UserError: where what they say cannot be understood.
@@ -181,15 +185,15 @@ def known(path: Path) -> Known | None:
         if networks.is_of_timm(content):
             from pipeline.weights import timm_network  # needs PyTorch, which takes seconds
 
-            return _of_network(timm_network.described(path, content))
-        return _of_network(networks.described(path, content))
+            return _of_network(timm_network.described(path, content, pooling), pooling)
+        return _of_network(networks.described(path, content, pooling), pooling)
     if content.get("model_type") == "videomae":
         theirs = checked(TheirConfig, content, config)
         return Known(theirs.model(), theirs.seen())
     return _of_tensors(path) if path.is_file() else None
 
 
-def _of_network(said: networks.Described) -> Known:
+def _of_network(said: networks.Described, pooling: Pooling = "mean") -> Known:
     """Return a network of the Transformers library; its decoder is a stand-in."""
     model = Model(
         name="loaded",
@@ -201,7 +205,7 @@ def _of_network(said: networks.Described) -> Known:
         decoder_width=64,
         decoder_depth=1,
         decoder_heads=1,
-        network=Network(config=said.config, mean=said.mean, std=said.std),
+        network=Network(config=said.config, mean=said.mean, std=said.std, pooling=pooling),
     )
     return Known(model, said.seen)
 

@@ -95,5 +95,7 @@ def _encoders(named: Mapping[str, str]) -> list[str]:
             f"+objective@runs.{name}.objective=pixel_demo",
             f"+trainer@runs.{name}.trainer=untrained",
             f"+runs.{name}.weights={weights}",
+            f"+runs.{name}.pooling=mean",  # here, so that what follows can set it
+            f"+runs.{name}.allow_other_clip=false",
         ]
     return new

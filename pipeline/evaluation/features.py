@@ -58,7 +58,7 @@ def extract(
     """
     return computed(
         network,
-        network.encoder.width,
+        network.width,
         splits,
         path=path,
         key=key,

@@ -14,6 +14,9 @@ Positions = Literal[
 # What a model gets of a clip: pixels, or what they differ from their mean over its frames, place by
 # place (background subtraction).
 Background = Literal["subtract"] | None
+# What of a clip a network of images is asked for: `mean` of all frames' patches, or `own`, the mean
+# over frames of what the network itself makes of one (class token, attention pooling, projection).
+Pooling = Literal["mean", "own"]
 # `videomae`: Xavier uniform (`method.vit`); `vjepa`: normal weights of deviation 0.02, of which
 # those of the last maps of attention and MLP in block l are divided by sqrt(2 l), and mask tokens
 # of zeros.

@@ -66,7 +66,14 @@ class Tokens(nn.Module):
 
 
 class Pooled(Tokens):
-    """The mean over these tokens: B,D."""
+    """The mean over these tokens, or what a network of images makes of all its own: B,D."""
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.encoder.pooled_width if self.drop_tubes is None else self.encoder.width
 
     def forward(self, videos: Tensor) -> Tensor:
+        if self.drop_tubes is None:
+            return self.encoder.pooled(videos)
         return self.tokens(videos).float().mean(dim=1)

@@ -244,6 +244,16 @@ class Encoder(nn.Module):
         """Features B,V,D of the tubes `visible` (indices B,V; all N where None) of B,3,T,H,W."""
         return self.encode(self.grid.split(videos), visible)
 
+    @property
+    def pooled_width(self) -> int:
+        """How many numbers `pooled` has."""
+        return self.width
+
+    def pooled(self, videos: Tensor) -> Tensor:
+        """Features B,D of whole clips: the mean over all tubes."""
+        tokens: Tensor = self(videos)
+        return tokens.float().mean(dim=1)
+
     def encode(self, tubes: Tensor, visible: Tensor | None = None) -> Tensor:
         """As `forward`, for a clip that is already split into tubes B,N,P.
 

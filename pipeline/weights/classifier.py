@@ -38,20 +38,26 @@ class Classifier(nn.Module):
         super().__init__()
         self.drop_tubes = drop_tubes
         self.encoder = build.encoder(model, clip, final_norm=False)
-        self.fc_norm: nn.Module = nn.LayerNorm(model.width, eps=NORM_EPS)
+        width = self.encoder.pooled_width
+        self.fc_norm: nn.Module = nn.LayerNorm(width, eps=NORM_EPS)
         if norm == "batch":
-            self.fc_norm = nn.BatchNorm1d(model.width, affine=False, eps=NORM_EPS)
-        self.head = nn.Linear(model.width, classes)
+            self.fc_norm = nn.BatchNorm1d(width, affine=False, eps=NORM_EPS)
+        self.head = nn.Linear(width, classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02, a=-0.02, b=0.02)
         self.head.weight.data.mul_(head_scale)
         nn.init.zeros_(self.head.bias)
 
     def features(self, videos: Tensor) -> Tensor:
-        """Pooled features B,D: the normalised mean of all tokens, of tubes that are not dropped."""
-        tubes, drop = self.encoder.grid.split(videos), self.drop_tubes
-        seen = changing_tubes(self.encoder, tubes, drop) if drop else None
-        pooled: Tensor = self.fc_norm(self.encoder.encode(tubes, seen).mean(1))
-        return pooled
+        """Pooled features B,D, normalised: of all tokens, or the mean of tubes not dropped."""
+        normalised: Tensor = self.fc_norm(self._pooled(videos))
+        return normalised
+
+    def _pooled(self, videos: Tensor) -> Tensor:
+        if not self.drop_tubes:
+            return self.encoder.pooled(videos)
+        tubes = self.encoder.grid.split(videos)
+        seen = changing_tubes(self.encoder, tubes, self.drop_tubes)
+        return self.encoder.encode(tubes, seen).mean(1)
 
     def forward(self, videos: Tensor) -> Tensor:
         """Logits B,C."""

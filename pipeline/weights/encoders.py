@@ -26,7 +26,7 @@ from pipeline.configuration import fitting_weights, known_weights
 from pipeline.configuration.known_weights import ENCODER_FORMAT, SavedEncoder, TheirConfig
 from pipeline.configuration.schema import Clip, Model, Run
 from pipeline.errors import UserError
-from pipeline.method.choices import Positions
+from pipeline.method.choices import Pooling, Positions
 from pipeline.method.pixels import MEAN, STD
 from pipeline.method.positions import positions
 from pipeline.method.vit import Encoder
@@ -69,15 +69,23 @@ class Checkpoint:
     model: Model | None = None  # where the weights are of a network of the Transformers library
 
 
-def read(place: Path) -> Checkpoint:
+def read(place: Path, pooling: Pooling = "mean") -> Checkpoint:
     """Read a file, or a directory that Transformers wrote.
+
+    `pooling`: what of a network of images is asked for.
 
     Raises:
         UserError: where there are no weights, or none that can be read here.
     """
     files = weight_files(place)
-    if (of_network := _of_network(place, files)) is not None:
+    if (of_network := _of_network(place, files, pooling)) is not None:
         return of_network
+    if pooling == "own":
+        raise UserError(
+            "these weights are of no network of images with a pooling of its own",
+            place=str(place),
+            remedy="give a folder of Transformers or timm, or use pooling 'mean'",
+        )
     config = _config(place, files[0])
     state: dict[str, Tensor] = {}
     arguments: dict[str, Any] = {}
@@ -109,18 +117,20 @@ def read(place: Path) -> Checkpoint:
     return replace(checkpoint, format=format, clips=clips, positions=kinds)
 
 
-def _of_network(place: Path, files: Sequence[Path]) -> Checkpoint | None:
+def _of_network(place: Path, files: Sequence[Path], pooling: Pooling) -> Checkpoint | None:
     """Read a directory of a network of the Transformers library; None where it is none."""
-    known = known_weights.known(place)
+    known = known_weights.known(place, pooling)
     network = known.model.network if known else None
     if known is None or network is None or not place.is_dir():
         return None
     from pipeline.weights import network_encoder
 
-    tensors = network_encoder.tensors(place, files[0], network.config)
+    tensors = network_encoder.tensors(place, files[0], network.config, pooling)
     kind = f"Transformers' {network.config['model_type']}"
     if network.config["model_type"] == networks.TIMM:
         kind = f"timm's {network.config['architecture']}"
+    if pooling == "own":
+        kind += ", pooled by itself"
     return Checkpoint(kind, files, tensors, {}, None, clips=known.seen, model=known.model)
 
 
@@ -168,13 +178,13 @@ def opened(path: Path, run: Run, clip: Clip, fps: float | None = None) -> tuple[
     """
     files = weight_files(path)
     other_clip: list[str] = []
-    if known := known_weights.known(path):
+    if known := known_weights.known(path, run.pooling):
         # Another rate is refused where it is planned (`fitting_weights.check`), here it is told.
         unlike = fitting_weights.differences(known, clip, "not compared")
         fitting_weights.refuse_others(known, run, unlike, place=str(path))
         other_clip = fitting_weights.differences(known, clip, fps)
     digests = {file.name: sha256_file(file) for file in files}
-    checkpoint = read(path)
+    checkpoint = read(path, run.pooling)
     return Origin(checkpoint.kind, str(path), digests, tuple(other_clip)), checkpoint
 
 

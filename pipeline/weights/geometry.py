@@ -161,7 +161,7 @@ def _network_shapes(network: Network, clip: Clip) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a network's tensors; none is allocated."""
     from pipeline.weights import network_encoder
 
-    return network_encoder.shapes(network.config, clip.size)
+    return network_encoder.shapes(network.config, clip.size, network.pooling)
 
 
 def check_pretraining(run: Run, clip: Clip, shapes: Shapes, place: str) -> None:

@@ -1,7 +1,10 @@
 """A network of Transformers or timm in the encoder's place: it is evaluated, never pretrained.
 
 One of images sees each frame by itself; its tokens are those of patches, all frames' in turn, so
-what is pooled over tokens is pooled over time. Class tokens and registers are left out.
+what is pooled over tokens is pooled over time. Class tokens and registers are left out. Where its
+own pooling is asked for, a clip's pooled features are the mean over frames of what the network
+itself makes of each: SigLIP of an attention over patches (Zhai et al. 2023), CLIP of the projected
+class token (Radford et al. 2021), others of the class token behind their last norm.
 
 Shapes: B clips, T frames, H height, W width, N tubes of a clip, D width of the encoder.
 """
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.method.choices import Pooling
 from pipeline.method.pixels import MEAN, STD
 from pipeline.method.tubes import TubeGrid
 from pipeline.method.vit import Encoder
@@ -41,12 +45,13 @@ class NetworkEncoder(Encoder):
         config: Mapping[str, Any],
         normalisation: tuple[Channels, Channels],
         grid: TubeGrid,
+        pooling: Pooling = "mean",
     ) -> None:
         nn.Module.__init__(self)
-        self.config, self.grid = dict(config), grid
+        self.config, self.grid, self.pooling = dict(config), grid, pooling
         self.learned, self.position_kind, self.recompute = None, "sinusoid", False
         self.blocks = nn.ModuleList()  # none of this project's
-        self.network, self.width, self.extra_tokens = _built(config, grid.clip_shape[1])
+        self.network, self.width, self.extra_tokens = _built(config, grid.clip_shape[1], pooling)
         ours, theirs = torch.tensor((MEAN, STD)), torch.tensor(normalisation)
         for name, values in (
             ("scale", ours[1] / theirs[1]),
@@ -67,16 +72,39 @@ class NetworkEncoder(Encoder):
         """Features B,N,D of all tubes; hiding some is not possible."""
         if visible is not None:
             raise UserError("a network of the Transformers library sees whole clips only")
+        tokens = self._run(videos)[0]
+        return tokens[:, self.extra_tokens :].reshape(len(videos), -1, self.width)
+
+    @property
+    def pooled_width(self) -> int:
+        """How many numbers `pooled` has: of CLIP's own pooling those that it is projected to."""
+        if self.pooling == "own" and self.config["model_type"] == "clip_projected":
+            return int(self.network.get_submodule("visual_projection").out_features)
+        return self.width
+
+    def pooled(self, videos: Tensor) -> Tensor:
+        """Features B,D of whole clips: the mean over patches, or over its own of each frame."""
+        own = self._run(videos)[1] if self.pooling == "own" else None
+        if own is None:
+            return super().pooled(videos)
+        return own.float().unflatten(0, (len(videos), -1)).mean(dim=1)
+
+    def _run(self, videos: Tensor) -> tuple[Tensor, Tensor | None]:
+        """All tokens of clips, or of each frame of them; and its own pooling, where it has one."""
         pixels = (videos * self.scale + self.shift).transpose(1, 2)  # B,T,3,H,W
         tokens: Tensor
-        if self.config["model_type"] == TIMM:
-            tokens = self.network.forward_features(pixels.flatten(0, 1))  # type: ignore[operator]
-        elif (kind := KINDS[self.config["model_type"]]).of_videos:
+        if (kind := KINDS.get(self.config["model_type"])) is None:
+            network: Any = self.network  # of timm
+            tokens = network.forward_features(pixels.flatten(0, 1))
+            is_own = self.pooling == "own"
+            return tokens, network.forward_head(tokens, pre_logits=True) if is_own else None
+        if kind.of_videos:
             tokens = self.network(pixels).last_hidden_state
-        else:
-            options = {"interpolate_pos_encoding": True} if kind.interpolates else {}
-            tokens = self.network(pixels.flatten(0, 1), **options).last_hidden_state
-        return tokens[:, self.extra_tokens :].reshape(len(videos), -1, self.width)
+            return tokens, None
+        options = {"interpolate_pos_encoding": True} if kind.interpolates else {}
+        output = self.network(pixels.flatten(0, 1), **options)
+        tokens = output.last_hidden_state
+        return tokens, getattr(output, kind.pooled) if kind.pooled else tokens[:, 0]
 
     def outputs(
         self,
@@ -92,10 +120,10 @@ class NetworkEncoder(Encoder):
         return [self.forward(self.grid.join(tubes), visible)]
 
 
-def _built(config: Mapping[str, Any], size: int) -> tuple[nn.Module, int, int]:
+def _built(config: Mapping[str, Any], size: int, pooling: Pooling) -> tuple[nn.Module, int, int]:
     """Return a network with fresh weights, its width, and how many tokens stand before patches'."""
     if config["model_type"] == TIMM:
-        built = timm_network.built(config)
+        built = timm_network.built(config, pooling)
         return built, built.num_features, built.num_prefix_tokens
     import transformers
 
@@ -104,7 +132,7 @@ def _built(config: Mapping[str, Any], size: int) -> tuple[nn.Module, int, int]:
         config = {**config, "crop_size": size}  # of its rotary positions, which are computed
     full = networks.configuration(config)
     network: nn.Module = getattr(transformers, kind.model)(full, **kind.options)
-    if kind.library_type:
+    if config["model_type"] == "vjepa2_1":
         from pipeline.weights import vjepa2_attention
 
         vjepa2_attention.use_in(_encoder(network))
@@ -117,27 +145,29 @@ def _encoder(network: nn.Module) -> nn.Module:
     return network.get_submodule("encoder") if hasattr(network, "predictor") else network
 
 
-def shapes(config: Mapping[str, Any], size: int) -> dict[str, tuple[int, ...]]:
+def shapes(config: Mapping[str, Any], size: int, pooling: Pooling) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors of a `NetworkEncoder`, of which none is allocated.
 
     Raises UserError for a configuration that cannot be built. `size`: of pictures, in pixels.
     """
     try:
         with torch.device("meta"):
-            network, _, _ = _built(config, size)
+            network, _, _ = _built(config, size, pooling)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"this network cannot be built: {error}") from None
     return {PREFIX + name: tuple(each.shape) for name, each in network.state_dict().items()}
 
 
-def tensors(folder: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+def tensors(
+    folder: Path, file: Path, config: Mapping[str, Any], pooling: Pooling = "mean"
+) -> dict[str, Tensor]:
     """Read the weights in a folder, under the names that a `NetworkEncoder` has for them.
 
     `file` is the first of its files of weights. Raises UserError naming what is missing, left
     over, or of another shape.
     """
     if config["model_type"] == TIMM:
-        theirs = timm_network.tensors(folder, file, config)
+        theirs = timm_network.tensors(folder, file, config, pooling)
         return {PREFIX + name: tensor for name, tensor in theirs.items()}
     import transformers
 
@@ -157,8 +187,9 @@ def tensors(folder: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Te
     except (OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [repr(error)]
         raise UserError(f"its weights cannot be read: {lines[0]}", place=str(folder)) from None
-    missing = [name for name in loading["missing_keys"] if not _is_passed_over(name, kind)]
-    left_over = [name for name in loading["unexpected_keys"] if not _is_passed_over(name, kind)]
+    passed_over = (*kind.passed_over, *(kind.pooling_parts if pooling == "mean" else ()))
+    missing = [name for name in loading["missing_keys"] if not name.startswith(passed_over)]
+    left_over = [name for name in loading["unexpected_keys"] if not name.startswith(passed_over)]
     shapes = [f"{name}: shape" for name, *_ in loading["mismatched_keys"]]
     faults = [f"missing: {name}" for name in sorted(missing)]
     faults += [f"not of this model: {name}" for name in sorted(left_over)]
@@ -185,7 +216,3 @@ def _silent() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if shows_bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _is_passed_over(name: str, kind: networks.NetworkKind) -> bool:
-    return name.startswith(kind.passed_over)

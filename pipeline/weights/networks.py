@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError, how_to_install
+from pipeline.method.choices import Pooling
 
 Channels = tuple[float, float, float]
 
@@ -34,14 +35,25 @@ class NetworkKind:
     extra_tokens: int = 1  # before those of patches, registers not counted
     of_videos: bool = False
     interpolates: bool = False  # it has to be told to bring its positions to other sizes
-    fixed: Mapping[str, Any] = field(default_factory=dict)  # of its configuration, whatever it says
+    # of its configuration, whatever it says, where its own pooling is not asked for
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # of its class
     # beginnings of names in its files that are of other parts: texts, heads, a predictor
     passed_over: tuple[str, ...] = ("classifier.", "pooler.")
+    pooling_parts: tuple[str, ...] = ()  # those that its own pooling alone needs
+    # which of its outputs is its own pooling of an image; none: the class token
+    pooled: str = ""
     library_type: str = ""  # its own `model_type`, where ours is another
 
+    @property
+    def pools(self) -> bool:
+        """Whether it has a pooling of its own."""
+        return bool(self.pooled or self.extra_tokens)
 
-TEXTS = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+
+TEXTS = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
+PROJECTION = "visual_projection."
+CLIP_PROJECTION = 512  # its width where a file says none
 KINDS = {
     "vjepa2": NetworkKind(
         "VJEPA2Model",
@@ -58,14 +70,30 @@ KINDS = {
     "dinov2": NetworkKind("Dinov2Model"),
     "dinov2_with_registers": NetworkKind("Dinov2WithRegistersModel"),
     "dinov3_vit": NetworkKind("DINOv3ViTModel"),
-    "clip_vision_model": NetworkKind("CLIPVisionModel", CLIP, interpolates=True, passed_over=TEXTS),
+    "clip_vision_model": NetworkKind(
+        "CLIPVisionModel",
+        CLIP,
+        interpolates=True,
+        passed_over=(*TEXTS, PROJECTION),
+        pooled="pooler_output",
+    ),
+    "clip_projected": NetworkKind(  # CLIP's images, with the map into the space of texts
+        "CLIPVisionModelWithProjection",
+        CLIP,
+        interpolates=True,
+        passed_over=TEXTS,
+        pooled="image_embeds",
+        library_type="clip_vision_model",
+    ),
     "siglip_vision_model": NetworkKind(
         "SiglipVisionModel",
         HALF,
         extra_tokens=0,
         interpolates=True,
         fixed={"vision_use_head": False},
-        passed_over=(*TEXTS, "head.", "vision_model.head."),
+        passed_over=TEXTS,
+        pooling_parts=("head.", "vision_model.head."),
+        pooled="pooler_output",
     ),
 }
 TIMM = "timm"  # in place of a `model_type`: an image transformer of timm (`timm_network`)
@@ -99,30 +127,51 @@ class Described:
     std: Channels
 
 
-def described(folder: Path, content: Mapping[str, Any]) -> Described:
-    """Return what a folder with this `config.json` says. Raises UserError where it cannot."""
+def described(folder: Path, content: Mapping[str, Any], pooling: Pooling = "mean") -> Described:
+    """Return what a folder with this `config.json` says. Raises UserError where it cannot.
+
+    `pooling`: what of the network is asked for; its own may need parts that the mean does not.
+    """
     from pipeline.weights import processor
 
-    model_type = str(content["model_type"])
+    whole, model_type = content, str(content["model_type"])
     if model_type in WITHIN:
         within = content.get("vision_config")
         content = within if isinstance(within, Mapping) else {}
         model_type = WITHIN[model_type]
-    kind = KINDS[model_type]
-    given = {k: v for k, v in content.items() if k not in WITHOUT_EFFECT} | dict(kind.fixed)
+    if pooling == "own" and _projects(whole):
+        model_type, width = "clip_projected", whole.get("projection_dim", CLIP_PROJECTION)
+        content = {**content, "projection_dim": width}
+    given = {k: v for k, v in content.items() if k not in WITHOUT_EFFECT}
     normalisation = processor.normalisation(folder)
-    return of_configuration({**given, "model_type": model_type}, normalisation, str(folder))
+    named = {**given, "model_type": model_type}
+    return of_configuration(named, normalisation, str(folder), pooling)
+
+
+def _projects(content: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is of CLIP with the map into the space that it shares with texts."""
+    named = content.get("architectures") or ()
+    return content["model_type"] == "clip" or "CLIPVisionModelWithProjection" in named
 
 
 def of_configuration(
-    given: Mapping[str, Any], normalisation: tuple[Channels, Channels] | None, place: str
+    given: Mapping[str, Any],
+    normalisation: tuple[Channels, Channels] | None,
+    place: str,
+    pooling: Pooling = "mean",
 ) -> Described:
     """Return what a configuration with its `model_type` says. Raises UserError where it cannot.
 
     `normalisation`: of pixels, where it is not the usual one of such networks.
     """
     kind = KINDS[given["model_type"]]
-    full = configuration(given, place=place)
+    full = configuration({**given, **(kind.fixed if pooling == "mean" else {})}, place=place)
+    if pooling == "own" and not (kind.pools and getattr(full, "vision_use_head", True)):
+        raise UserError(
+            f"this network, a {given['model_type']}, has no pooling of its own",
+            place=place,
+            remedy="use the mean of its tokens: pooling 'mean'",
+        )
     usual = configuration({"model_type": given["model_type"]}).to_dict()
     config = {k: v for k, v in full.to_dict().items() if v != usual.get(k)}
     config = {k: v for k, v in sorted(config.items()) if k not in WITHOUT_EFFECT}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.method.choices import Pooling
 from pipeline.weights import checkpoint_files
 from pipeline.weights.networks import TIMM, Channels, Described
 
@@ -25,20 +26,23 @@ SHAPING = {
     *("scale_mlp_norm", "swiglu_mlp", "scale_mlp", "use_abs_pos_emb", "use_rot_pos_emb"),
     *("ref_feat_shape", "use_post_norm", "dynamic_img_size", "dynamic_img_pad"),
 }
-# Without effect: features are those of patches, whatever stands behind them.
-BEHIND = {"num_classes", "global_pool", "fc_norm", "use_fc_norm", "drop_rate", "drop_path_rate"}
-PASSED_OVER = ("head.", "head_drop.", "attn_pool.")
+# What stands behind patches' features, which is asked for where its own pooling is.
+POOLING = {"global_pool", "fc_norm", "use_fc_norm", "pool_include_prefix"}
+WITHOUT_EFFECT = {"num_classes", "drop_rate", "drop_path_rate"}
+HEAD = ("head.", "head_drop.")
+ATTENTION = "attn_pool."
 
 
-def described(folder: Path, content: Mapping[str, Any]) -> Described:
+def described(folder: Path, content: Mapping[str, Any], pooling: Pooling = "mean") -> Described:
     """Return what a folder with this `config.json` says. Raises UserError where it cannot."""
     given, trained = content.get("model_args") or {}, content.get("pretrained_cfg") or content
-    if unknown := sorted(set(given) - SHAPING - BEHIND):
+    if unknown := sorted(set(given) - SHAPING - POOLING - WITHOUT_EFFECT):
         raise UserError(f"arguments that are not known here: {unknown}", place=str(folder))
-    shaping = {name: value for name, value in sorted(given.items()) if name in SHAPING}
+    kept = SHAPING | (POOLING if pooling == "own" else set())
+    shaping = {name: value for name, value in sorted(given.items()) if name in kept}
     config = {"model_type": TIMM, "architecture": content["architecture"], **shaping}
     with torch.device("meta"):
-        network = built(config, place=str(folder))
+        network = built(config, pooling, place=str(folder))
     patch, size = network.patch_embed.patch_size, trained.get("input_size", (3, 224, 224))
     if patch[0] != patch[1] or size[1] != size[2]:
         problem = f"its patches are {patch}, its pictures {tuple(size[1:])}, not square"
@@ -65,16 +69,21 @@ def _channels(trained: Mapping[str, Any], key: str, folder: Path) -> Channels:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def built(config: Mapping[str, Any], *, place: str = "") -> Any:
-    """Return a network with fresh weights, without a head. Raises UserError where none is."""
+def built(config: Mapping[str, Any], pooling: Pooling = "mean", *, place: str = "") -> Any:
+    """Return a network with fresh weights, without a head. Raises UserError where none is.
+
+    What pools its patches is there where its own pooling is asked for.
+    """
     import timm  # takes seconds
 
     arguments = {k: v for k, v in config.items() if k not in ("model_type", "architecture")}
     name = config["architecture"]
     known: bool = timm.is_model(name)
-    if not known or set(arguments) - SHAPING:
+    if not known or set(arguments) - SHAPING - (POOLING if pooling == "own" else set()):
         raise UserError(f"timm knows no model {name!r} of these arguments", place=place)
-    arguments |= {"num_classes": 0, "global_pool": "", "dynamic_img_size": True}
+    arguments |= {"num_classes": 0, "dynamic_img_size": True}
+    if pooling == "mean":
+        arguments["global_pool"] = ""
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
@@ -88,15 +97,20 @@ def built(config: Mapping[str, Any], *, place: str = "") -> Any:
     return network
 
 
-def tensors(folder: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+def tensors(
+    folder: Path, file: Path, config: Mapping[str, Any], pooling: Pooling = "mean"
+) -> dict[str, Tensor]:
     """Read the weights under the names of `built`'s network, all of them and no others.
 
-    A norm behind the mean of all patches (`fc_norm`) is applied to each of them. Raises UserError
-    naming what is missing, left over, or of another shape.
+    Where its own pooling is not asked for, a norm behind the mean of all patches (`fc_norm`) is
+    applied to each of them. Raises UserError naming what is missing, left over, or of another
+    shape.
     """
-    state = {n: t for n, t in checkpoint_files.read(file)[0].items() if _is_needed(n)}
+    passed_over = HEAD if pooling == "own" else (*HEAD, ATTENTION)
+    read = checkpoint_files.read(file)[0]
+    state = {name: tensor for name, tensor in read.items() if not name.startswith(passed_over)}
     with torch.device("meta"):
-        network = built(config, place=str(folder))
+        network = built(config, pooling, place=str(folder))
     expected = network.state_dict()
     if "norm.weight" in expected and "norm.weight" not in state:
         state = {n.replace("fc_norm.", "norm.", 1): tensor for n, tensor in state.items()}
@@ -111,7 +125,3 @@ def tensors(folder: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Te
         problem = f"the weights do not fit the network: {checkpoint_files.some(faults)}"
         raise UserError(problem, place=str(folder))
     return {name: tensor.float() for name, tensor in state.items()}
-
-
-def _is_needed(name: str) -> bool:
-    return not name.startswith(PASSED_OVER)

@@ -70,10 +70,10 @@ class VideoModel(nn.Module):
         return tokens
 
     def pooled(self, videos: Tensor) -> Tensor:
-        """Features B,D: the mean over tubes; of a fine-tuned model what its head is given."""
+        """Features B,D: the encoder's; of a fine-tuned model what its head is given."""
         if self.classifier is not None:
             return self.classifier.features(videos)
-        return self.tokens(videos).float().mean(1)
+        return self.encoder.pooled(videos)
 
     def embed(
         self,

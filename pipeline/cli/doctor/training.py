@@ -55,7 +55,7 @@ def _geometry(params: Params, name: str) -> Iterator[Finding]:
     run, subject = params.runs[name], f"geometry of {name}"
     try:
         fitting_weights.check(params.model_copy(update={"runs": {name: run}}))
-        known = known_weights.known(Path(run.weights or ""))
+        known = known_weights.known(Path(run.weights or ""), run.pooling)
     except UserError as error:
         yield missing(subject, error.problem, error.remedy, needed=True)
         return

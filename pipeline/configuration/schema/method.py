@@ -17,7 +17,7 @@ from pipeline.configuration import old_names
 from pipeline.configuration.schema.registered import OneOf
 from pipeline.configuration.section import Name, Section, Share
 from pipeline.method import losses, masks, targets
-from pipeline.method.choices import Background, Initialisation, Positions
+from pipeline.method.choices import Background, Initialisation, Pooling, Positions
 from pipeline.method.losses import LOSSES
 from pipeline.method.masks import MASKS
 from pipeline.method.targets import TARGETS
@@ -26,11 +26,14 @@ from pipeline.method.targets import TARGETS
 class Network(Section):
     """A network of the Transformers library or of timm, in place of this project's encoder."""
 
+    added_later = ("pooling",)
+
     # of its `config.json`: `model_type`, and what differs from the library's defaults; of timm's
     # `model_type: timm`, `architecture` and its arguments
     config: dict[str, Any]
     mean: tuple[float, float, float]  # that is taken off pixels (R, G, B) from 0 to 1
     std: tuple[float, float, float]  # by which they then are divided
+    pooling: Pooling = "mean"  # of its features of a clip; it follows `runs.NAME.pooling`
 
 
 class Model(Section):

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pipeline.configuration.schema.method import Model, Objective
 from pipeline.configuration.schema.training import Trainer
 from pipeline.configuration.section import Section
+from pipeline.method.choices import Pooling
 from pipeline.method.targets import FrozenTarget
 
 
@@ -24,7 +25,7 @@ class OwnClip(Section):
 class Run(Section):
     """One pretrained (or untrained) encoder of the experiment."""
 
-    added_later = ("clip", "init")
+    added_later = ("clip", "init", "pooling")
 
     model: Model
     objective: Objective
@@ -33,6 +34,9 @@ class Run(Section):
     # 0 epochs alone
     weights: str | None = None
     weights_sha256: str | None = None  # of that file; checked where given
+    # what of a network of images is asked for: `mean` of its patches, or its `own` pooling, such as
+    # SigLIP's attention or CLIP's projected class token (docs/evaluation.md)
+    pooling: Pooling = "mean"
     # clips of its own, where its weights were trained on others than `data.clip`; null: none
     clip: OwnClip | None = None
     # give the weights other clips (data.clip, data.decode.fps) than those that they say they
@@ -128,4 +132,19 @@ class Run(Section):
         for key in ("weights_sha256", "clip"):
             if self.weights is None and getattr(self, key) is not None:
                 raise ValueError(f"{key} needs weights")
+        return self
+
+    @model_validator(mode="after")
+    def _pooling_is_of_the_weights(self) -> Run:
+        theirs = self.model.network.pooling if self.model.network else "mean"
+        if self.pooling == "own" and (self.weights is None or self.model.network is None):
+            raise ValueError(
+                "pooling 'own' is of networks of images whose folder is given as weights "
+                "(Transformers or timm): use pooling 'mean'"
+            )
+        if self.pooling != theirs:
+            raise ValueError(
+                f"pooling is {self.pooling!r}, that of the network (model.network) {theirs!r}: "
+                f"leave model out of the command, or set pooling to {theirs!r}"
+            )
         return self

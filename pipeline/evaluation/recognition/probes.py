@@ -183,7 +183,7 @@ def _trained(
     asked: Task, settings: TrainedLinearProbe, subject: Subject, resumption: Resumption
 ) -> Prediction:
     def build(classes: int) -> heads.LinearHead:
-        return heads.LinearHead(subject.encoder.width, classes, settings.batch_norm)
+        return heads.LinearHead(subject.encoder.pooled_width, classes, settings.batch_norm)
 
     return HeadTrainer(settings, build, subject.pooled, resumption).predict(asked)
 

@@ -84,7 +84,7 @@ def extract(
         UserError: where the processes that read videos are killed.
     """
     grid = model.encoder.grid.count
-    shape = (grid, model.encoder.width) if per_tube else (model.encoder.width,)
+    shape = (grid, model.encoder.width) if per_tube else (model.encoder.pooled_width,)
     about = About(_checkpoint(model), _settings(request, per_tube), shape)
     key = {"checkpoint": about.checkpoint["sha256"], "settings": about.settings}
     store = Store(output.with_name(f".{output.name}.partial"), key)
