@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.configuration.schema import Clip
+from pipeline.configuration.schema import Params
 from pipeline.evaluation.recognition import cost
 from pipeline.evaluation.table import Cell, Column, Line, Table
 from pipeline.report import figures, shown_tables, tables
@@ -63,7 +63,7 @@ def overview(results: Results) -> Table | None:
             group.name,
             cells=cells_by_group[group.name],
             seeds=len(group.runs),
-            description=_input(results.params.clip_of(group.first.name)),
+            description=_input(results.params, group.first),
         )
         for group in groups
     ]
@@ -79,9 +79,20 @@ def overview(results: Results) -> Table | None:
     )
 
 
-def _input(clip: Clip) -> str:
-    """Say which clips an encoder takes."""
-    return f"{clip.frames} frames of {clip.size}×{clip.size} pixels"
+def _input(params: Params, run: RunResult) -> str:
+    """Say which clips an encoder takes, in which tubes, and how another's pixels are normalised."""
+    clip, model = params.clip_of(run.name), run.settings.model
+    chosen = f"stride {clip.stride}" if clip.sampling == "dense" else "one of each segment"
+    texts = [f"{clip.frames} frames of {clip.size}×{clip.size} pixels", chosen]
+    texts += [f"tubes of {'×'.join(map(str, model.tube))}"]
+    if model.network is not None:
+        mean, std = (
+            "/".join(f"{value:.2f}" for value in values)
+            for values in (model.network.mean, model.network.std)
+        )
+        texts += [f"mean {mean}, deviation {std}"]
+        texts += ["pooled by itself"] if model.network.pooling == "own" else []
+    return ", ".join(texts)
 
 
 def _of_data(

@@ -199,7 +199,8 @@ def _title(table: Table) -> str:
 def split_uses(results: Results) -> dict[str, str]:
     """Say of every split what its clips are used for."""
     uses: dict[str, list[str]] = {split: [] for split in results.index.splits}
-    for split in results.params.data.pretrain_splits:
+    is_pretrained = any(run.settings.trainer.epochs for run in results.runs)
+    for split in results.params.data.pretrain_splits if is_pretrained else ():
         uses.get(split, []).append("pretraining")
     uses.get("train", []).append("what probes learn from")
     uses.get("val", []).append("choosing probes’ settings, scores to compare trials by")

@@ -130,9 +130,9 @@ class RunResult:
         if not self.trained:
             return "not trained: the baseline"
         if self.settings.weights is not None:
-            other = (self.pretrained.get("weights") or {}).get("other_clip")
-            clips = ", on other clips than it was trained on" if other else ""
-            return f"weights of {self.settings.weights}{clips}"
+            origin = self.pretrained.get("weights") or {}
+            clips = ", on other clips than it was trained on" if origin.get("other_clip") else ""
+            return f"{origin.get('kind', 'weights')}: {self.settings.weights}{clips}"
         return f"{self._objective}{self._beginning}"
 
     @property

@@ -66,9 +66,14 @@ class StripGroup:
 
 
 def hiding_alike(results: Results) -> list[list[RunResult]]:
-    """Return the trained runs, those together whose pictures show the same tubes hidden."""
+    """Return the runs trained here, those together whose pictures show the same tubes hidden.
+
+    Weights of others have neither masks nor a decoder in this experiment.
+    """
     groups: dict[tuple[Mask, tuple[int, int, int], str], list[RunResult]] = {}
     for run in results.trained:
+        if run.settings.weights is not None:
+            continue
         objective = run.settings.objective
         is_alone = objective.mask.in_model or objective.paste is not None
         key = (objective.mask, run.settings.model.tube, run.name if is_alone else "")
@@ -189,8 +194,7 @@ def _rows(
     seen[hidden_pixels(hidden, grid)] = pictures.HIDDEN
     yield "what the encoder sees", seen
     for run in runs:
-        is_network = run.settings.model.network is not None  # it sees whole clips only
-        if run.settings.objective.target.kind == "pixel" and not is_network:
+        if run.settings.objective.target.kind == "pixel":
             model = hub.load_pretraining(run.layout.weights)
             yield f"filled in by {run.name}", reconstruct(model, videos, hidden)
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.cli.lineage.chain import problems
 from pipeline.configuration import composition
 from pipeline.configuration.layout import DataLayout, ExperimentLayout
 from pipeline.configuration.schema import Params
+from pipeline.configuration.schema.method import Network
 from pipeline.errors import UserError
 from pipeline.report import data_sets, report_stage, results
 from pipeline.runtime.files import read_json, sha256_file, write_json
@@ -82,6 +84,23 @@ def test_a_cell_says_what_it_is_of(folder: Path) -> None:
     knn = table.runs[0].cells[3]
     assert [text for text, _ in knn.notes[-2:]] == ["80 of 85", "k 5"]
     assert knn.notes[-1][1] == "chosen on val"
+
+
+def test_the_table_says_what_an_encoder_sees(folder: Path) -> None:
+    """Catches a row of another's network that does not tell how it was shown the videos."""
+    with contextlib.chdir(folder):
+        found = results.read(params_of_two())
+    first, *others = found.runs
+    network = Network(config={}, mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 0.5), pooling="own")
+    model = first.settings.model.model_copy(update={"network": network, "tube": (1, 16, 16)})
+    run = replace(first, settings=first.settings.model_copy(update={"model": model}))
+    table = data_sets.overview(replace(found, runs=(run, *others)))
+    assert table is not None
+    assert [line.description for line in table.runs[:2]] == [
+        "8 frames of 32×32 pixels, stride 1, tubes of 1×16×16, mean 0.50/0.50/0.50, deviation "
+        "0.25/0.50/0.50, pooled by itself",
+        "8 frames of 32×32 pixels, stride 1, tubes of 2×8×8",
+    ]
 
 
 def test_scores_of_another_data_set_are_refused(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipeline.method.tubes import TubeGrid
 from pipeline.report import gallery, pictures, results, selection, strips
 from pipeline.report.formats import environment
 from pipeline.report.gallery import Gallery
+from pipeline.report.page import split_uses
 from pipeline.report.results import Results
 from pipeline.runtime.pages import data_uri
 from pipeline.weights import hub
@@ -207,6 +209,20 @@ def test_strips_show_the_runs_that_share_a_mask(experiment: Experiment, found: R
     seen = decode(group.strips[0].rows[1][1])
     transparent = (seen == pictures.HIDDEN).all(axis=2).mean()
     assert transparent == pytest.approx(0.75 * 8 * 96 / seen.shape[1], abs=1e-3)
+
+
+def test_weights_of_others_hide_nothing(found: Results) -> None:
+    """Catches masks, and pixels filled in by a decoder of random weights, of runs that were given
+    an encoder; and a split that is said to be for a pretraining that there is none of."""
+    given = tuple(
+        replace(run, settings=run.settings.model_copy(update={"weights": "a.pth", "trainer": none}))
+        for run in found.runs
+        for none in [run.settings.trainer.model_copy(update={"epochs": 0})]
+    )
+    others = replace(found, runs=given)
+    assert strips.hiding_alike(others) == []
+    assert split_uses(found)["train"] == "pretraining, what probes learn from"
+    assert split_uses(others)["train"] == "what probes learn from"
 
 
 METHODS = composition.parse(composition.compose(("experiment=methods",)), place="test")
