@@ -79,7 +79,7 @@ class NetworkEncoder(Encoder):
     def pooled_width(self) -> int:
         """How many numbers `pooled` has: of CLIP's own pooling those that it is projected to."""
         if self.pooling == "own" and self.config["model_type"] == "clip_projected":
-            return int(self.network.get_submodule("visual_projection").out_features)
+            return len(self.network.get_parameter("visual_projection.weight"))
         return self.width
 
     def pooled(self, videos: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class NetworkEncoder(Encoder):
         own = self._run(videos)[1] if self.pooling == "own" else None
         if own is None:
             return super().pooled(videos)
-        return own.float().unflatten(0, (len(videos), -1)).mean(dim=1)
+        return own.float().reshape(len(videos), -1, own.shape[-1]).mean(dim=1)
 
     def _run(self, videos: Tensor) -> tuple[Tensor, Tensor | None]:
         """All tokens of clips, or of each frame of them; and its own pooling, where it has one."""
