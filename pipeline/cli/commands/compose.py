@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say which overrides change nothing."""
     from pipeline.cli.versions.tools import is_locked
-    from pipeline.configuration import composition, old_names, video_lists
+    from pipeline.configuration import composition, folding, old_names, video_lists
     from pipeline.runtime.files import write_text
 
     if options.reference:
@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> None:
     old_names.tell_overrides(options.overrides)
     overrides = old_names.current(options.overrides)
     text = composition.compose(overrides)
-    video_lists.check_columns(composition.parse(text, place=options.output))
+    params = composition.parse(text, place=options.output)
+    folding.check_folders(params)
+    video_lists.check_columns(params)
     write_text(options.output, text)
     if warning := composition.left_out(text):
         print(warning)

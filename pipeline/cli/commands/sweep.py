@@ -22,12 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say how many trials each run has."""
     from pipeline.cli.commands.compose import next_command
-    from pipeline.configuration import composition, old_names, sweeps, video_lists
+    from pipeline.configuration import composition, folding, old_names, sweeps, video_lists
     from pipeline.runtime.files import write_text
 
     old_names.tell_overrides(options.overrides)
     text = sweeps.compose(options.overrides)
     params = composition.parse(text, place=options.output)
+    folding.check_folders(params)
     video_lists.check_columns(params)
     write_text(options.output, text)
     counts = Counter(trial.run for trial in params.sweep.trials.values()) if params.sweep else {}

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from pipeline.configuration import folding
 from pipeline.configuration.schema.data import Clip, Data
 from pipeline.configuration.schema.further import EvaluationData
 from pipeline.configuration.schema.method import Model, Objective
@@ -82,6 +83,13 @@ class Params(Section):
                 if gone := benchmark.left_out(settings, fitting):
                     self._left_out[benchmark.name] = tuple(gone)
         return self.model_copy(update=update) if update else self
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Params:
+        for key, names in (("runs", tuple(self.runs)), ("evaluation_data", self.data_sets)):
+            if pair := folding.alike(names):
+                raise ValueError(f"{key}: {pair[0]} and {pair[1]} {folding.REASON}")
+        return self
 
     @model_validator(mode="after")
     def _trials_are_scored_on_val(self) -> Params:

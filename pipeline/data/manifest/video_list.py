@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.configuration import folding
 from pipeline.data.manifest.rows import COLUMNS as COLUMNS
 from pipeline.data.manifest.rows import SOURCES, Unusable, check
 from pipeline.data.manifest.rows import SPLITS as SPLITS
@@ -39,8 +40,8 @@ def scan_hashed(path: Path | str, folder: Path | str | None = None) -> Iterator[
     """Yield `hash_of` each row's id, and the row, as `scan` does.
 
     A list of 10 million rows fits in memory as 64 bits a row, and no better: so it is read as a
-    stream, and an id that occurs twice is noticed by its hash. Only then is the list read once
-    more, to say where.
+    stream, and an id that occurs twice, or with other capitals (`folding`), is noticed by a hash.
+    Only then is the list read once more, to say where.
     """
     path = Path(path)
     errors = _Errors()
@@ -49,12 +50,12 @@ def scan_hashed(path: Path | str, folder: Path | str | None = None) -> Iterator[
         for line, checked in _checked(path, str(path.parent if folder is None else folder)):
             if isinstance(checked, Row):
                 number = hash_of(checked.id)
-                hashes.append(number)
+                hashes.append(_folded_hash(checked.id, number))
                 yield number, checked
             else:
                 errors.add(line, checked.problems)
                 if checked.id:
-                    hashes.append(hash_of(checked.id))
+                    hashes.append(_folded_hash(checked.id, hash_of(checked.id)))
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
     for line, problem in _duplicates(path, hashes):
@@ -90,17 +91,18 @@ def from_mappings(rows: Iterable[Mapping[str, str]], place: str) -> Iterator[Row
     Raises:
         UserError: for a row that `read` would refuse.
     """
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for number, values in enumerate(rows, 1):
         given = {name: value.strip() for name, value in values.items()}
         checked = check([given.pop(name, "") for name in COLUMNS], given, "")
-        if checked.id in seen:
-            checked = Unusable([f"id {checked.id!r} is there already"])
+        key = folding.folded(checked.id)
+        if key in seen:
+            checked = Unusable([_said_twice(checked.id, seen[key], "above")])
         if not isinstance(checked, Row):
             errors = _Errors()
             errors.add(number, checked.problems)
             raise errors.refusal(place, "row")
-        seen.add(checked.id)
+        seen[key] = checked.id
         yield checked
 
 
@@ -240,18 +242,32 @@ class _Columns:
         return self.known(fields), extra
 
 
+def _folded_hash(clip_id: str, number: int) -> int:
+    """Return a hash of an id that other capitals do not change; `number` is `hash_of` it."""
+    folded = folding.folded(clip_id)
+    return number if folded == clip_id else hash_of(folded)
+
+
 def _duplicates(path: Path, hashes: array[int]) -> Iterator[tuple[int, str]]:
-    """Yield the line of every id that an earlier line has, and says so; `hashes` are all ids'."""
+    """Yield the line of every id that an earlier line has, and says so; `hashes` are those of all
+    ids, folded."""
     ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64))
     twice = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     if not twice:
         return
-    first_lines: dict[str, int] = {}
+    firsts: dict[str, tuple[int, str]] = {}
     for line, checked in _checked(path, ""):
-        if checked.id and hash_of(checked.id) in twice:
-            first = first_lines.setdefault(checked.id, line)
+        if checked.id and hash_of(folded := folding.folded(checked.id)) in twice:
+            first, name = firsts.setdefault(folded, (line, checked.id))
             if first != line:
-                yield line, f"id {checked.id!r} is already on line {first}"
+                yield line, _said_twice(checked.id, name, f"on line {first}")
+
+
+def _said_twice(clip_id: str, first: str, where: str) -> str:
+    """Say of an id that it, or one that differs from it in capitals alone, is there already."""
+    if clip_id == first:
+        return f"id {clip_id!r} is already {where}"
+    return f"id {clip_id!r} and {first!r} {where} {folding.REASON}"
 
 
 def _header_problems(names: list[str]) -> list[str]:

@@ -108,6 +108,22 @@ def test_duplicate_ids_name_both_lines(tmp_path: Path) -> None:
         video_list.read(path)
 
 
+@pytest.mark.parametrize("first_is_usable", [True, False])
+def test_ids_that_differ_in_capitals_alone(tmp_path: Path, first_is_usable: bool) -> None:
+    """Catches two clips that are one file where capitals do not count."""
+    path = tmp_path / "list.csv"
+    source = "x.mp4" if first_is_usable else ""
+    path.write_text(f"id,path\nIntro,{source}\nb,x.mp4\nintro,y.mp4\nINTRO,z.mp4\n")
+    with pytest.raises(UserError) as caught:
+        video_list.read(path)
+    said = caught.value.problem
+    assert "line 4: id 'intro' and 'Intro' on line 2 differ in capitals alone" in said
+    assert "line 5: id 'INTRO' and 'Intro' on line 2 differ in capitals alone" in said
+    rows = [{"id": name, "path": "x.mp4"} for name in ("Intro", "intro")]
+    with pytest.raises(UserError, match="row 2: id 'intro' and 'Intro' above differ in capitals"):
+        list(video_list.from_mappings(rows, "rows"))
+
+
 def test_a_long_list_of_errors_fits_on_one_screen(tmp_path: Path) -> None:
     """Would catch a flood: a wrong separator can make every row of a million wrong."""
     path = tmp_path / "list.csv"
