@@ -112,6 +112,11 @@ def test_what_does_not_fit_is_named(compose: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing: encoder\.norm\.weight\n.*encoder\.extra"):
         pretrain_stage.run(params, "pixel")
     assert weights_digest(tmp_path / "other.safetensors")
+    whole = RunLayout("tiny", "sigma_mlp").weights.rename(tmp_path / "whole.safetensors")
+    background = "model.background=subtract"
+    with pytest.raises(UserError, match="background None, here subtract"):
+        params = compose(f"+runs.pixel.init={whole}", background)
+        pretrain_stage.run(params, "pixel")
 
 
 @pytest.mark.parametrize(
