@@ -1,21 +1,27 @@
-"""What MkDocs adds to the pages of docs/: the commands, from their parser, and the examples."""
+"""What MkDocs adds to the pages of docs/: the commands, from their parser, and the examples; and
+what it shows otherwise than a code host: names of pages in links, tables without a head."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline.cli.parser import SCRIPT, parser  # noqa: E402
 
+# A link whose text is the name of its file.
+LINK = re.compile(r"\[(?:[\w/-]+/)?([\w-]+\.md)\]\(((?:[\w./-]+/)?\1)(#[\w-]*)?\)")
+EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(?:<th[^>]*></th>\s*)+</tr>\s*</thead>")
 WIDTH = "96"  # characters of a command's help
 
 
@@ -28,9 +34,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Have links to examples/, which lies beside docs/, lead to the copies on the site."""
-    return markdown.replace("](../examples/", "](examples/")
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Have links to examples/, which lies beside docs/, lead to the copies on the site, and call
+    pages by their titles."""
+    folder = (ROOT / "docs" / page.file.src_uri).parent
+
+    def titled(link: re.Match[str]) -> str:
+        target = folder / link[2]
+        if not target.is_file():
+            return link[0]
+        title = target.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        return f"[{title}]({link[2]}{link[3] or ''})"
+
+    return LINK.sub(titled, markdown).replace("](../examples/", "](examples/")
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Leave out the heads of tables that have none: an empty row."""
+    return EMPTY_HEAD.sub("", html)
 
 
 def _commands() -> Iterator[str]:

@@ -43,6 +43,15 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     assert {(name, url) for name, url in loaded if "canonical" not in url} == set()
 
 
+def test_pages_are_called_by_their_titles(site: Path) -> None:
+    """Catches a link that shows the name of a file, and tables whose first row is empty."""
+    pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    home = pages[site / "index.html"]
+    assert ">Getting started</a>" in home
+    assert {p.name for p, text in pages.items() if re.search(r">[\w-]+\.md</a>", text)} == set()
+    assert "<th></th>\n<th></th>" not in home
+
+
 def test_commands_and_the_interface_are_there(site: Path) -> None:
     """Catches a page of commands without one, and docstrings that are not found."""
     commands = (site / "commands" / "index.html").read_text(encoding="utf-8")
