@@ -1,18 +1,18 @@
 """Every command that a page shows is one: its program, options and settings exist.
 
-What needs more than this machine (a cluster, GPUs, a network) says so in its section.
+What needs more than this machine (a cluster, GPUs, a network) says so in its section. Those that
+can be run are, by `test_pages.py` or another test that the page names (`page_commands.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import functools
 import io
 import re
-import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,68 +21,12 @@ from pipeline.cli.parser import SCRIPT, parser
 from pipeline.configuration import composition
 from pipeline.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[2]
-PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "conf/README.md")]
-PAGES += sorted((PROJECT / "docs").rglob("*.md"))
-BLOCK = re.compile(
-    r"(?:^|\n\n)((?:    .*\n)+(?:\n?(?:    .*\n)+)*)|^```(?:bash|sh)?\n(.*?)^```", re.M | re.S
-)
-SHELL = ("cd", ".", "git", "eval", "export", "for", "pre-commit")  # not of this project
-NEEDING = ("docker", "apptainer", "srun", "torchrun", "pip")  # more than this machine
-NEEDS = re.compile(r"[Nn]eeds? (a cluster|GPUs|a network|Docker|Apptainer)")
+from .page_commands import NEEDING, NEEDS, PAGES, PROJECT, SHELL, Command, commands, program
+
 # Of docs/extending.md, whose files test_extending.py makes.
 MADE_THERE = ("gestures", "plugins=")
 PLACEHOLDERS = {"K": "0", "N": "1"}
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command of a page, and the section that it stands in."""
-
-    page: str
-    words: tuple[str, ...]
-    section: str
-
-    def __str__(self) -> str:
-        return f"{self.page}: {shlex.join(self.words)}"
-
-
-def commands(page: Path) -> Iterator[Command]:
-    """Yield the commands of a page, in its order."""
-    for section in re.split(r"(?m)^(?=#+ )", page.read_text(encoding="utf-8")):
-        for match in BLOCK.finditer(section):
-            lines = (match[1] or match[2]).replace("\\\n", " ").splitlines()
-            for line in lines:
-                for words in split(line.strip()):
-                    yield Command(page.relative_to(PROJECT).as_posix(), words, section)
-
-
-def split(line: str) -> Iterator[tuple[str, ...]]:
-    """Yield the words of the commands of a line; none, where it is no shell."""
-    try:
-        lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;>")
-        lexer.whitespace_split = True
-        words = list(lexer)
-    except ValueError:
-        return
-    command: list[str] = []
-    for word in [*words, "&&"]:
-        if word in ("&&", "|", ";", ">"):
-            while command and re.fullmatch(r"[A-Z_]+=.*", command[0]):
-                command.pop(0)
-            if command and program(command) in PROGRAMS:
-                yield tuple(command)
-            command = []
-        else:
-            command.append(word)
-
-
-def program(words: Sequence[str]) -> str:
-    """Return what a command calls: `python -m pipeline` counts as `sigma-pipeline`."""
-    name = words[0].removeprefix(".venv/bin/")
-    if name == "python":
-        return SCRIPT if list(words[1:3]) == ["-m", "pipeline"] else "python"
-    return name
+REASONS = re.compile(r"cluster|GPU|network|hours|publisher|bucket|these tests")
 
 
 def without_optional(words: Sequence[str]) -> list[str]:
@@ -168,7 +112,7 @@ def check_nothing(words: Sequence[str]) -> str:
     return ""
 
 
-PROGRAMS = {
+CHECKS = {
     SCRIPT: check_pipeline,
     "python": check_python,
     "make": check_make,
@@ -184,18 +128,62 @@ def needs_more(command: Command) -> bool:
     return name in NEEDING or command.words[:2] == ("git", "clone") or "--profile" in command.words
 
 
+def functions_in(path: Path) -> set[str]:
+    """Return the names of a file's functions."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
+def wrong_remarks(command: Command) -> str:
+    """Return which remark before a command names no test that knows it, or no reason."""
+    verb = command.words[1] if program(command.words) == "dvc" else program(command.words)
+    if verb in (SCRIPT, "python"):
+        verb = re.split(r"[./]", command.words[2 if "-m" in command.words else 1])[-1]
+        verb = command.words[3] if verb == "pipeline" else verb.removesuffix("py")
+    known = verb == "compose"  # which test_commands_exist runs
+    for text in command.run_by:
+        name, _, test = text.partition("::")
+        path = PROJECT / name
+        if not path.is_file() or (test and test not in functions_in(path)):
+            return f"no such test: {text}"
+        known |= verb in path.read_text(encoding="utf-8")
+    for text in command.not_run:
+        if not REASONS.search(text):
+            return f"no reason that is known: {text}"
+    if command.run_by and not known and not command.not_run:
+        return f"{', '.join(command.run_by)} does not know it"
+    return ""
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_commands_exist(page: Path) -> None:
     """Catches a command, option, setting, script or goal that was renamed, in what a reader copies;
     and one that cannot work on any machine, where the page does not say so."""
     wrong = []
     for command in commands(page):
-        problem = PROGRAMS[program(command.words)](command.words)
+        problem = CHECKS[program(command.words)](command.words)
         if not problem and needs_more(command) and not NEEDS.search(command.section):
             problem = f"the section does not say what it needs: {NEEDS.pattern}"
         if problem:
             wrong.append(f"{command}\n    {problem}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_what_is_not_run_says_why(page: Path) -> None:
+    """Catches a command that neither test_pages.py nor another test runs, and that has no reason;
+    and a remark whose test is gone."""
+    assert [f"{each}: {wrong}" for each in commands(page) if (wrong := wrong_remarks(each))] == []
+
+
+UNQUOTED = re.compile(r"(?m)^    .*\s[\w@./+]+=\[.*")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_brackets_are_quoted(page: Path) -> None:
+    """Catches a list of values that zsh, macOS's shell, takes for a pattern of files."""
+    lines = UNQUOTED.findall(page.read_text(encoding="utf-8"))
+    assert [line for line in lines if "python" in line or SCRIPT in line] == []
 
 
 def test_commands_are_seen() -> None:

@@ -113,10 +113,8 @@ def test_what_does_not_fit_is_named(compose: Compose, tmp_path: Path) -> None:
         pretrain_stage.run(params, "pixel")
     assert weights_digest(tmp_path / "other.safetensors")
     whole = RunLayout("tiny", "sigma_mlp").weights.rename(tmp_path / "whole.safetensors")
-    background = "model.background=subtract"
     with pytest.raises(UserError, match="background None, here subtract"):
-        params = compose(f"+runs.pixel.init={whole}", background)
-        pretrain_stage.run(params, "pixel")
+        compose(f"+runs.pixel.init={whole}", "model.background=subtract")
 
 
 @pytest.mark.parametrize(
