@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from pipeline.configuration import fitting_weights, old_names, plugins, several
 from pipeline.configuration.follow import follow
 from pipeline.configuration.schema import Params
+from pipeline.configuration.section import Section
 from pipeline.errors import UserError
 from pipeline.evaluation.registry import BENCHMARKS
 
@@ -123,10 +125,18 @@ def without_effect(overrides: Sequence[str]) -> dict[str, str]:
     Runs take `model`, `objective` and `trainer` from the top level only where their experiment
     says so. The overrides must compose.
     """
+    of_defaults = [
+        number
+        for number, override in enumerate(overrides)
+        if re.split(r"[./@=]", override.lstrip("+~"))[0] in DEFAULTS
+    ]
+    if not of_defaults:
+        return {}
     whole = yaml.safe_load(compose(overrides))
     run = next(iter(whole["runs"]))
     idle = {}
-    for number, override in enumerate(overrides):
+    for number in of_defaults:
+        override = overrides[number]
         try:
             rest = yaml.safe_load(compose([*overrides[:number], *overrides[number + 1 :]]))
         except UserError:
@@ -197,9 +207,17 @@ def _remedy(message: str) -> str:
     """Return what helps against what Hydra says: a wrong spelling, a wrong key, a wrong choice."""
     if "missing EQUAL" in message:
         return "write KEY=VALUE, such as trainer.epochs=4 or model=vit_small"
-    if "there is no key" in message:
-        return "docs/configuration.md lists every key"
+    if missing := re.search(r"there is no key '(\w+)'", message):
+        near = difflib.get_close_matches(missing[1], _key_names(Section), 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return f"{meant}docs/configuration.md lists every key"
     return "python -m pipeline compose --list shows every group and its choices"
+
+
+def _key_names(section: type[Section]) -> set[str]:
+    """Return the names of all keys of the sections that are of this kind."""
+    names = set(section.model_fields)
+    return names.union(*map(_key_names, section.__subclasses__()))
 
 
 def choices(*roots: Path) -> dict[str, list[str]]:

@@ -142,6 +142,9 @@ def test_compose_writes_lists_and_warns(folder: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr()
     assert said.out.startswith("wrote params.yaml; next: snakemake --cores all\n")
     assert "a workflow is at work here" in said.out
+    own = ["name=mine", "data=folder", "data.name=mine", "data.manifest=gone.csv"]
+    assert cli.main(["compose", "experiment=demo", *own]) == 0
+    assert "warning: there is no list of videos gone.csv yet" in capsys.readouterr().err
     assert cli.main(["compose", "--list"]) == 0
     listed = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
     assert {"demo", "tiny"} <= set(listed["experiment"].split(", "))

@@ -28,6 +28,16 @@ CHOICES = [
 FOLDER = ["data=folder", "data.manifest=clips.csv"]
 
 
+def test_a_misspelt_key_names_the_one_that_is_meant() -> None:
+    """Catches a message that sends to a page of a thousand lines for a letter."""
+    with pytest.raises(UserError) as caught:
+        composition.compose(["experiment=demo", "trainer.epoch=4"])
+    assert (caught.value.remedy or "").startswith("did you mean epochs? ")
+    with pytest.raises(UserError) as caught:
+        composition.compose(["experiment=demo", "trainer.xyzzy=4"])
+    assert "did you mean" not in (caught.value.remedy or "")
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment: str) -> None:
     """Catches an experiment file left behind by a change of the schema or of a group."""

@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "conf/README.md")]
 PAGES += sorted((PROJECT / "docs").rglob("*.md"))
 BLOCK = re.compile(
-    r"(?:^|\n\n)((?:    .*\n)+(?:\n?(?:    .*\n)+)*)|^```(?:bash|sh)?\n(.*?)^```", re.M | re.S
+    r"(?:^|\n\n)((?:    .*\n)+(?:\n?(?:    .*\n)+)*)|^```(?:bash|sh)?\n([\s\S]*?)^```", re.M
 )
 REMARKS = re.compile(r"((?:<!-- [^>]* -->\s*)+)$")
 REMARK = re.compile(r"<!-- (run by|not run:) ([^>]*) -->")

@@ -22,18 +22,18 @@ from .page_commands import PAGES, PROJECT, Command, commands, program
 
 pytestmark = pytest.mark.system
 VIDEO = "my_videos/train/moving/0.mp4"
+ENCODER = "encoder.safetensors"  # somebody's
 MODEL = "results/demo/runs/sigma_mlp/model.safetensors"
+# Choices of a project's own, by their files.
+CHOICES = {
+    "conf/model/small.yaml": "defaults: [demo, _self_]\nwidth: 32\ndepth: 1\nheads: 2\n"
+    "decoder_width: 16\ndecoder_depth: 1\ndecoder_heads: 1\n",
+    "conf/trainer/small.yaml": "defaults: [demo, _self_]\nepochs: 1\nwarmup_epochs: 0\n"
+    "batch_size: 8\n",
+}
 SMALL = (
-    "model.width=32",
-    "model.depth=1",
-    "model.heads=2",
-    "model.decoder_width=16",
-    "model.decoder_depth=1",
-    "model.decoder_heads=1",
-    "trainer.epochs=1",
-    "trainer.warmup_epochs=0",
-    "trainer.least_steps=0",
-    "trainer.batch_size=8",
+    "model=small",
+    "trainer=small",
     "segmentation=none",
     "severe=none",
     "evaluation.attentive=null",
@@ -58,6 +58,7 @@ NAMES = {
     "NAME": "sigma_mlp",
     "RUN": "sigma_mlp",
     "K": "0",
+    "KEY": "train-00000",
     "results/stride2": "results/demo",
     "results/stride4": "results/demo_sweep_chosen",
     # Fewer trials.
@@ -108,20 +109,21 @@ class Reader:
     def enter(self, folder: Path) -> None:
         """Go to a project, and put the reader's files there."""
         self.here = folder
-        for name in ("my_videos", "videos.csv", "vit-b.pth"):
+        for name in ("my_videos", "videos.csv", ENCODER):
             if (self.files / name).exists() and not (folder / name).exists():
                 (folder / name).symlink_to(self.files / name)
+        for name, text in CHOICES.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def runnable(words: Sequence[str]) -> list[str]:
     """Return a command with real names, of the interpreter that runs the tests, at a tiny size."""
     name = program(words)
     arguments = list(words[3 if words[0].endswith("python") and name == SCRIPT else 1 :])
-    arguments = [NAMES.get(word, word) for word in arguments]
-    if name == SCRIPT and arguments[0] in ("compose", "sweep", "init") and arguments[1:]:
-        place = 2 if arguments[0] == "init" else 1
-        if arguments[1] != "--list":
-            arguments[place:place] = small(arguments)
+    arguments = [NAMES.get(word, word).replace("vit-b.pth", ENCODER) for word in arguments]
+    if name == SCRIPT and arguments[0] in ("compose", "sweep") and "--list" not in arguments:
+        arguments[1:1] = small(arguments)
     if name == SCRIPT:
         return [sys.executable, "-m", "pipeline", *arguments]
     if name in ("snakemake", "dvc"):
@@ -131,14 +133,14 @@ def runnable(words: Sequence[str]) -> list[str]:
 
 def small(arguments: Sequence[str]) -> Iterator[str]:
     """Yield settings of a tiny experiment, for those of a page to follow."""
-    yield from SMALL
+    yield from SMALL[2:] if "experiment=encoder" in arguments else SMALL
     if {"data=folder", "experiment=motion"} & set(arguments):
         yield from OWN
     elif not any(word.startswith("data=") for word in arguments):
         yield from DRAWN
     if arguments[0] == "sweep":
         yield from () if "runs=[sigma_mlp]" in arguments else ("runs=[sigma_mlp]",)
-    elif "experiment=demo" in arguments or (arguments[0] == "init" and len(arguments) == 2):
+    elif "experiment=demo" in arguments:
         yield from ("~runs.pixel", "~runs.random")
     if "experiment=encoder" in arguments:
         yield "~runs.random"
@@ -167,10 +169,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(files: Path) -> Path:
     """A project that has made the experiment `demo`, as `make run` does, at a tiny size."""
     reader = Reader(files, files)
-    for line in ("sigma-pipeline init project experiment=demo", "cd project"):
+    lines = ("sigma-pipeline init project", "cd project")
+    for line in (*lines, "sigma-pipeline compose experiment=demo", "snakemake --cores 2"):
         reader.follow(Command("demo", tuple(line.split()), ""))
-    reader.follow(Command("demo", ("snakemake", "--cores", "2"), ""))
-    shutil.copy(reader.here / MODEL, files / "vit-b.pth")
+    shutil.copy(reader.here / MODEL, files / ENCODER)
     shutil.copy(reader.here / "params.yaml", files / "demo.yaml")
     return reader.here
 

@@ -48,6 +48,10 @@ def run(options: argparse.Namespace) -> None:
             f"for one run: {instead}",
             file=sys.stderr,
         )
+    for name in params.data_sets:
+        manifest = params.on(name).data.manifest
+        if manifest and not Path(manifest).is_file():
+            print(f"warning: there is no list of videos {manifest} yet", file=sys.stderr)
     print(f"wrote {options.output}; next: {next_command(options.output)}")
     if not Path("Snakefile").is_file():
         print(

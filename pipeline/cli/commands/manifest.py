@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
                 writer.writerow(row | sources.of(clip))
         for _ in video_list.scan(temporary, output.parent):  # what the stage would refuse
             pass
-    _say(output, [clip.label for clip in kept], counts)
+    _say(output, [clip.label for clip in kept], counts, own=options.dataset == "folder")
 
 
 def _copy(listed: Path, output: Path, splits: dict[str, str], hold_out: float) -> None:
@@ -139,13 +139,16 @@ def write_rows(output: Path, rows: Sequence[Row]) -> None:
             path = Path(os.path.relpath(path, output.parent)).as_posix()
         placed.append(row._replace(path=path))
     write_text(output, video_list.to_csv(placed, list(placed[0].extra)))
-    _say(output, [row.label for row in placed], Counter(row.split for row in placed))
+    counts = Counter(row.split for row in placed)
+    _say(output, [row.label for row in placed], counts, own=True)
 
 
-def _say(output: Path, labels: list[str], counts: Counter[str]) -> None:
-    """Say what was written, and what comes next."""
+def _say(output: Path, labels: list[str], counts: Counter[str], *, own: bool) -> None:
+    """Say what was written, and what comes next; with all settings for videos of the user's own."""
     print(_summary(output, labels, counts))
-    print(f"next: python -m pipeline compose data.manifest={output.as_posix()} ...")
+    name = f"experiment=demo name={output.stem} data=folder data.name={output.stem} " if own else ""
+    end = "" if own else " ..."
+    print(f"next: python -m pipeline compose {name}data.manifest={output.as_posix()}{end}")
 
 
 def _splits(text: str | None) -> dict[str, str]:

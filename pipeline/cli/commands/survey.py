@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,8 @@ def _base(options: argparse.Namespace) -> list[str]:
     """Return the overrides that stand before the proposal, and the user's own, which win."""
     source = options.source.resolve()
     stem = source.stem if source.stem != "list" else source.parent.name
-    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "mine"
+    letters = unicodedata.normalize("NFKD", stem.casefold()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", letters).strip("_") or "mine"
     listed = f"manifests/{name}.csv" if source.is_dir() else options.source.as_posix()
     usual = ["experiment=demo", f"name={name}", "data=folder", f"data.name={name}"]
     chosen = {override.partition("=")[0] for override in options.overrides}

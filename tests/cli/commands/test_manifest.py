@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -113,7 +114,11 @@ def test_a_list_of_one_s_own_is_taken_for_a_folder(capsys: pytest.CaptureFixture
     assert (a.path, a.start, a.end, a.label, a.split) == ("mine/v/a.mp4", 1.0, 2.5, "jump", "val")
     assert (b.url, b.split) == ("https://u:p@h/b.mp4?token=t", "test")
     assert (a.extra, c.path) == ({"note": "x"}, "/v/c.mp4")
-    assert "3 clips (test 1, val 2), 2 labels (run, jump)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 clips (test 1, val 2), 2 labels (run, jump)" in said
+    after = said.rpartition("next: python -m pipeline ")[2]
+    assert cli.main(shlex.split(after)) == 0, "the command that is said to come next"
+    assert capsys.readouterr().err.startswith("warning: there is no project here")
 
     write(Path("mine"), {"p.csv": "path,label\nv/a.mp4,jump\nhttps://h/b.mp4,jump\n"})
     assert cli.main(["manifest", "folder", "--annotations", "mine/p.csv"]) == 2
