@@ -223,7 +223,7 @@ def weight_files(path: Path) -> list[Path]:
         raise UserError(
             "there are no weights",
             place=str(path),
-            remedy=expected or "see runs.NAME.weights",
+            remedy=expected or "name a file that is there, or a directory of Hugging Face's",
         )
     return files[:1]
 

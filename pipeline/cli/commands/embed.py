@@ -65,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.max_lost_share <= 1:
         raise UserError("--max-lost-share is a share: from 0 to 1")
     features_file.check_suffix(options.output)
+    if not any(Path(each).exists() for each in options.videos):  # else lost, and output emptied
+        raise UserError("no such file or folder", place=", ".join(options.videos))
     sources = videos.video_sources(options.videos)
     device = arguments.device_of(options.device)
     model = arguments.model_of(options, options.checkpoint)

@@ -15,6 +15,7 @@ from pipeline.runtime.progress import duration, last_progress
 AGAIN = "run the same command again: it goes on"
 NEXT = """\
 next:
+  features of videos  python -m pipeline embed {folder}/runs/RUN/model.safetensors VIDEOS
   your own videos     python -m pipeline survey FOLDER
   another experiment  python -m pipeline compose experiment=NAME
   {more}"""
@@ -41,7 +42,7 @@ def of_results(experiment: ExperimentLayout) -> str:
         f"all pages           {PAGES}",
         "all commands        python -m pipeline --help",
     )
-    following = NEXT.format(more=pages if PAGES.is_file() else commands)
+    following = NEXT.format(folder=experiment.folder, more=pages if PAGES.is_file() else commands)
     return "\n".join([table if report in table else report, "", following])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.__main__ import main
 from pipeline.data.decode.transcode import Segment
 from pipeline.errors import UserError
 from pipeline.use.embedding.videos import video_sources
@@ -44,3 +45,14 @@ def test_nothing_to_do_is_said(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("id,url\nx,https://example.org/a.mp4\n")
     with pytest.raises(UserError, match="no local file"):
         video_sources([str(tmp_path / "list.csv")])
+
+
+def test_a_slip_of_the_hand_leaves_the_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches features of hours that a misspelt folder replaces by an empty file."""
+    monkeypatch.chdir(tmp_path)
+    Path("features.parquet").write_bytes(b"of before")
+    assert main(["embed", "model.safetensors", "mz_videos", "-o", "features.parquet"]) == 2
+    assert "no such file or folder\n  where:  mz_videos" in capsys.readouterr().err
+    assert Path("features.parquet").read_bytes() == b"of before"
