@@ -147,7 +147,7 @@ class Benchmark(Protocol):
 class DataSetBenchmark(Benchmark):
     """A benchmark of the data sets that its settings list as `data`: of folders, and drawn ones."""
 
-    folder: type[Section]  # settings of a data set in the folder `root`; others are drawn
+    folder: type[Any]  # settings of a data set in the folder `root`; others are drawn
     page: str  # says how to get such folders
     drawn_of_test = False  # drawn ones are the embedded data's test split, not of its kind alone
 
