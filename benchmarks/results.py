@@ -2,9 +2,10 @@
 
     python -m pipeline compose experiment=demo_seeds && snakemake --cores all   # makes the scores
     python -m pipeline compose experiment=methods && snakemake --cores all      # of the family
+    python -m pipeline compose experiment=half_price ...  # of figures: docs/results.md
     python -m benchmarks.results                                                # writes the tables
 
-Further seeds of the family are experiments of their own: `name=methods_s1 trainer.seed=1`.
+Further seeds of the last two are experiments of their own: `name=methods_s1 trainer.seed=1`.
 
 A table stands between two comments, `<!-- scores: NAME -->` and `<!-- end of scores -->`.
 """
@@ -24,8 +25,7 @@ from pipeline.report.seeds import mean_std
 from pipeline.runtime.files import write_text
 
 SCORES = Path("results/demo_seeds/metrics.json")
-FAMILY = Path("results")  # methods/metrics.json, methods_s1/metrics.json and so on in it
-OF_FAMILY = re.compile(r"methods(_s\d+)?")
+RESULTS = Path("results")  # methods/metrics.json, methods_s1/metrics.json and so on in it
 PAGES = (Path("README.md"), Path("docs/README.md"), Path("docs/results.md"))
 TABLE = re.compile(r"(<!-- scores: (\w+) -->\n).*?(<!-- end of scores -->)", re.DOTALL)
 METHODS = {  # runs of experiment=demo_seeds, without their seeds
@@ -59,6 +59,21 @@ FAMILY_SCORES = (
     *("severe/few_labels", "severe/unseen_backgrounds", "severe/unseen_objects"),
     "segmentation/embedded_8_frames_clustering",
 )
+HALF_PRICE_METHODS = {  # runs of experiment=half_price
+    "sigma": "SIGMA",
+    "dual": "SIGMA, dual masks",
+    "everest": "SIGMA, EVEREST's tubes",
+    "random": "untrained",
+}
+HALF_PRICE_SCORES = {
+    "label/linear": "linear probe",
+    "label/attentive": "attentive probe",
+    "label/knn": "k-NN",
+    "few_shot/label_k10": "ten labels a class",
+    "retrieval/label_r1": "retrieval, R@1",
+    "order/label_shuffled": "linear, shuffled frames",
+    "order/direction_both_ways": "forward or backward",
+}
 # What the embedded data's classes, each as frequent as the others, give to a guess.
 CHANCE = {"motion": 100 / 8, "digit": 100 / 10}
 PROBES = {"linear": "linear probe", "attentive": "attentive probe", "knn": "k-NN"}
@@ -103,7 +118,8 @@ def across(table: Sequence[Row], methods: Mapping[str, str] = METHODS) -> str:
     """A line for each method, a column for each score."""
     lines = [["frozen encoder", *(row.name for row in table)]]
     lines += [[shown, *(_cell(row, method) for row in table)] for method, shown in methods.items()]
-    lines.append(["chance", *map(_chance, table)])
+    if any(row.chance is not None for row in table):
+        lines.append(["chance", *map(_chance, table)])
     return _markdown(lines)
 
 
@@ -139,11 +155,22 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in ruled)
 
 
-def tables(path: Path = SCORES, family: Path = FAMILY) -> dict[str, str]:
+def seeds(experiment: str, folder: Path) -> list[Path]:
+    """Return the scores of an experiment and of its further seeds: NAME, NAME_s1 and so on."""
+    names = re.compile(rf"{experiment}(_s\d+)?")
+    return sorted(p for p in folder.glob("*/metrics.json") if names.fullmatch(p.parent.name))
+
+
+def tables(path: Path = SCORES, folder: Path = RESULTS) -> dict[str, str]:
     """Return every table by its name."""
     scores = read([path], METHODS)
-    seeds = sorted(p for p in family.glob("*/metrics.json") if OF_FAMILY.fullmatch(p.parent.name))
-    of_family = read(seeds, FAMILY_METHODS)
+    of_family = read(seeds("methods", folder), FAMILY_METHODS)
+    of_figures = read(seeds("half_price", folder), HALF_PRICE_METHODS)
+    half_price = [
+        row._replace(name=shown)
+        for name, shown in HALF_PRICE_SCORES.items()
+        for row in rows(of_figures, [name])
+    ]
     known = list(scores["random"])
 
     def of(group: str) -> list[Row]:
@@ -156,6 +183,7 @@ def tables(path: Path = SCORES, family: Path = FAMILY) -> dict[str, str]:
         "segmentation": down(of("segmentation")),
         "severe": down(of("severe")),
         "family": across(list(rows(of_family, FAMILY_SCORES)), FAMILY_METHODS),
+        "half_price": across(half_price, HALF_PRICE_METHODS),
     }
 
 

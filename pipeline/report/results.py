@@ -121,6 +121,11 @@ class RunResult:
         return self.settings.trainer.epochs > 0 or self.settings.weights is not None
 
     @property
+    def epochs(self) -> int:
+        """How often all clips were learned from: as asked, or more where the least steps ask it."""
+        return max(self.settings.trainer.epochs, self.pretrained.get("epochs", 0))
+
+    @property
     def has_prototypes(self) -> bool:
         return self.settings.trainer.epochs > 0 and self.settings.objective.loss.prototypes > 0
 
