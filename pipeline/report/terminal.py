@@ -93,8 +93,8 @@ def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:
     for source, line, style in _lines(shown):
         name = line.name + (" (untrained)" if line.name in untrained else "")
         name += f", {line.seeds} seeds" if line.seeds > 1 else ""
-        pairs = zip(table.columns, source.cells(line), strict=True)
-        cells = [cell for column, cell in pairs if not column.on_page_only]
+        pairs = zip(source.columns, source.cells(line), strict=True)
+        cells = [cell for column, cell in pairs if column in columns]  # not the seed of one trial
         texts = [_number(cell, starred=cell.is_best and source is table) for cell in cells]
         scored = [Text(line.scored)] * table.is_scored
         rich.add_row(Text(name), *texts, *scored, style=style)

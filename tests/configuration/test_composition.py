@@ -41,7 +41,10 @@ def test_a_misspelt_key_names_the_one_that_is_meant() -> None:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment: str) -> None:
     """Catches an experiment file left behind by a change of the schema or of a group."""
-    more = ["data.manifest=clips.csv"] if experiment in ("motion", "half_price") else []  # of one's own videos
+    is_of_own = experiment in ("motion", "half_price")  # videos
+    more = ["data.manifest=clips.csv"] if is_of_own else []
+        ["data.manifest=clips.csv"] if experiment in ("motion", "half_price") else []
+    )  # of one's own videos
     text = composition.compose([f"experiment={experiment}", *more])
     assert composition.validate(yaml.safe_load(text), place="").name
 

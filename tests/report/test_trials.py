@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipeline.configuration.schema import Sweep, Trial
-from pipeline.report import page, results, several, shown_tables, trials
+from pipeline.report import page, results, several, shown_tables, terminal, trials
 from pipeline.report.results import Results
 
 from .experiments import Experiment, Page
@@ -58,6 +60,18 @@ def test_columns_say_what_varies(experiment: Experiment) -> None:
         len(shown.grouped.cells(line)) == len(shown.grouped.columns)
         for line in (*shown.grouped.runs, *shown.grouped.others)
     )
+
+
+def test_the_terminal_shows_trials_of_several_seeds(experiment: Experiment) -> None:
+    """Catches a table whose rows of single seeds have more cells than it has columns."""
+    found = swept(experiment, [{"rate": r, "seed": s} for r in (1, 2) for s in (0, 1)])
+    text = io.StringIO()
+    terminal.show(found, Console(file=text, width=110, highlight=False))
+    rows = [line.split() for line in text.getvalue().splitlines()]
+    (head, *_) = (row for row in rows if row[:1] == ["run"])
+    assert head[1] == "rate"
+    trials_of_scores = [row for row in rows if row[:1] in (["t0"], ["t1"], ["t2"], ["t3"])][:4]
+    assert [row[1] for row in trials_of_scores] == list("1122")
 
 
 @pytest.mark.parametrize(
