@@ -43,8 +43,6 @@ def test_every_experiment_composes(experiment: str) -> None:
     """Catches an experiment file left behind by a change of the schema or of a group."""
     is_of_own = experiment in ("motion", "half_price")  # videos
     more = ["data.manifest=clips.csv"] if is_of_own else []
-        ["data.manifest=clips.csv"] if experiment in ("motion", "half_price") else []
-    )  # of one's own videos
     text = composition.compose([f"experiment={experiment}", *more])
     assert composition.validate(yaml.safe_load(text), place="").name
 
