@@ -123,7 +123,7 @@ class RunResult:
     @property
     def epochs(self) -> int:
         """How often all clips were learned from: as asked, or more where the least steps ask it."""
-        return max(self.settings.trainer.epochs, self.pretrained.get("epochs", 0))
+        return max(self.settings.trainer.epochs, int(self.pretrained.get("epochs", 0)))
 
     @property
     def has_prototypes(self) -> bool:
