@@ -74,21 +74,18 @@ def _arrays_of(entry: ClipEntry) -> Span:
     return Span(entry.shard.name, min(part[0] for part in parts), max(part[1] for part in parts))
 
 
-def _images_of(wanted: Wanted, arrays: bytes) -> Span | None:
-    """Return where the wanted images lie; None where the offsets in `arrays` are none."""
-    entry, (first, last) = wanted.entry, wanted.frames or (0, wanted.entry.frames - 1)
-    start = entry.table - _arrays_of(entry).begin + ARRAY_HEADER
-    offsets = np.frombuffer(arrays, "<i8", entry.frames + 1, start)
-    begin, end = int(offsets[first]), int(offsets[last + 1])
+def _images_of(entry: ClipEntry, frames: tuple[int, int], table: bytes) -> Span | None:
+    """Return where a clip's images from one frame to another lie; None where `table` is none."""
+    offsets = np.frombuffer(table, "<i8", entry.frames + 1, ARRAY_HEADER)
+    begin, end = int(offsets[frames[0]]), int(offsets[frames[1] + 1])
     if not 0 <= begin < end <= entry.size:
         return None
     return Span(entry.shard.name, entry.offset + begin, entry.offset + end)
 
 
-def _saves(wanted: Wanted) -> bool:
-    """Tell whether the wanted frames alone are worth two requests."""
-    entry, frames = wanted
-    if entry.codec != "jpeg" or frames is None or _arrays_of(entry).end > entry.offset:
+def _saves(entry: ClipEntry, frames: tuple[int, int], arrays: Span) -> bool:
+    """Tell whether a clip's frames from one to another are worth two requests."""
+    if entry.codec != "jpeg" or arrays.end > entry.offset:
         return False
     unwanted = entry.frames - (frames[1] - frames[0] + 1)
     return entry.size * unwanted >= LEAST_SAVED * entry.frames
@@ -175,19 +172,25 @@ class RemoteShards:
 
     def _pieces(self, wanted: Wanted) -> Pieces:
         """Return the bytes of a clip, or of its arrays and of the wanted images alone."""
-        entry, span = wanted.entry, span_of(wanted.entry)
-        path = self.storage.kept(span) if self.storage.keeps(entry) else None
-        if path is None and _saves(wanted):
-            arrays = _arrays_of(entry)
+        (entry, frames), span = wanted, span_of(wanted.entry)
+        if self.storage.keeps(entry):
+            return {span.begin: self._whole_and_kept(entry, span)}
+        arrays = _arrays_of(entry)
+        if frames is not None and _saves(entry, frames, arrays):
             read = self._fetched(entry, arrays)
-            images = _images_of(wanted, read)
+            images = _images_of(entry, frames, read[entry.table - arrays.begin :])
             if images is not None:
                 return {arrays.begin: read, images.begin: self._fetched(entry, images)}
-        kept = _kept(path, span.end - span.begin) if path else None
-        data = kept if kept is not None else self._fetched(entry, span)
-        if path and kept is None:
+        return {span.begin: self._fetched(entry, span)}
+
+    def _whole_and_kept(self, entry: ClipEntry, span: Span) -> bytes:
+        """Return all bytes of a clip, from the local disk once they are kept there."""
+        path = self.storage.kept(span)
+        data = _kept(path, span.end - span.begin)
+        if data is None:
+            data = self._fetched(entry, span)
             _keep(path, data)
-        return {span.begin: data}
+        return data
 
     def _fetched(self, entry: ClipEntry, span: Span) -> bytes:
         """Read a range of a shard, several times where the store fails."""

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline.evaluation.benchmark import DataSetBenchmark
 from pipeline.evaluation.propagation.settings import Propagation as Settings
 from pipeline.evaluation.segmentation.settings import MaskFolder
-
-if TYPE_CHECKING:
-    pass
 
 
 class Propagation(DataSetBenchmark):

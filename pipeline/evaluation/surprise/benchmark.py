@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline.evaluation.benchmark import DataSetBenchmark
 from pipeline.evaluation.surprise.settings import PairFolder
 from pipeline.evaluation.surprise.settings import Surprise as Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 class Surprise(DataSetBenchmark):
