@@ -69,10 +69,12 @@ def assign(
     `all_reduce` combines column sums with the other processes; the result does not depend on
     how the rows are spread over them. No gradient. `bound` is at least as large as any |score| of
     any process, where that is known; else it is looked up, for which an accelerator has to wait.
-    With `overwrite`, float32 scores may be used as working memory. Raises `ValueError` on an empty
-    input.
+    With `overwrite`, float32 scores may be used as working memory. After no iteration it is a
+    tube's nearest prototype: u = 1. Raises `ValueError` on an empty input.
     """
     _check(scores, epsilon, iterations)
+    if not iterations:
+        return scores.argmax(1)
     exponent = _widest(scores, bound, all_reduce) / epsilon
     if _needs_cpu(scores, exponent):
         labels = assign(_on_cpu(scores), epsilon, iterations, all_reduce, bound=exponent * epsilon)
@@ -91,8 +93,13 @@ def assign(
 def transport(
     scores: Tensor, epsilon: float, iterations: int, all_reduce: AllReduce = alone
 ) -> Tensor:
-    """The transport q N,K (float64 where the device has it), rows summing to one."""
+    """The transport q N,K (float64 where the device has it), rows summing to one.
+
+    After no iteration it is each row's softmax. Raises as `assign`.
+    """
     _check(scores, epsilon, iterations)
+    if not iterations:
+        return scores.float().div(epsilon).to(widest_float(scores.device)).softmax(1)
     exponent = _widest(scores, None, all_reduce) / epsilon
     if _needs_cpu(scores, exponent):
         shares = transport(_on_cpu(scores), epsilon, iterations, all_reduce)
@@ -121,8 +128,10 @@ def _on_cpu(scores: Tensor) -> Tensor:
 def _check(scores: Tensor, epsilon: float, iterations: int) -> None:
     if scores.ndim != 2 or not scores.numel():
         raise ValueError(f"scores must be a non-empty N,K matrix, got {tuple(scores.shape)}")
-    if epsilon <= 0 or iterations < 1:
-        raise ValueError(f"epsilon {epsilon} and iterations {iterations} must be positive")
+    if epsilon <= 0:
+        raise ValueError(f"epsilon {epsilon} must be positive")
+    if iterations < 0:
+        raise ValueError(f"iterations {iterations} must be none or more")
 
 
 def _widest(scores: Tensor, bound: float | None, all_reduce: AllReduce) -> float:

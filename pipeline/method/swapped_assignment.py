@@ -39,8 +39,9 @@ def swapped_loss(
 ) -> tuple[Tensor, Diagnostics]:
     """Sum of two cross-entropies, each branch's scores against the other's assignment.
 
-    loss = CE(target scores / t, decoder's assignment) + CE(decoder's scores / t, target's
-    assignment), t being the temperature; assignments carry no gradient. Without `assignments`
+    loss = w CE(target scores / t, decoder's assignment) + CE(decoder's scores / t, target's
+    assignment), t being the temperature, w the target branch's weight, which is 1 in the paper;
+    assignments carry no gradient. Without `assignments`
     Sinkhorn finds those of this batch, and there are diagnostics of them.
     """
     prototypes, temperature = prediction.prototypes, settings.temperature
@@ -66,7 +67,7 @@ def swapped_loss(
     ):
         agreement = (features * points.index_select(0, labels)).sum(1).mean()
         losses.append(partition - agreement / temperature)
-    return losses[0] + losses[1], diagnostics
+    return losses[0] + settings.target_weight * losses[1], diagnostics
 
 
 def assign_cosines(scores: Tensor, settings: SinkhornLoss, all_reduce: AllReduce) -> Tensor:

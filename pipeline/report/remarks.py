@@ -149,6 +149,6 @@ def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:
         if objective.loss.kind == "mse" and losses[-1] > OF_THE_MEAN:
             yield f"{NO_BETTER} predicting the mean gives, 1.0", f"{losses[-1]:.3f}"
     elif objective.loss.kind == "sinkhorn":
-        even = 2 * math.log(objective.loss.prototypes)
+        even = (1 + objective.loss.target_weight) * math.log(objective.loss.prototypes)
         if losses[-1] > OF_THE_MEAN * even:
             yield f"{NO_BETTER} guessing evenly gives", f"{losses[-1]:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,9 +92,9 @@ def branches() -> list[Tensor]:
     return [decoded, targets, directions(3000, 64, 4).requires_grad_()]
 
 
-def ours(decoded: Tensor, targets: Tensor, points: Tensor) -> Tensor:
+def ours(decoded: Tensor, targets: Tensor, points: Tensor, settings: SinkhornLoss = LOSS) -> Tensor:
     prediction = Prediction(decoded[None], targets[None], points)
-    return swapped_loss(prediction, LOSS)[0]
+    return swapped_loss(prediction, settings)[0]
 
 
 def straightforward(decoded: Tensor, targets: Tensor, points: Tensor) -> Tensor:
@@ -112,6 +113,22 @@ def straightforward(decoded: Tensor, targets: Tensor, points: Tensor) -> Tensor:
     return functional.cross_entropy(logits[1], labels[0]) + functional.cross_entropy(
         logits[0], labels[1]
     )
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_target_branch_has_its_weight(weight: float) -> None:
+    """Catches a weight on the wrong branch, or one that the decoder's features feel, too."""
+    tensors = {each: branches() for each in (0.0, weight, 1.0)}
+    losses = {w: ours(*three, replace(LOSS, target_weight=w)) for w, three in tensors.items()}
+    for loss in losses.values():
+        loss.backward()
+    whole = losses[1.0] - losses[0.0]
+    assert float(whole.detach()) > 1
+    torch.testing.assert_close(losses[weight], losses[0.0] + weight * whole)
+    of_some, of_whole = ([part.grad for part in tensors[w]] for w in (weight, 1.0))
+    assert torch.equal(of_some[0], of_whole[0])
+    for some, whole in zip(of_some[1:], of_whole[1:], strict=True):
+        torch.testing.assert_close(some, weight * whole)
 
 
 def test_no_matrix_of_tubes_by_prototypes_waits_for_the_backward_pass() -> None:

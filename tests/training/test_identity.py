@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.cli.commands import checkpoints as command
-from pipeline.configuration import code
+from pipeline.configuration import code, old_names
 from pipeline.configuration.layout import DataLayout, RunLayout
 from pipeline.configuration.schema import Params
 from pipeline.data.records import ChunkManifest
@@ -235,9 +235,9 @@ def test_settings_under_old_names_are_the_same_settings(run: str, compose: Compo
     loss |= objective["loss"]
     settings["objective"] = {
         "target": objective["target"],
-        "loss": loss.pop("kind"),
+        "loss": loss["kind"],
         "mask": objective["mask"] | {"motion": None},
-        **loss,
+        **{key: loss[key] for key in old_names.LOSS},
     }
     rewrite(path, body, settings)
     (layout.checkpoints / "finished.json").unlink()
