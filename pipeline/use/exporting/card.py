@@ -26,7 +26,7 @@ USE = {
 
     processor = VideoMAEImageProcessor.from_pretrained("{name}")
     model = {architecture}.from_pretrained("{name}").eval()
-    inputs = processor(frames, return_tensors="pt")  # {frames} frames, one every {stride}
+    inputs = processor(frames, return_tensors="pt")  # {frames} frames: {taken}
     outputs = model(**inputs)""",
     "safetensors": """\
     from pipeline.weights import hub
@@ -112,10 +112,17 @@ def _what(model: VideoModel) -> str:
 
 def _rate(model: VideoModel) -> str:
     """Say which frames of a video it was trained on."""
-    taken = f"one frame of {model.clip.stride}"
+    return f", {_taken(model)}" + (
+        f", of videos of {model.fps:g} frames a second" if model.fps else ""
+    )
+
+
+def _taken(model: VideoModel) -> str:
+    """Say which frames of a video a clip has."""
     if model.clip.sampling == "per_segment":
-        taken = "one frame of each of as many parts of the video"
-    return f", {taken}" + (f", of videos of {model.fps:g} frames a second" if model.fps else "")
+        return "one frame of each of as many parts of the video"
+    stride = model.clip.stride
+    return "every frame" if stride == 1 else f"one frame of {stride}"
 
 
 def _use(model: VideoModel, export: Export) -> str:
@@ -127,7 +134,7 @@ def _use(model: VideoModel, export: Export) -> str:
         name=export.name,
         architecture=architecture,
         frames=clip.frames,
-        stride=clip.stride,
+        taken=_taken(model),
         size=clip.size,
     )
 
@@ -151,8 +158,10 @@ def _data(beside: Beside, export: Export) -> Iterator[str]:
         yield f"The data set is not beside the checkpoint. Of its list {_census(census)}."
     else:
         yield "What it was trained on is not recorded beside the checkpoint."
-    if beside.pretrain:
-        pretrain = beside.pretrain
+    pretrain = beside.pretrain
+    if pretrain and not pretrain["epochs"]:
+        yield "The run trained nothing: they are what it was evaluated on."
+    elif pretrain:
         yield (
             f"Pretrained on {pretrain['clips']:,} clips, {pretrain['epochs']} epochs. SHA-256 of "
             + (
@@ -190,14 +199,31 @@ def _training(model: VideoModel, beside: Beside) -> Iterator[str]:
     if not pretrain:
         yield f"Not recorded beside the checkpoint ({model.origin.kind})."
         return
-    yield (
-        f"Run `{pretrain['run']}` of experiment `{pretrain['experiment']}`: "
-        f"{pretrain['steps']:,} steps, final loss {_number(pretrain['final_loss'])}, "
-        f"{pretrain['parameters']:,} parameters ({pretrain['encoder_parameters']:,} in the "
-        f"encoder), {pretrain['seconds']:,.0f} s."
-    )
+    run = f"Run `{pretrain['run']}` of experiment `{pretrain['experiment']}`"
+    encoder = f"{pretrain['encoder_parameters']:,}"
     settings = {"clip": pretrain["clip"], **pretrain["configuration"]}
+    if pretrain["epochs"]:
+        yield (
+            f"{run}: {pretrain['steps']:,} steps, final loss {_number(pretrain['final_loss'])}, "
+            f"{pretrain['parameters']:,} parameters ({encoder} in the encoder), "
+            f"{pretrain['seconds']:,.0f} s."
+        )
+    else:  # of its settings those of training say nothing
+        settings = {key: settings[key] for key in ("clip", "model")}
+        yield f"{run}: {encoder} parameters in the encoder, not trained there. {_origin(pretrain)}"
     yield f"```yaml\n{yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=True)}```"
+
+
+def _origin(pretrain: Mapping[str, Any]) -> str:
+    """Say what an encoder is that was given to a run, or drawn by it."""
+    given = pretrain.get("weights")
+    if not given:
+        return f"Its weights are as drawn, of seed {pretrain['configuration']['trainer']['seed']}."
+    files = ", ".join(f"`{Path(name).name}` `{sha256}`" for name, sha256 in given["sha256"].items())
+    return (
+        f"Its weights are of {given['kind']}; SHA-256: {files}. What they were trained on is not "
+        "recorded here."
+    )
 
 
 def _metrics(beside: Beside) -> Iterator[str]:
@@ -234,6 +260,8 @@ def _rows(name: str, scores: list[dict[str, Any]]) -> Iterator[list[str]]:
 def _number(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list | tuple):
+        return " to ".join(map(_number, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

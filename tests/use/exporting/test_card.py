@@ -49,6 +49,33 @@ def test_it_says_what_is_not_known(checkpoints: Path) -> None:
     assert "None are recorded beside the checkpoint." in text
 
 
+def test_an_encoder_that_was_given_is_not_said_to_be_trained(
+    checkpoints: Path, results: Path
+) -> None:
+    """Catches a card by which somebody's weights were pretrained on the clips that they were
+    evaluated on, with the objective of a run that trains nothing, and a path of this machine."""
+    manifest = read_json(results / "pretrain.json")
+    given = {"kind": "VideoMAE's names", "path": "/home/her/b.pth", "sha256": {"b.pth": "12ab"}}
+    idle = {"epochs": 0, "steps": 0, "final_loss": None, "seconds": 0}
+    write_json(results / "pretrain.json", manifest | idle | {"weights": given})
+    text = card(results)
+    for wrong in ("Pretrained on", "final loss", "prototypes", "objective", "/home/her"):
+        assert wrong not in text
+    assert "Its weights are of VideoMAE's names; SHA-256: `b.pth` `12ab`." in text
+    assert "The run trained nothing" in text
+    assert "tube:" in text
+    write_json(results / "pretrain.json", manifest | idle)
+    assert "Its weights are as drawn, of seed 0." in card(results)
+
+
+def test_intervals_are_read_by_people(checkpoints: Path, results: Path) -> None:
+    """Catches sixteen digits in brackets."""
+    score = {"label": "motion", "k": 5, "top1": 0.5, "interval": [0.6344326357259, 0.669567364274]}
+    body = {"inputs": {"weights": sha256_file(results / "model.safetensors")}, "scores": [score]}
+    write_json(results / "few_shot.json", body)
+    assert "| 0.6344 to 0.6696 |" in card(results)
+
+
 def test_metrics_of_other_weights_stay_out(checkpoints: Path, results: Path) -> None:
     """Weights that were trained again beside an old evaluation: its numbers are not theirs."""
     for name, key in (("evaluation", "inputs"), ("pretrain", "model_sha256")):
