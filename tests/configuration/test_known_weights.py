@@ -14,6 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from pipeline.cli import main as cli
 from pipeline.cli.doctor import training
 from pipeline.configuration import composition, fitting_weights, known_weights
 from pipeline.configuration.known_weights import CLIP_KEY, ENCODER_FORMAT, MODEL_FORMAT
@@ -82,6 +83,34 @@ def test_the_weights_geometry_is_the_default(
     if lists is not None:
         assert lists.data.decode.fps == 12
         assert lists.data.decode.short_side >= 64
+
+
+def test_a_larger_encoder_says_what_it_would_redo(
+    tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a new row that has all data decoded and all rows scored anew without a word; a
+    note of what does not happen; a way to keep what is there that does not keep it."""
+    for name, size in (("small", 64), ("large", 96)):
+        (tmp_path / name).mkdir()
+        ours(tmp_path / name, tiny, size=size)
+    output = str(tmp_path / "x.yaml")
+
+    def said(names: str, *overrides: str) -> str:
+        encoders = ",".join(f"{tmp_path}/{name}/model.safetensors" for name in names.split())
+        lines = ["experiment=encoders", f"encoders=[{encoders}]", *overrides]
+        assert cli.main(["compose", *lines, "-o", output]) == 0
+        return capsys.readouterr().err
+
+    assert "note:" not in said("small")
+    assert "note:" not in said("small", "name=other")
+    kept = "data.decode.short_side=64"
+    assert "note:" not in said("small")
+    assert "stored at 64 pixels and is to be at 96, as an encoder" in (note := said("small large"))
+    assert kept in note
+    assert "note:" not in said("small large")  # it is so already
+    assert "note:" not in said("small")
+    assert "note:" not in said("small large", kept)
+    assert composition.load(Path(output)).data.decode.short_side == 64
 
 
 @pytest.mark.parametrize(

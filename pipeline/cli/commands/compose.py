@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.configuration.schema import Params
 
 SUMMARY = "write params.yaml from Hydra groups"
 
@@ -39,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     params = composition.parse(text, place=options.output)
     folding.check_folders(params)
     video_lists.check_columns(params)
+    _tell_of_larger_pictures(Path(options.output), params, overrides)
     write_text(options.output, text)
     if warning := composition.left_out(text):
         print(warning)
@@ -63,6 +70,34 @@ def run(options: argparse.Namespace) -> None:
         print(
             "a workflow is at work here (or was killed): it keeps the settings that it began with"
         )
+
+
+def _tell_of_larger_pictures(written: Path, params: Params, overrides: Sequence[str]) -> None:
+    """Note where weights of larger clips have a data set decoded anew that is stored already.
+
+    `written` holds the settings of before, where there are any.
+    """
+    from pipeline.configuration import composition
+    from pipeline.errors import UserError
+
+    if any("short_side" in override for override in overrides) or not any(
+        run.weights for run in params.runs.values()
+    ):
+        return
+    with contextlib.suppress(OSError, UserError):
+        before = composition.parse(written.read_text(encoding="utf-8"), place=str(written))
+        for name in params.data_sets if before.name == params.name else ():
+            side = params.on(name).data.decode.short_side
+            was = before.on(name).data.decode.short_side if name in before.data_sets else side
+            if side > was:
+                key = "data" if name == params.data.name else f"evaluation_data.{name}"
+                print(
+                    f"note: {name} was stored at {was} pixels and is to be at {side}, as an "
+                    "encoder takes so many: it is decoded anew, and every encoder scored anew on "
+                    f"it; {key}.decode.short_side={was} keeps what is there, and enlarges "
+                    "pictures for that encoder",
+                    file=sys.stderr,
+                )
 
 
 def next_command(output: str) -> str:
