@@ -78,12 +78,13 @@ def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:
         befores = ["", *(column.group for column in columns)]
         groups = ["" if c.group == b else c.group for c, b in zip(columns, befores, strict=False)]
         titles = [f"{g}\n{c.title}" for g, c in zip(groups, columns, strict=True)]
+    has_room = bool(shown.scores) and all(line.seeds == 1 for line in table.runs)
     rich = RichTable(
         title=Text(f"{table.title}: {table.unit}{_legend(shown)}"),
         box=SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",
-        padding=(0, 1, 0, 1) if shown.scores else (0, 0, 0, 1),
+        padding=(0, 1, 0, 1) if has_room else (0, 0, 0, 1),
     )
     rich.add_column("run", no_wrap=True)
     for title in titles:
@@ -146,7 +147,7 @@ def _legend(shown: ShownTable) -> str:
 
 def _number(cell: Cell, *, starred: bool) -> Text:
     # A star as well as bold, since a log file has no bold.
-    text = f"{cell.text} {cell.deviation}".strip()
+    text = cell.text + cell.deviation.replace(" ", "")  # no place to break a line at
     return Text(f"{text}*", style="bold green") if starred else Text(f"{text} ")
 
 

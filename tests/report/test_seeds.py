@@ -125,7 +125,7 @@ def test_terminal_shows_means(several: Results) -> None:
     text = io.StringIO()
     terminal.show(several, Console(file=text, width=110, highlight=False))
     lines = [" ".join(line.split()) for line in text.getvalue().splitlines()]
-    assert "sigma_mlp, 3 seeds 37.5 ± 33.1 87.5 ± 0.0 66.7 ± 28.9 87.5 ± 0.0 80 of 85" in lines
+    assert "sigma_mlp, 3 seeds 37.5±33.1 87.5±0.0 66.7±28.9 87.5±0.0 80 of 85" in lines
 
 
 def test_benchmarks_are_averaged_too(several: Results) -> None:
