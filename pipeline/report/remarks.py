@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.method.losses import SinkhornLoss
 from pipeline.method.targets import PixelTarget
 from pipeline.report import comparison
 from pipeline.report.comparison import p_text
@@ -148,7 +149,7 @@ def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:
     if isinstance(objective.target, PixelTarget) and objective.target.normalise != "none":
         if objective.loss.kind == "mse" and losses[-1] > OF_THE_MEAN:
             yield f"{NO_BETTER} predicting the mean gives, 1.0", f"{losses[-1]:.3f}"
-    elif objective.loss.kind == "sinkhorn":
+    elif isinstance(objective.loss, SinkhornLoss):
         even = (1 + objective.loss.target_weight) * math.log(objective.loss.prototypes)
         if losses[-1] > OF_THE_MEAN * even:
             yield f"{NO_BETTER} guessing evenly gives", f"{losses[-1]:.2f}"
