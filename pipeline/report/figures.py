@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pipeline.evaluation.table import Table
-from pipeline.method.losses import Loss
+from pipeline.method.losses import Loss, SinkhornLoss
 from pipeline.report.drawn_curves import Figure, Series, drawn_curve
+from pipeline.report.remarks import guessing_evenly
 from pipeline.report.results import Line, Results, RunResult
 from pipeline.report.seeds import Group, seed_groups
 from pipeline.training.logs import KNN, RANKME
@@ -122,9 +123,9 @@ def _losses(runs: Sequence[RunResult], groups: Sequence[Group]) -> list[Figure]:
         series = _series(group, groups, "loss", "metrics")
         if not series:
             continue
-        if kind[0].prototypes:
+        if isinstance(kind[0], SinkhornLoss):
             unit = "cross-entropy, nats"
-            even = 2 * math.log(kind[0].prototypes)
+            even = guessing_evenly(kind[0])
             caption = f"Sum of two cross-entropies; guessing evenly would give {even:.2f}."
         else:
             unit = kind[0].description

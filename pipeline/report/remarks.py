@@ -138,6 +138,11 @@ def _of_assignments(run: RunResult) -> Iterator[tuple[str, str]]:
         yield "At the end one prototype holds most tubes", f"{largest[-1]:.0%}"
 
 
+def guessing_evenly(loss: SinkhornLoss) -> float:
+    """Return the loss of scores that are alike for all prototypes."""
+    return (1 + loss.target_weight) * math.log(loss.prototypes)
+
+
 def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:
     ranks = [value for line in run.metrics if (value := line.get(RANKME)) is not None]
     if ranks and ranks[-1] < ALIKE:
@@ -149,7 +154,7 @@ def _of_logs(run: RunResult) -> Iterator[tuple[str, str]]:
     if isinstance(objective.target, PixelTarget) and objective.target.normalise != "none":
         if objective.loss.kind == "mse" and losses[-1] > OF_THE_MEAN:
             yield f"{NO_BETTER} predicting the mean gives, 1.0", f"{losses[-1]:.3f}"
-    elif isinstance(objective.loss, SinkhornLoss):
-        even = (1 + objective.loss.target_weight) * math.log(objective.loss.prototypes)
+    elif isinstance(loss := objective.loss, SinkhornLoss):
+        even = guessing_evenly(loss)
         if losses[-1] > OF_THE_MEAN * even:
             yield f"{NO_BETTER} guessing evenly gives", f"{losses[-1]:.2f}"

@@ -16,6 +16,7 @@ from pipeline.report.seeds import Group, MeanStd, mean_std, seed_groups
 from pipeline.report.tables import ScoreTable, probe_name, score_tables
 
 LOGARITHMIC_FROM = 20.0  # the largest value by the smallest
+LABELLED = 8  # values at most that the axis names one by one
 Values = Mapping[str, bool | int | float | str]
 
 
@@ -169,6 +170,8 @@ def _plot(
     numbers = [place for place in places if isinstance(place, float)]
     is_log = bool(numbers) and 0 < LOGARITHMIC_FROM * min(numbers) <= max(numbers)
     figure.update_xaxes(title_text=key or "trial", type="log" if is_log else None)
+    if 0 < len(tried := sorted(set(numbers))) <= LABELLED:
+        figure.update_xaxes(tickvals=tried, ticktext=[f"{value:g}" for value in tried])
     return _figure(name, title, figure, points)
 
 
