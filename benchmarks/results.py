@@ -3,6 +3,7 @@
     python -m pipeline compose experiment=demo_seeds && snakemake --cores all   # makes the scores
     python -m pipeline compose experiment=methods && snakemake --cores all      # of the family
     python -m pipeline compose experiment=half_price ...  # of figures: docs/results.md
+    python -m pipeline sweep ... name=curve_epsilon ...   # sweeps of SIGMA: docs/results.md
     python -m benchmarks.results                                                # writes the tables
 
 Further seeds of the last two are experiments of their own: `name=methods_s1 trainer.seed=1`.
@@ -74,6 +75,24 @@ HALF_PRICE_SCORES = {
     "order/label_shuffled": "linear, shuffled frames",
     "order/direction_both_ways": "forward or backward",
 }
+# Sweeps of SIGMA over a setting: results/curve_KEY, what it is, and its values as runs' names have
+# them.
+CURVES = {
+    "transport": ("Sinkhorn's iterations", ("iterations-0", "iterations-1", "iterations-10")),
+    "epsilon": (
+        "epsilon",
+        tuple(f"epsilon-0p{digits}" for digits in ("002", "005", "01", "02", "05")),
+    ),
+    "branches": (
+        "weight of the target branch's loss",
+        ("target_weight-0", "target_weight-0p5", "target_weight-1"),
+    ),
+}
+CURVES_SCORES = {
+    "motion/val_linear": "motion, linear probe",
+    "motion/val_knn": "motion, k-NN",
+    "digit/val_linear": "digit, linear probe",
+}
 # What the embedded data's classes, each as frequent as the others, give to a guess.
 CHANCE = {"motion": 100 / 8, "digit": 100 / 10}
 PROBES = {"linear": "linear probe", "attentive": "attentive probe", "knn": "k-NN"}
@@ -136,6 +155,23 @@ def down(table: Sequence[Row]) -> str:
     return _markdown(lines)
 
 
+def curves(folder: Path) -> str:
+    """A line for each value of what was swept, on val, and one of the untrained encoder."""
+    lines = [["", "value", *CURVES_SCORES.values()]]
+    for key, (what, values) in CURVES.items():
+        path = folder / f"curve_{key}" / "metrics.json"
+        names = {
+            f"sigma_mlp_{value}": value.partition("-")[2].replace("p", ".") for value in values
+        }
+        scores = read([path], [*names, "random"])
+        table = [
+            Row(score, {name: scores[name][score] for name in names}) for score in CURVES_SCORES
+        ]
+        lines += [[what, value, *(_cell(r, name) for r in table)] for name, value in names.items()]
+    untrained = [f"{mean_std(scores['random'][name]).mean:.1f}" for name in CURVES_SCORES]
+    return _markdown([*lines, ["untrained", "", *untrained]])
+
+
 def _chance(row: Row) -> str:
     return "" if row.chance is None else f"{row.chance:g}"
 
@@ -184,6 +220,7 @@ def tables(path: Path = SCORES, folder: Path = RESULTS) -> dict[str, str]:
         "severe": down(of("severe")),
         "family": across(list(rows(of_family, FAMILY_SCORES)), FAMILY_METHODS),
         "half_price": across(half_price, HALF_PRICE_METHODS),
+        "curves": curves(folder),
     }
 
 
