@@ -83,6 +83,7 @@ CURVES = {
         "epsilon",
         tuple(f"epsilon-0p{digits}" for digits in ("002", "005", "01", "02", "05")),
     ),
+    "prototypes": ("prototypes", ("prototypes-32", "prototypes-256", "prototypes-1024")),
     "branches": (
         "weight of the target branch's loss",
         ("target_weight-0", "target_weight-0p5", "target_weight-1"),
