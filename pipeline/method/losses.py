@@ -145,8 +145,8 @@ class SinkhornLoss:
     iterations: Annotated[int, Ge(0)]  # of Sinkhorn-Knopp; 0: each tube to its nearest prototype
     # of the softmax that is compared with the assignment
     temperature: Annotated[float, Gt(0)]
-    # of the target branch's cross-entropy beside the decoder's; 0: nothing moves the target
-    # network and the prototypes
+    # of the target branch's cross-entropy beside the decoder's; 0: target network and prototypes
+    # get no gradient
     target_weight: Annotated[float, Ge(0)] = 1.0
     kind: Literal["sinkhorn"] = "sinkhorn"
     description = "sum of two cross-entropies"

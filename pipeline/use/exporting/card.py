@@ -160,7 +160,7 @@ def _data(beside: Beside, export: Export) -> Iterator[str]:
         yield "What it was trained on is not recorded beside the checkpoint."
     pretrain = beside.pretrain
     if pretrain and not pretrain["epochs"]:
-        yield "The run trained nothing: they are what it was evaluated on."
+        yield "The run trained nothing: its data are what it was evaluated on."
     elif pretrain:
         yield (
             f"Pretrained on {pretrain['clips']:,} clips, {pretrain['epochs']} epochs. SHA-256 of "
