@@ -75,19 +75,26 @@ HALF_PRICE_SCORES = {
     "order/label_shuffled": "linear, shuffled frames",
     "order/direction_both_ways": "forward or backward",
 }
-# Sweeps of SIGMA over a setting: results/curve_KEY, what it is, and its values as runs' names have
-# them.
+
+
+def _swept(sweep: str, key: str, *values: str) -> dict[str, tuple[str, str]]:
+    """Value of a setting -> its sweep and its run, seeds aside."""
+    return {value: (sweep, f"sigma_mlp_{key}-{value.replace('.', 'p')}") for value in values}
+
+
+# SIGMA over one setting each: value -> where its scores are, results/curve_SWEEP, and its run.
 CURVES = {
-    "transport": ("Sinkhorn's iterations", ("iterations-0", "iterations-1", "iterations-10")),
-    "epsilon": (
-        "epsilon",
-        tuple(f"epsilon-0p{digits}" for digits in ("002", "005", "01", "02", "05")),
-    ),
-    "prototypes": ("prototypes", ("prototypes-32", "prototypes-256", "prototypes-1024")),
-    "branches": (
-        "weight of the target branch's loss",
-        ("target_weight-0", "target_weight-0p5", "target_weight-1"),
-    ),
+    "Sinkhorn's iterations": _swept("transport", "iterations", "0", "1", "10"),
+    "epsilon": _swept("epsilon", "epsilon", "0.002", "0.005", "0.01", "0.02", "0.05"),
+    "prototypes": _swept("prototypes", "prototypes", "32", "256", "1024"),
+    "weight of the target branch's loss": _swept("branches", "target_weight", "0", "0.5", "1"),
+    "mask ratio": _swept("ratio", "ratio", "0.5", "0.75", "0.9"),
+    "width of the target": _swept("width", "width", "8", "32", "128"),
+    "clips in a batch": {
+        "32": ("batch32", "sigma_mlp"),
+        "64": ("ratio", "sigma_mlp_ratio-0p75"),
+        "128": ("batch128", "sigma_mlp"),
+    },
 }
 CURVES_SCORES = {
     "motion/val_linear": "motion, linear probe",
@@ -158,19 +165,22 @@ def down(table: Sequence[Row]) -> str:
 
 def curves(folder: Path) -> str:
     """A line for each value of what was swept, on val, and one of the untrained encoder."""
+    runs = {run for values in CURVES.values() for _, run in values.values()}
     lines = [["", "value", *CURVES_SCORES.values()]]
-    for key, (what, values) in CURVES.items():
-        path = folder / f"curve_{key}" / "metrics.json"
-        names = {
-            f"sigma_mlp_{value}": value.partition("-")[2].replace("p", ".") for value in values
+    for what, values in CURVES.items():
+        read_from = {
+            sweep: read([folder / f"curve_{sweep}" / "metrics.json"], [*runs, "random"])
+            for sweep, _ in values.values()
         }
-        scores = read([path], [*names, "random"])
+        scores = {value: read_from[sweep][run] for value, (sweep, run) in values.items()}
         table = [
-            Row(score, {name: scores[name][score] for name in names}) for score in CURVES_SCORES
+            Row(score, {value: of_value[score] for value, of_value in scores.items()})
+            for score in CURVES_SCORES
         ]
-        lines += [[what, value, *(_cell(r, name) for r in table)] for name, value in names.items()]
-    untrained = [f"{mean_std(scores['random'][name]).mean:.1f}" for name in CURVES_SCORES]
-    return _markdown([*lines, ["untrained", "", *untrained]])
+        lines += [[what, value, *(_cell(row, value) for row in table)] for value in values]
+        untrained = next(iter(read_from.values()))["random"]  # the same in each
+    means = [f"{mean_std(untrained[score]).mean:.1f}" for score in CURVES_SCORES]
+    return _markdown([*lines, ["untrained", "", *means]])
 
 
 def _chance(row: Row) -> str:

@@ -36,6 +36,7 @@ def fetch_all(requests: Iterable[Request], settings: Download) -> Iterator[tuple
         UserError: the package for a scheme that is an extra of this project is not installed, or
             the disk is full.
     """
+    start_stores()
     yield from map_as_completed(
         functools.partial(_fetch, settings=settings), requests, settings.connections
     )
@@ -53,6 +54,17 @@ def _fetch(request: Request, settings: Download) -> Fetched:
             ) or _try(request, settings, store)
     except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
         return failed(error)
+
+
+def start_stores() -> None:
+    """Start the thread that fsspec's stores read in.
+
+    Where several threads are the first to ask for it, each may start one, and what is read in all
+    but the last never comes (fsspec, issue 1783).
+    """
+    from fsspec.asyn import get_loop
+
+    get_loop()
 
 
 def store_class(scheme: str) -> Any:

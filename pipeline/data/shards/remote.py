@@ -116,6 +116,10 @@ class RemoteShards:
     """Reads clips of one data set's remote shards, in one process; any of its threads may."""
 
     def __init__(self, storage: Storage) -> None:
+        # Here and below, as processes that read local shards alone need none of it.
+        from pipeline.data.fetch.remote import start_stores
+
+        start_stores()
         self.storage = storage
         scheme, _, place = storage.address.rstrip("/").partition("://")
         # Only a web server's paths are whole addresses to fsspec.
@@ -218,7 +222,6 @@ class RemoteShards:
 
     def _answer(self, span: Span) -> bytes:
         """Read a range once."""
-        # Here, as processes that read local shards alone need none of it.
         from pipeline.data.fetch.remote import store_class
         from pipeline.data.fetch.step_timeout import StepTimeout, call_with_step_timeout
 

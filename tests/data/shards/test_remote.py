@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import fsspec.asyn
 import numpy as np
 import pytest
 import torch
@@ -30,6 +35,7 @@ from pipeline.method.masks import TubeMask
 from tests.data.load.conftest import levels_video, write_h264
 
 pytest.importorskip("aiohttp", reason="web addresses are read with the extra `cloud`")
+HTTPFileSystem = pytest.importorskip("fsspec.implementations.http").HTTPFileSystem
 CLIP = Clip(frames=4, stride=1, size=16, scales=(1.0, 0.75), flip=True)
 CLIPS = 12
 
@@ -88,6 +94,13 @@ def batches(clips: list[ClipEntry], workers: int = 0) -> list[Batch]:
     return list(pretraining_batches(sampled, range(2, 9), LoaderOptions(workers=workers)))
 
 
+def wait_for_reads_ahead(clips: list[ClipEntry]) -> None:
+    """The clips of one step more than was taken are on their way when a loader ends."""
+    store = remote.of(clips[0].shard.parent)
+    assert store is not None
+    futures.wait(store._asked.values())
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_those_from_the_disk(
     packed: Path, tmp_path: Path, server: RangeServer, workers: int
@@ -111,12 +124,14 @@ def test_of_images_the_wanted_ones_come_alone(
     frames other than the expected ones that are read out of those."""
     clips = afar(packed, tmp_path / "afar", server.address)
     batches(clips)
+    wait_for_reads_ahead(clips)
     whole, asked = server.sent, server.requests.total()
     remote.forget()
     monkeypatch.setattr(remote, "LEAST_SAVED", 1)
     for own, far in zip(batches(entries(packed)), batches(clips), strict=True):
         assert torch.equal(own.videos, far.videos)
         assert (own.ids, own.failed) == (far.ids, far.failed)
+    wait_for_reads_ahead(clips)
     by_image = clips[0].codec == "jpeg"
     assert (server.sent - whole < 0.9 * whole) == by_image
     assert (server.requests.total() - asked > asked) == by_image
@@ -160,6 +175,29 @@ def test_clips_are_asked_for_once_and_ahead(
         pass
     assert server.requests.total() == CLIPS
     assert server.most_under_way > 3
+
+
+@pytest.mark.parametrize("packed", ["raw"], indirect=True)
+def test_the_first_reads_may_begin_at_once(
+    packed: Path, tmp_path: Path, server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches several threads that each start fsspec's loop, where its lock holds none of them:
+    reads in all but the last of those loops may never end."""
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def slow_loop() -> asyncio.AbstractEventLoop:
+        time.sleep(0.1)
+        made.append(new_loop())
+        return made[-1]
+
+    new_loop = asyncio.new_event_loop
+    monkeypatch.setattr(asyncio, "new_event_loop", slow_loop)
+    monkeypatch.setattr(fsspec.asyn, "loop", [None])
+    monkeypatch.setattr(fsspec.asyn, "get_lock", threading.Lock)
+    HTTPFileSystem.clear_instance_cache()
+    batches(afar(packed, tmp_path / "afar", server.address))
+    assert len(made) == 1
+    HTTPFileSystem.clear_instance_cache()  # or the next test would read in this one's loop
 
 
 @pytest.mark.parametrize(("cache_gib", "least", "most"), [(1.0, CLIPS, CLIPS), (0.0, 0, 0)])
