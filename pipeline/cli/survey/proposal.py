@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import yaml
 
 from pipeline.cli.doctor import estimates
 from pipeline.configuration import composition
@@ -91,7 +90,7 @@ def geometry(
 def composed(overrides: Sequence[str]) -> Params:
     """Return the parameters that `compose` would write for these overrides."""
     text = composition.compose(overrides)
-    return composition.validate(yaml.safe_load(text), place="survey")
+    return composition.validate(composition.values_of(text), place="survey")
 
 
 def cost(params: Params, footage: estimates.Footage) -> Cost:

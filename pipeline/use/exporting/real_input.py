@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from pipeline.configuration import composition
@@ -46,7 +45,7 @@ def clips(videos: Sequence[Path], clip: Clip, data: DatasetIndex | None) -> tupl
 
 def _drawn(clip: Clip) -> Tensor:
     params = composition.validate(
-        yaml.safe_load(composition.compose(["experiment=tiny"])), place=""
+        composition.values_of(composition.compose(["experiment=tiny"])), place=""
     )
     settings = params.data.synthetic
     assert settings is not None  # noqa: S101 - of that experiment it is set
