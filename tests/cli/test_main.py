@@ -143,8 +143,11 @@ def test_compose_writes_lists_and_warns(folder: Path, capsys: pytest.CaptureFixt
     assert said.out.startswith("wrote params.yaml; next: snakemake --cores all\n")
     assert "a workflow is at work here" in said.out
     own = ["name=mine", "data=folder", "data.name=mine", "data.manifest=gone.csv"]
-    assert cli.main(["compose", "experiment=demo", *own]) == 0
-    assert "warning: there is no list of videos gone.csv yet" in capsys.readouterr().err
+    for command in (["compose"], ["sweep", "trainer.seed=0,1"]):
+        assert cli.main([*command, "experiment=demo", *own]) == 0
+        said = capsys.readouterr()
+        assert "warning: there is no list of videos gone.csv yet" in said.err
+        assert "a workflow is at work here" in said.out
     assert cli.main(["compose", "--list"]) == 0
     listed = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
     assert {"demo", "tiny"} <= set(listed["experiment"].split(", "))

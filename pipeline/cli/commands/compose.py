@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say which overrides change nothing."""
-    from pipeline.cli.versions.tools import is_locked
-    from pipeline.configuration import composition, folding, old_names, video_lists
+    from pipeline.configuration import composition, old_names
     from pipeline.runtime.files import write_text
 
     if options.reference:
@@ -42,9 +41,7 @@ def run(options: argparse.Namespace) -> None:
     old_names.tell_overrides(options.overrides)
     overrides = old_names.current(options.overrides)
     text = composition.compose(overrides)
-    params = composition.parse(text, place=options.output)
-    folding.check_folders(params)
-    video_lists.check_columns(params)
+    params = checked(text, options.output)
     _tell_of_larger_pictures(Path(options.output), params, overrides)
     write_text(options.output, text)
     if warning := composition.left_out(text):
@@ -55,11 +52,28 @@ def run(options: argparse.Namespace) -> None:
             f"for one run: {instead}",
             file=sys.stderr,
         )
+    print(f"wrote {options.output}; next: {next_command(options.output)}")
+    tell_what_is_missing(params)
+
+
+def checked(text: str, output: str) -> Params:
+    """Return the settings of a text that is to be written, held to what lies here."""
+    from pipeline.configuration import composition, folding, video_lists
+
+    params = composition.parse(text, place=output)
+    folding.check_folders(params)
+    video_lists.check_columns(params)
+    return params
+
+
+def tell_what_is_missing(params: Params) -> None:
+    """Say what keeps Snakemake from running what was written."""
+    from pipeline.cli.versions.tools import is_locked
+
     for name in params.data_sets:
         manifest = params.on(name).data.manifest
         if manifest and not Path(manifest).is_file():
             print(f"warning: there is no list of videos {manifest} yet", file=sys.stderr)
-    print(f"wrote {options.output}; next: {next_command(options.output)}")
     if not Path("Snakefile").is_file():
         print(
             "warning: there is no project here for snakemake to run; make one: "

@@ -21,16 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Compose, check and write; say how many trials each run has."""
-    from pipeline.cli.commands.compose import next_command
-    from pipeline.configuration import composition, folding, old_names, sweeps, video_lists
+    from pipeline.cli.commands.compose import checked, next_command, tell_what_is_missing
+    from pipeline.configuration import old_names, sweeps
     from pipeline.runtime.files import write_text
 
     old_names.tell_overrides(options.overrides)
     text = sweeps.compose(options.overrides)
-    params = composition.parse(text, place=options.output)
-    folding.check_folders(params)
-    video_lists.check_columns(params)
+    params = checked(text, options.output)
     write_text(options.output, text)
     counts = Counter(trial.run for trial in params.sweep.trials.values()) if params.sweep else {}
     trials = ", ".join(f"{count} of {run}" for run, count in counts.items())
     print(f"wrote {options.output}: trials: {trials}; next: {next_command(options.output)}")
+    tell_what_is_missing(params)
