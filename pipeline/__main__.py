@@ -9,7 +9,7 @@ def run() -> int:
     termination = Termination()
     termination.heed()
     try:
-        return main()
+        return main(termination=termination)
     finally:
         termination.ignore()
 

@@ -17,8 +17,13 @@ from pipeline.runtime.interruption import EXIT_RESUME_LATER
 from pipeline.runtime.joblog import copied_to, own_log
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status (2 for what the user can put right)."""
+def main(
+    arguments: Sequence[str] | None = None, termination: ending.Termination | None = None
+) -> int:
+    """Run one command; return its exit status (2 for what the user can put right).
+
+    `termination` tells whether an error is what a library has made of the process's end.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         stages = _stages(arguments[0] if arguments else "")
@@ -36,18 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 141  # as a shell reports a program that ends so
         except ending.Terminated:
-            again = "run the same command again and it goes on"
-            print(f"stopped: SIGTERM\n  remedy: {again}", file=sys.stderr)
-            return EXIT_RESUME_LATER
+            return _terminated()
         except KeyboardInterrupt:
             print("interrupted: run the same command again and it goes on", file=sys.stderr)
             return 130
         except Exception as error:  # noqa: BLE001 - the traceback belongs into the log, too
+            if termination is not None and termination.stopping:
+                return _terminated()
             if full := disk_full(error):
                 print(f"error: {full}", file=sys.stderr)
                 return full.exit_code
             traceback.print_exc()
             return 1
+
+
+def _terminated() -> int:
+    again = "run the same command again and it goes on"
+    print(f"stopped: SIGTERM\n  remedy: {again}", file=sys.stderr)
+    return EXIT_RESUME_LATER
 
 
 def _stages(command: str) -> Mapping[str, StageOptions]:

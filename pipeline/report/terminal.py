@@ -27,7 +27,7 @@ def show(results: Results, console: Console) -> None:
     console.print()
     _show_data(results, console)
     for remark in of_training(results.trained):
-        console.print(Text(remark), soft_wrap=True)
+        console.print(Text(remark))
     for further in results.further:
         console.print()
         console.rule(f"on {further.data.name}", align="left", characters="-")
@@ -39,25 +39,27 @@ def show(results: Results, console: Console) -> None:
 
 
 def _show_data(results: Results, console: Console) -> None:
-    """Print a table per label, what was skipped and why, and the census."""
+    """Print the benchmarks, what was skipped and why, the census; last a table per label.
+
+    Scores on val, where there are others, are on the page alone.
+    """
     untrained = {run.name for run in results.runs if not run.trained}
-    tables = of_scores(results)
-    show_tables(tables, untrained, console)
-    if sweep := results.params.sweep:
-        console.print(Text(trials.counts(sweep)), soft_wrap=True)
-    if not tables:
-        console.print("no score: every probe was skipped")
     for table in of_benchmarks(results):
         console.print(_rich(table, untrained))
     reasons = notes(results)
     for note in reasons[:SHOWN_REASONS]:
         runs = "" if len(note.runs) == len(results.runs) else f" ({', '.join(note.runs)})"
         what = "skipped" if note.skipped else "note"
-        line = f"{what}: {note.subject}{runs}: {note.reason}"
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(f"{what}: {note.subject}{runs}: {note.reason}"))
     if len(reasons) > SHOWN_REASONS:
         console.print(f"... and {len(reasons) - SHOWN_REASONS} more: see the report")
-    console.print(Text(f"clips: {census_line(results.index.census)}"), soft_wrap=True)
+    console.print(Text(f"clips: {census_line(results.index.census)}"))
+    if sweep := results.params.sweep:
+        console.print(Text(trials.counts(sweep)))
+    tables = [table for table in of_scores(results) if not (table.scores and table.scores.beside)]
+    if not tables:
+        console.print("no score: every probe was skipped")
+    show_tables(tables, untrained, console)
 
 
 def show_tables(tables: Sequence[ShownTable], untrained: set[str], console: Console) -> None:
@@ -65,7 +67,7 @@ def show_tables(tables: Sequence[ShownTable], untrained: set[str], console: Cons
     for table in tables:
         console.print(_rich(table, untrained))
         for remark in [*table.remarks, *_interval(table.scores)]:
-            console.print(Text(remark), soft_wrap=True)
+            console.print(Text(remark))
 
 
 def _rich(shown: ShownTable, untrained: set[str]) -> RichTable:

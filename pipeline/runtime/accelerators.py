@@ -35,10 +35,11 @@ def kind() -> str | None:
     if asked == "auto":
         return next((each for each in there if each not in UNTRIED), None)
     if asked not in KINDS:
+        *others, last = "auto", "cpu", *KINDS
         raise UserError(
             f"{VARIABLE} is {asked!r}, which is no kind of device",
             place="environment",
-            remedy=f"set it to auto, cpu, {' or '.join(KINDS)}, or unset it",
+            remedy=f"set it to {', '.join(others)} or {last}, or unset it",
         )
     if asked not in there:
         raise UserError(

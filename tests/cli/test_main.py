@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +22,10 @@ from pipeline.configuration import composition
 from pipeline.configuration.schema import Params
 from pipeline.configuration.stages import STAGES
 from pipeline.errors import UserError
+from pipeline.planning import ending
 from pipeline.runtime import joblog
 from pipeline.runtime.files import write_text
+from pipeline.runtime.interruption import EXIT_RESUME_LATER
 
 
 @pytest.fixture
@@ -275,3 +279,28 @@ def test_failures_are_told_once_each(tmp_path: Path) -> None:
     assert "yesterday" not in said
     assert "all is well" not in said
     assert str(tmp_path / "defect.log") in said
+
+
+def test_what_a_library_makes_of_the_end_is_the_end(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a traceback where SIGTERM comes while a library turns all exceptions into its own, as
+    pydantic does while classes are made."""
+
+    def load(path: Path) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException as error:
+            raise ValueError("a library's own") from error
+
+    monkeypatch.setattr(composition, "load", load)
+    termination = ending.Termination()
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
+    termination.heed()
+    try:
+        assert cli.main(["index"], termination) == EXIT_RESUME_LATER
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+    assert capsys.readouterr().err.startswith("stopped: SIGTERM")

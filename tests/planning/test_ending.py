@@ -132,7 +132,11 @@ def test_jobs_end_though_the_main_thread_hears_nothing(
 
 def test_a_job_at_its_end_is_left_in_peace(project: Path) -> None:
     """Catches tracebacks of what libraries do at exit, where SIGTERM comes when all is done."""
-    code = (project / "pipeline" / "__main__.py").read_text().replace("main()", "0")
+    code = (
+        (project / "pipeline" / "__main__.py")
+        .read_text()
+        .replace("main(termination=termination)", "0")
+    )
     late = "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
     done = subprocess.run(
         [sys.executable, "-c", late + code],

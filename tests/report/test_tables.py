@@ -240,16 +240,20 @@ def printed(found: Results) -> str:
 
 
 def test_terminal_shows_scores_chance_and_reasons(experiment: Experiment, found: Results) -> None:
-    """Catches a table without baseline, chance, marks of the best, reasons or census."""
+    """Catches a table without baseline, chance, marks of the best, reasons or census, and scores
+    that are not the last thing before what they come to."""
     lines = [" ".join(line.split()) for line in experiment.printed.splitlines()]
     assert "sigma_mlp 75.0* 87.5 50.0 87.5 80 of 85" in lines
     assert "pixel 50.0 87.5 62.5* 87.5 80 of 85" in lines
     assert "random (untrained) 25.0 87.5 25.0 87.5 80 of 85" in lines
     assert "chance 16.7 83.3 16.7 83.3" in lines
     assert "commonest class 25.0 25.0" in lines
-    assert "sigma_mlp 50.0 50.0 80 of 85" in lines  # on val
+    assert "sigma_mlp 50.0 50.0 80 of 85" not in lines  # on val
     assert f"skipped: weather, linear probe: {SKIPPED}" in lines
     assert "clips: 13 of 15 ok, 2 lost: corrupt 1, missing 1" in lines
+    assert lines.index("sigma_mlp 75.0* 87.5 50.0 87.5 80 of 85") > max(
+        place for place, line in enumerate(lines) if line.startswith(("clips: ", "Cost "))
+    )
 
 
 def test_the_terminal_ends_with_what_it_comes_to(found: Results) -> None:

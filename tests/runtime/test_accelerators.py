@@ -61,8 +61,8 @@ def test_what_is_there_is_chosen(
     [
         (NONE, "mps", "set it to cpu, or install torch for mps"),
         ({"cuda": 1}, "xpu", "set it to cuda or cpu, or install torch for xpu"),
-        ({"cuda": 1}, "gpu", "set it to auto, cpu, cuda or xpu or mps, or unset it"),
-        ({"cuda": 1}, "cuda:0", "set it to auto, cpu, cuda or xpu or mps, or unset it"),
+        ({"cuda": 1}, "gpu", "set it to auto, cpu, cuda, xpu or mps, or unset it"),
+        ({"cuda": 1}, "cuda:0", "set it to auto, cpu, cuda, xpu or mps, or unset it"),
     ],
 )
 def test_what_is_not_there_is_refused(

@@ -49,7 +49,7 @@ SOURCES = {  # that have no wheel, and why a source archive serves
     "antlr4-python3-runtime": "pure Python",
     "connection-pool": "pure Python",
     "deepspeed": "pure Python; its kernels are compiled when they are used",
-    "immutables": "has wheels up to Python 3.13; compiled, or else pure Python",
+    "immutables": "has wheels up to Python 3.13; then its extension is compiled",
 }
 
 

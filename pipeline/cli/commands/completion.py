@@ -7,6 +7,8 @@ from pathlib import Path
 
 SUMMARY = "print what bash or zsh needs to complete this command line"
 SHELLS = ("bash", "zsh")
+# What arguments are called that are files or folders.
+FILES = ("VIDEO", "ID|VIDEO", "CHECKPOINT", "FILE", "DIR")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,5 +34,5 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _complete_files(command)
-        elif action.type is Path or action.metavar in ("VIDEO", "CHECKPOINT", "FILE", "DIR"):
+        elif action.type is Path or action.metavar in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]

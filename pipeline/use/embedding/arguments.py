@@ -62,7 +62,10 @@ def device_of(name: str) -> torch.device:
 
     if name == "auto":
         return torch.device(accelerators.kind() or "cpu")
+    kind = name.partition(":")[0]
     try:
+        if kind in accelerators.KINDS and not accelerators.count(kind):
+            raise RuntimeError(f"torch {torch.__version__} sees none here")
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

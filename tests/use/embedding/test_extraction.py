@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from pipeline.cli import main as cli
+from pipeline.errors import UserError
 from pipeline.evaluation.rows import ExecutionOptions
-from pipeline.use.embedding import features_file, neighbours
+from pipeline.use.embedding import arguments, features_file, neighbours
 from pipeline.use.embedding.extraction import Extraction, extract
 from pipeline.use.embedding.features_file import Features
 from pipeline.use.embedding.videos import video_sources
@@ -184,3 +185,12 @@ def test_videos_are_brought_to_the_rate_that_the_model_saw(
             np.testing.assert_allclose(alone, features.values, atol=1e-6)
             query = neighbours.by_video(features, videos / "a.mp4", hub.load(slow))
             np.testing.assert_allclose(query.vector, features.values[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda:99", "tpu"])
+def test_a_device_that_is_not_here_is_one_line(device: str) -> None:
+    """Catches torch's list of all its backends in place of an answer."""
+    with pytest.raises(UserError, match=f"device '{device}' cannot be used: ") as caught:
+        arguments.device_of(device)
+    if device == "mps" and not torch.backends.mps.is_available():
+        assert caught.value.problem.endswith("sees none here")
