@@ -38,7 +38,8 @@ def table(results: Results) -> Table | None:
         remark="Tubes are counted over all masks of a clip; where clips have unequally many it is "
         "their mean. Time is that of the clock, which jobs beside it lengthen, and of all cores, "
         "starting and online evaluation included. Memory is the most that a process of the job "
-        "held at once, not that of an accelerator.",
+        "held at once, not that of an accelerator. Of a training that was copied, or whose process "
+        "was killed outright, cores and memory are not known.",
         columns=COLUMNS,
         runs=tuple(_line(run, results, jobs.get(run.name)) for run in results.runs),
     )
@@ -49,8 +50,10 @@ def _line(run: RunResult, results: Results, job: Job | None) -> Line:
         return Line(run.name, (None,) * len(COLUMNS))
     grid = tube_grid(run.settings.model, results.params.data.clip)
     seen, predicted = counts(run.settings.objective, grid)
-    cpu = job.cpu_seconds if job else None
-    memory = job.memory_mib if job else None
+    # The last job may have found the training ended, or gone on after one that could say nothing.
+    did_all = job is not None and not job.unknown and job.seconds >= run.pretrained["seconds"]
+    cpu = job.cpu_seconds if job and did_all else None
+    memory = job.memory_mib if job and did_all else None
     return Line(
         run.name,
         (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,13 @@ from torch import Tensor, nn
 
 from pipeline.configuration import composition
 from pipeline.configuration.build import sigma_model
+from pipeline.configuration.layout import times
 from pipeline.data.load import order
 from pipeline.method.masks.base import stacked
 from pipeline.method.tubes import split_masks
 from pipeline.report import results, training_cost
 from pipeline.report.shown_tables import of_benchmarks
+from pipeline.runtime.files import write_json
 from tests import optical_flow
 
 from .experiments import Experiment
@@ -75,3 +79,30 @@ def test_each_run_has_what_its_training_took(experiment: Experiment) -> None:
         seconds, steps = run.pretrained["seconds"], run.pretrained["steps"]
         assert lines[run.name][3] == pytest.approx(1e3 * seconds / steps)
         assert lines[run.name][4:] == (pytest.approx(1e3 * 100 / steps), pytest.approx(900 / 1024))
+
+
+@pytest.mark.parametrize(
+    "sessions",
+    [
+        [{"finished": True, "seconds": 5.0, "cpu_seconds": 3.0, "peak_memory_mib": 500}],  # copied
+        [
+            {"finished": False},  # killed outright
+            {"finished": True, "seconds": 70.0, "cpu_seconds": 90.0, "peak_memory_mib": 500},
+        ],
+    ],
+)
+def test_what_a_job_did_not_do_is_not_its_cost(
+    experiment: Experiment, sessions: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Catches the seconds in which a finished training is found, as those of all its steps."""
+    shutil.copytree(experiment.folder, tmp_path, dirs_exist_ok=True)
+    with contextlib.chdir(tmp_path):
+        found = results.read(experiment.params)
+        body = {"sessions": [{"began": "2026-01-01T00:00:00+00:00", **each} for each in sessions]}
+        write_json(times(experiment.params.name, "pretrain", found.trained[0].name), body)
+        table = training_cost.table(found)
+    assert table is not None
+    lines = {line.name: line.values for line in table.runs}
+    assert lines[found.trained[0].name][3] is not None
+    assert lines[found.trained[0].name][4:] == (None, None)
+    assert None not in lines[found.trained[1].name]
