@@ -65,6 +65,7 @@ def _show_data(results: Results, console: Console) -> None:
 def show_tables(tables: Sequence[ShownTable], untrained: set[str], console: Console) -> None:
     """Print tables of scores; `untrained` are the runs whose encoder has learned nothing."""
     for table in tables:
+        console.print()
         console.print(_rich(table, untrained))
         for remark in [*table.remarks, *_interval(table.scores)]:
             console.print(Text(remark))

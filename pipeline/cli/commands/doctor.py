@@ -74,19 +74,20 @@ def _table(findings: Sequence[Finding]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("stage", "what", ""):
         table.add_column(column, no_wrap=True)
-    for column in ("found", "what to do"):
-        table.add_column(column, ratio=1, overflow="fold")
+    table.add_column("found, and what to do", overflow="fold")
     previous = ""
     for finding in findings:
         if previous and finding.stage != previous:
             table.add_section()
         word, style = _mark(finding)
+        found = Text(finding.found)
+        if finding.remedy:
+            found.append(f"\n→ {finding.remedy}", style="bold")
         table.add_row(
             finding.stage if finding.stage != previous else "",
             finding.subject,
             Text(word, style=style),
-            Text(finding.found),
-            Text(finding.remedy),
+            found,
         )
         previous = finding.stage
     return table
