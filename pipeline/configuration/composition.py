@@ -112,7 +112,7 @@ def explained(place: str) -> Iterator[None]:
 
 def left_out(text: str) -> str:
     """Say what this `params.yaml` names and nothing can be run on: `Params` has it no more."""
-    params = validate(values_of(text), place="params.yaml")
+    params = parse(text, place="params.yaml")
     parts = [f"{BENCHMARKS[name].title}: {', '.join(w)}" for name, w in params.left_out.items()]
     if not parts:
         return ""

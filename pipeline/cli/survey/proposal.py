@@ -90,7 +90,7 @@ def geometry(
 def composed(overrides: Sequence[str]) -> Params:
     """Return the parameters that `compose` would write for these overrides."""
     text = composition.compose(overrides)
-    return composition.validate(composition.values_of(text), place="survey")
+    return composition.parse(text, place="survey")
 
 
 def cost(params: Params, footage: estimates.Footage) -> Cost:

@@ -44,9 +44,7 @@ def clips(videos: Sequence[Path], clip: Clip, data: DatasetIndex | None) -> tupl
 
 
 def _drawn(clip: Clip) -> Tensor:
-    params = composition.validate(
-        composition.values_of(composition.compose(["experiment=tiny"])), place=""
-    )
+    params = composition.parse(composition.compose(["experiment=tiny"]), place="")
     settings = params.data.synthetic
     assert settings is not None  # noqa: S101 - of that experiment it is set
     made = []
