@@ -40,6 +40,7 @@ from pipeline.runtime.devices import choose_device, deterministic, fast_fp32
 from pipeline.runtime.files import sha256_file
 from pipeline.runtime.interruption import ResumeLater, StopRequest
 from pipeline.runtime.optimisers import parameter_groups, scaled_rate, schedule, solver
+from pipeline.runtime.precision import Precision, choose
 from pipeline.runtime.progress import Progress
 from pipeline.weights import hub
 from pipeline.weights.classifier import Classifier
@@ -85,6 +86,7 @@ class Learner:
     optimiser: torch.optim.Optimizer
     average: ModelEmaV3 | None
     device: torch.device
+    precision: Precision
     done: int = 0
 
     def resume(self, checkpoints: Checkpoints) -> None:
@@ -138,6 +140,8 @@ def fit(
     checkpoints = _checkpoints(weights, train, settings, resumption)
     learner = begin(weights, train.clip, train.targets.outputs, settings, choose_device())
     learner.resume(checkpoints)
+    if slow := learner.precision.warning("finetune.precision"):
+        checkpoints.say(slow)
     steps, warmup = train.steps(settings)
     rates = learning_rates(settings, steps, warmup=warmup)
     waiting = batches(
@@ -217,7 +221,8 @@ def begin(
         # A warm-up of the decay, or a short training would be averaged with its beginning.
         average = ModelEmaV3(network, decay=settings.ema, use_warmup=True)
     optimiser = solver(settings.solver, groups, settings.betas)
-    return Learner(network, optimiser, average, device)
+    number_format = choose(settings.precision, device, place="finetune.precision", scales=False)
+    return Learner(network, optimiser, average, device, number_format)
 
 
 def learning_rates(settings: Finetune, steps: int, *, warmup: int) -> NDArray[np.float64]:
@@ -253,7 +258,7 @@ def _step(
             pixels = normalise(videos)
             target = to_device(values[indices], device)
             pixels, target = mixed(pixels, target, targets, settings)
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            with learner.precision.autocast():
                 loss = loss_of(network(pixels), target, targets.kind, settings)
             (loss / parts).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() / parts

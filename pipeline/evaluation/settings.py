@@ -90,7 +90,8 @@ class Finetune(Section):
     augmentation: Augmentation  # of train clips
     sampling: Literal["dense", "per_segment"]  # of train clips, as `views.sampling`
     views: Views  # of val and test clips; their probabilities are averaged
-    precision: Literal["fp32", "bf16"]  # of matrix products
+    # of matrix products; `auto`: `bf16` where the device has it, else `fp32`
+    precision: Literal["auto", "fp32", "bf16"]
     # the same bits each time on an accelerator, as `trainer.deterministic`
     deterministic: bool = False
     seed: int  # of initialisation, order and augmentation

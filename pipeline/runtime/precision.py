@@ -23,10 +23,15 @@ TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Precision:
-    """The format of matrix products on one device."""
+    """The format of matrix products on one device.
+
+    Attributes:
+        emulated: the processor has no products in it; torch makes them of slow single steps.
+    """
 
     name: str
     device_type: str
+    emulated: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -38,34 +43,61 @@ class Precision:
         """Whether products are of less than float32."""
         return self.name != "fp32"
 
+    @property
+    def measured_as(self) -> str:
+        """The format whose largest speed says what the device could do."""
+        return "fp32" if self.emulated else self.name
+
+    def warning(self, place: str) -> str:
+        """What to say before work in it begins; empty where nothing is wrong."""
+        if not self.emulated:
+            return ""
+        return (
+            f"warning: {place}={self.name}, but this CPU has no such products, so steps take tens "
+            "of times as long as in fp32: use fp32, or auto, which chooses by the device"
+        )
+
     def autocast(self) -> torch.autocast:
         """A context for the forward pass."""
         return torch.autocast(self.device_type, self.dtype, enabled=self.is_mixed)
 
 
-def choose(setting: Setting, device: torch.device) -> Precision:
+def choose(
+    setting: Setting,
+    device: torch.device,
+    *,
+    place: str = "trainer.precision",
+    scales: bool = True,
+) -> Precision:
     """The format to use; `auto` is bf16 where the device has it, else fp16 (on a CPU fp32).
+
+    Args:
+        place: the setting's name, for errors.
+        scales: whether the caller scales losses; otherwise `auto` is never fp16.
 
     Raises:
         UserError: where bf16 or fp16 is asked for on an accelerator that lacks what it needs.
     """
     has_bf16, has_fp16 = supports_bf16(device), supports_scaled_fp16(device)
     if setting == "auto":
-        missing = "fp16" if has_fp16 and device.type != "cpu" else "fp32"
+        missing = "fp16" if scales and has_fp16 and device.type != "cpu" else "fp32"
         return Precision("bf16" if has_bf16 else missing, device.type)
     if setting == "bf16" and not has_bf16 and device.type != "cpu":  # a CPU is merely slow
+        scaled = "fp16 (with scaled losses) or " if scales else ""
         raise UserError(
-            f"{name_of(device)} has no bfloat16",
-            place="trainer.precision",
-            remedy="use fp16 (with scaled losses) or fp32, or auto",
+            f"{name_of(device)} has no bfloat16", place=place, remedy=f"use {scaled}fp32, or auto"
         )
     if setting == "fp16" and not has_fp16:
         raise UserError(
             f"{name_of(device)} has no float64, which torch scales losses with",
-            place="trainer.precision",
+            place=place,
             remedy="use bf16 or fp32, or auto",
         )
-    return Precision(setting, device.type)
+    emulated = device.type == "cpu" and (
+        (setting == "bf16" and not has_bf16)
+        or (setting == "fp16" and not torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    )
+    return Precision(setting, device.type, emulated)
 
 
 def supports_bf16(device: torch.device) -> bool:

@@ -85,6 +85,8 @@ def say_plan(context: RunContext, state: TrainingState) -> None:
         f"{started}; engine {trainer.engine}{zero}, {engine.precision.name}, {where}; "
         f"{trainer.batch_size} = {process.world} x {trainer.accumulation} part(s) x {micro}"
     )
+    if slow := engine.precision.warning("trainer.precision"):
+        checkpoints.say(slow)
     if state.done:
         other = state.sessions[-1]["code"] != context.session["code"]
         anew = f" (which other code made; delete {checkpoints.folder} to begin anew)"

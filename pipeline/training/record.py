@@ -88,7 +88,7 @@ def recording(context: RunContext, state: TrainingState, operations: int) -> Ite
     if writes:
         speed.rewind(state.done)
     if writes and state.done < log.steps:
-        peak = flops.matmul_peak(engine.device, engine.precision.name) * engine.ranks.world
+        peak = flops.matmul_peak(engine.device, engine.precision.measured_as) * engine.ranks.world
         speed.utilisation = operations / peak
     rate = ("clips", trainer.batch_size)
     progress = Progress(label, log.steps, "steps", done=state.done, rate=rate)

@@ -173,3 +173,25 @@ def test_formats_are_those_that_the_device_has(monkeypatch: pytest.MonkeyPatch) 
     assert precision.choose("auto", intel).name == "fp16" == precision.choose("fp16", intel).name
     with pytest.raises(UserError, match="Arc has no bfloat16"):
         precision.choose("bf16", intel)
+
+
+def test_a_cpu_without_the_format_is_said_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches bf16 that a CPU without such products computes at a sixtieth of the speed, in
+    silence; `auto` that chooses it there, or fp16 where nobody scales losses."""
+    cpu = torch.device("cpu")
+    for has in (True, False):
+        for name in ("bf16", "fp16"):
+            monkeypatch.setattr(
+                torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda has=has: has
+            )
+        for name in ("bf16", "fp16"):
+            asked = precision.choose(name, cpu)
+            assert (asked.name, asked.emulated, asked.is_mixed) == (name, not has, True)
+            assert asked.measured_as == (name if has else "fp32")
+            assert (f"finetune.precision={name}" in asked.warning("finetune.precision")) is not has
+        found = precision.choose("auto", cpu)
+        assert (found.name, found.warning("x")) == ("bf16" if has else "fp32", "")
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    assert precision.choose("auto", gpu).name == "fp16"
+    assert precision.choose("auto", gpu, scales=False).name == "fp32"
