@@ -162,6 +162,8 @@ def contenders(
             found[f"ours, h264, decord, {MASKS} masks"] = ours(entries, clip, "decord", masks=MASKS)
             if decoders.chosen("auto") == "torchcodec":
                 found["ours, h264, torchcodec"] = ours(entries, clip, "torchcodec")
+            if decoders.problem_of("nvdec") is None:
+                found["ours, h264, nvdec"] = ours(entries, clip, "nvdec")
         else:
             found[f"ours, {codec}"] = ours(entries, clip, "auto")
     found["ours, raw + normalise"] = ours(entries, clip, "auto", finish=True)

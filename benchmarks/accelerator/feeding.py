@@ -18,6 +18,7 @@ from benchmarks import material, pretrain_step
 from benchmarks.accelerator.measurement import Measurement, step_arguments
 from benchmarks.contenders import Ours
 from pipeline.configuration.schema import Clip
+from pipeline.data.load.decoders import Decoder, problem_of
 from pipeline.data.load.loader import PretrainingClips, pretraining_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
@@ -49,11 +50,16 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement | str]:
             entries: list[ClipEntry] = []
             for copy in range(workers):  # a worker needs a shard of its own
                 entries += material.packed(records, folder / codec / str(copy), shards)
-            yield fed(codec, ours, entries * 64, clip, workers)
+            decoders: tuple[Decoder, ...] = ("decord",)
+            if codec == "h264" and problem_of("nvdec") is None:
+                decoders += ("nvdec",)
+            for decoder in decoders:
+                loading = LoaderOptions(workers=workers, decoder=decoder, device=device)
+                yield fed(codec, ours, entries * 64, clip, loading)
 
 
 def fed(
-    codec: str, ours: Ours, entries: Sequence[ClipEntry], clip: Clip, workers: int
+    codec: str, ours: Ours, entries: Sequence[ClipEntry], clip: Clip, options: LoaderOptions
 ) -> Measurement:
     """Train on what the loader hands over; tell how long was waited for it."""
     clips = PretrainingClips(
@@ -64,7 +70,6 @@ def fed(
         seed=0,
         batch_size=ours.run.trainer.batch_size,
     )
-    options = LoaderOptions(workers=workers, decoder="decord", device=ours.device)
     batches = pretraining_batches(clips, range(WARM + STEPS), options)
     waited, began = 0.0, 0.0
     for step in range(WARM + STEPS):
@@ -76,8 +81,10 @@ def fed(
         ours.step(batch)
     whole = time.perf_counter() - began
     rate = STEPS * len(batch.ids) / whole
-    record = {"codec": codec, "workers": workers, "clips_per_s": rate, "waiting": waited / whole}
+    name = f"{codec} {options.decoder}" if codec == "h264" else codec
+    record = {"codec": name, "workers": options.workers, "clips_per_s": rate}
     return Measurement(
-        record,
-        f"{codec:5s} {workers:3d} workers  {rate:8,.1f} clips/s, {waited / whole:.1%} waiting",
+        {**record, "waiting": waited / whole},
+        f"{name:11s} {options.workers:3d} workers  {rate:8,.1f} clips/s, "
+        f"{waited / whole:.1%} waiting",
     )

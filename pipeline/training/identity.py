@@ -95,13 +95,11 @@ def _resumable_settings(run: Run, data: Data, pictures: Pictures) -> dict[str, A
     A checkpoint is resumed under equal ones only. The data are the pictures of the clips that are
     trained on, in their order: no label, no name, and no clip of another split.
     """
+    neutral = RESULT_NEUTRAL_KEYS - ({"decoder"} if run.trainer.decoder == "nvdec" else set())
     every = run.model_dump(mode="json")
     sections = {name: part for name, part in every.items() if isinstance(part, dict)}
     return {
-        **{
-            name: {k: v for k, v in s.items() if k not in RESULT_NEUTRAL_KEYS}
-            for name, s in sections.items()
-        },
+        **{name: {k: v for k, v in s.items() if k not in neutral} for name, s in sections.items()},
         "data": {"clip": data.clip.model_dump(mode="json"), "pictures": pictures.sha256},
     }
 

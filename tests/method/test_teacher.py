@@ -15,7 +15,7 @@ from pipeline.configuration.schema import Clip, Model, Objective
 from pipeline.errors import UserError
 from pipeline.method.frozen_network import tensors_digest
 from pipeline.method.targets import FrozenTarget
-from pipeline.method.targets.feature_networks import PatchFeatures
+from pipeline.method.targets.feature_networks import PatchFeatures, PatchProjection
 from pipeline.method.targets.frozen import FrozenFeatures, normalised_features
 from pipeline.method.targets.image_teachers import frozen_features
 from pipeline.method.tubes import TubeGrid
@@ -77,6 +77,19 @@ def test_features_are_those_of_every_tubes_first_frame(weights: Path) -> None:
     torch.testing.assert_close(
         target(GRID.split(videos), everything), expected, rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("patch", [(4, 4), (2, 8)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_patches_are_embedded_as_by_a_convolution(
+    patch: tuple[int, int], layout: torch.memory_format
+) -> None:
+    """Catches rows for columns, channels in another order, and weights under other names."""
+    convolution = torch.nn.Conv2d(3, 5, patch, stride=patch)
+    product = PatchProjection(convolution)
+    frames = torch.randn(2, 3, 16, 24).to(memory_format=layout)
+    torch.testing.assert_close(product(frames), convolution(frames))
+    assert product.state_dict().keys() == convolution.state_dict().keys()
 
 
 def test_patches_are_resampled_to_the_grid_of_tubes() -> None:

@@ -23,6 +23,7 @@ from pipeline.runtime import checkpoints
 from pipeline.runtime.claims import Claim
 from pipeline.runtime.files import read_json, sha256_file, write_text
 from pipeline.training import pretrain_stage
+from pipeline.training.identity import Identity
 from tests.training.interrupted import outcome
 
 Compose = Callable[..., Params]
@@ -73,6 +74,17 @@ def test_an_unfinished_training_goes_on_after_a_label_has_changed(
     pretrain_stage.run(params, "pixel")
     assert "going on after step 2" in capsys.readouterr().err
     assert sha256_file(layout.weights) == weights
+
+
+def test_a_decoder_of_other_pixels_is_another_training(compose: Compose) -> None:
+    """Catches a training that goes on with pixels that are rounded otherwise, and one that begins
+    anew for a decoder of equal ones."""
+    index_stage.run(compose())
+    made = {
+        decoder: Identity.of(compose(f"trainer.decoder={decoder}"), "pixel").settings
+        for decoder in ("auto", "decord", "torchcodec", "pyav", "nvdec")
+    }
+    assert made["auto"] == made["decord"] == made["torchcodec"] == made["pyav"] != made["nvdec"]
 
 
 def test_another_picture_is_learned_from(compose: Compose) -> None:

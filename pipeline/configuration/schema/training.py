@@ -144,8 +144,9 @@ class Trainer(Section):
     workers: int = Field(ge=0)  # loader processes; 0 loads in the training process
     cache_mib: int = Field(ge=0)  # decoded frames kept in memory by each loader worker
     # of `h264`; equal pixels; `auto`: the first of torchcodec, decord and PyAV that is there, as is
-    # `decord` where there is none (docs/shards.md)
-    decoder: Literal["auto", "decord", "torchcodec", "pyav"] = "auto"
+    # `decord` where there is none; `nvdec`: the video engines of an NVIDIA GPU, whose pixels are
+    # rounded otherwise (docs/shards.md)
+    decoder: Literal["auto", "decord", "torchcodec", "pyav", "nvdec"] = "auto"
     # a clip that can no longer be read is left out and named; above this share of the clips
     # the run stops
     max_failed_share: Share = 0.001

@@ -4,6 +4,9 @@ Three libraries decode behind one interface, chosen by `trainer.decoder`. Their 
 for bit (tests/data/load): the choice is one of speed alone. torchcodec is 1.2 to 1.8 times as fast
 as decord, but takes seconds to import (it loads torch's compiler), which short jobs do not win
 back. PyAV decodes a clip from its beginning, and brings its own libraries for every platform.
+
+`nvdec` is torchcodec on the video engines of an NVIDIA GPU, for pretraining alone. They turn the
+same decoded frames into RGB with another rounding, so a training by it is another training.
 """
 
 from __future__ import annotations
@@ -17,20 +20,23 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.data.decode.raw_frames import DecodeError as DecodeError
 from pipeline.errors import UserError, first_line, how_to_install
 
 Frames = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
-Library = Literal["torchcodec", "decord", "pyav"]
+Library = Literal["torchcodec", "decord", "pyav", "nvdec"]
 Decoder = Literal["auto", Library]
 
 MODULES: dict[Library, str] = {
     "torchcodec": "torchcodec.decoders",
     "decord": "decord",
     "pyav": "av",
+    "nvdec": "torchcodec.decoders",
 }
+ON_CPU: tuple[Library, ...] = ("torchcodec", "decord", "pyav")  # of equal pixels, best first
 
 
 def read(
@@ -64,18 +70,23 @@ def chosen(decoder: Decoder) -> Library:
     that one configuration serves every machine.
 
     Raises:
-        UserError: torchcodec or PyAV is asked for but not there, or there is none at all.
+        UserError: one other than decord is asked for but not there, or there is none at all.
     """
-    if decoder in ("torchcodec", "pyav"):
+    if decoder in ("torchcodec", "pyav", "nvdec"):
         problem = problem_of(decoder)
         if problem is None:
             return decoder
         raise UserError(problem[0], place="trainer.decoder", remedy=f"{problem[1]}, or use auto")
     preferred: tuple[Library, ...] = ("decord",) if decoder == "decord" else ()
-    for library in (*preferred, *MODULES):
+    for library in (*preferred, *ON_CPU):
         if problem_of(library) is None:
             return library
     raise UserError("no library decodes video here", place="trainer.decoder", remedy="make setup")
+
+
+def of_exact_pixels(decoder: Decoder) -> Decoder:
+    """Return the decoder to evaluate with where one trains with `decoder`."""
+    return "auto" if decoder == "nvdec" else decoder
 
 
 def problem_of(library: Library) -> tuple[str, str] | None:
@@ -85,6 +96,8 @@ def problem_of(library: Library) -> tuple[str, str] | None:
     except ImportError:
         if library == "decord":
             return "decord is not installed", "make setup; it has wheels for Linux on x86-64 alone"
+        if library == "nvdec":
+            return "torchcodec, which asks for it, is not installed", how_to_install("torchcodec")
         extra = "motion-vectors" if library == "pyav" else library
         return f"{library} is not installed", how_to_install(extra)
     except (OSError, RuntimeError):
@@ -92,20 +105,28 @@ def problem_of(library: Library) -> tuple[str, str] | None:
             f"{library} does not find the libraries of ffmpeg (libavcodec and others)",
             "install them, on Debian and Ubuntu with `apt-get install ffmpeg`",
         )
+    if library == "nvdec" and not torch.cuda.is_available():
+        return "torch sees no NVIDIA GPU that could decode", "use auto, which decodes on the CPU"
     return None
 
 
-def _by_torchcodec(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames:
+def _by_torchcodec(
+    video: bytes, indices: Indices, shape: tuple[int, int, int], device: str = "cpu"
+) -> Frames:
     from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
     try:
-        decoder = VideoDecoder(video, dimension_order="NHWC", num_ffmpeg_threads=1)
+        decoder = VideoDecoder(video, dimension_order="NHWC", num_ffmpeg_threads=1, device=device)
         if len(decoder) != shape[0]:
             raise DecodeError(f"{len(decoder)} frames where there should be {shape[0]}")
-        frames: Frames = decoder.get_frames_at(indices.tolist()).data.numpy()
+        frames: Frames = decoder.get_frames_at(indices.tolist()).data.cpu().numpy()
     except (RuntimeError, ValueError, IndexError) as error:
         raise DecodeError(first_line(error)) from None
     return frames
+
+
+def _by_nvdec(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames:
+    return _by_torchcodec(video, indices, shape, f"cuda:{torch.cuda.current_device()}")
 
 
 def _by_decord(video: bytes, indices: Indices, shape: tuple[int, int, int]) -> Frames:
@@ -163,6 +184,7 @@ READERS: dict[Library, Callable[[bytes, Indices, tuple[int, int, int]], Frames]]
     "torchcodec": _by_torchcodec,
     "decord": _by_decord,
     "pyav": _by_pyav,
+    "nvdec": _by_nvdec,
 }
 
 

@@ -32,7 +32,7 @@ class FrameSource:
     def __init__(self, cache_mib: int = 0, decoder: decoders.Decoder = "decord") -> None:
         self._room = cache_mib * MIB
         self._kept: dict[str, decoders.Frames] = {}
-        self._decoder = decoder
+        self.decoder = decoder
         self._all_here = False  # once it is known that no storage is named
 
     def read(
@@ -96,7 +96,7 @@ class FrameSource:
         self, entry: ClipEntry, indices: sampling.Indices, window: crops.Window | None
     ) -> decoders.Frames:
         with _naming(entry):
-            return clip_reader.read(entry, indices, window, self._decoder)
+            return clip_reader.read(entry, indices, window, self.decoder)
 
 
 @contextlib.contextmanager

@@ -198,7 +198,8 @@ def pretraining_batches(
     source = FrameSource(options.cache_mib, present(options.decoder, entries))
     shared = prefetch.shared_with_workers(options, clips.batch_shape(world))
     dataset = PretrainingSteps(clips, source, rank, world, shared)
-    batches = load_in_order(dataset, steps, options.workers, shared)
+    decodes_on = options.device if source.decoder == "nvdec" else None
+    batches = load_in_order(dataset, steps, options.workers, shared, accelerator=decodes_on)
     batches = _watched(batches, FailedClips(len(entries), options.max_failed_share))
     batches = prefetch.on_device(batches, options.device, ahead=options.workers > 0)
     if clips.clip.augmentation is not None:

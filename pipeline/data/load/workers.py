@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -45,9 +46,17 @@ class _CatchingErrors(Dataset["Item | UserError | Left"]):
 
 
 def load_in_order(
-    dataset: Dataset[Item], steps: range, workers: int, shared: SharedVideos | None = None
+    dataset: Dataset[Item],
+    steps: range,
+    workers: int,
+    shared: SharedVideos | None = None,
+    *,
+    accelerator: torch.device | None = None,
 ) -> Iterator[Item]:
     """Yield `dataset[step]` for each step, in order, made by `workers` processes (0: by this one).
+
+    With `accelerator` that device is the workers' own, too. They begin as new processes then, which
+    takes seconds: CUDA does not work in a fork of a process that has used it.
 
     With `shared`, items are batches whose videos are there, valid until the next item is asked for;
     steps follow each other, and there are workers.
@@ -64,9 +73,8 @@ def load_in_order(
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_the_parent,
-        # Python 3.14 would start a server first, and hand it the data set pickled.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        worker_init_fn=functools.partial(_begin, accelerator),
+        multiprocessing_context=_start_method(accelerator) if workers else None,
         generator=torch.Generator(),  # or starting it would draw from the run's own generator
     )
     with _signals_held_back():
@@ -75,6 +83,19 @@ def load_in_order(
         if isinstance(item, UserError):
             raise item
         yield shared.take(item) if shared is not None else item
+
+
+def _start_method(accelerator: torch.device | None) -> str | None:
+    if accelerator is not None:
+        return "spawn"
+    # Python 3.14 would start a server first, and hand it the data set pickled.
+    return "fork" if sys.platform == "linux" else None
+
+
+def _begin(accelerator: torch.device | None, worker: int) -> None:
+    _leave_signals_to_the_parent(worker)
+    if accelerator is not None and accelerator.type == "cuda":
+        torch.cuda.set_device(accelerator)
 
 
 def check_temporary_folder() -> None:

@@ -33,6 +33,27 @@ class Attended(NamedTuple):
     attention: Tensor  # B,N or F,n: shares, of the class token where there is one, else the mean
 
 
+class PatchProjection(nn.Module):
+    """A convolution whose kernel is its stride, as one product over patches, with its weights.
+
+    Libraries of convolutions are slow at it where a pixel's channels adjoin
+    (docs/notes/accelerator.md).
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Maps F,D,h,w of frames F,3,H,W."""
+        rows, columns = self.weight.shape[2:]
+        height, width = frames.shape[2] // rows, frames.shape[3] // columns
+        patches = frames.reshape(*frames.shape[:2], height, rows, width, columns)
+        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3)  # F,h,w and row, column, channel
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return functional.linear(patches, weight, self.bias).permute(0, 3, 1, 2)
+
+
 class PatchFeatures(nn.Module):
     """A timm vision transformer as a map from frames to features on a grid of tubes."""
 
@@ -42,9 +63,13 @@ class PatchFeatures(nn.Module):
     def __init__(self, network: Any, grid: TubeGrid, settings: FrozenTarget | None = None) -> None:
         super().__init__()
         self.network = network
+        embedding = network.patch_embed
+        projection = embedding.proj
+        if isinstance(projection, nn.Conv2d) and projection.kernel_size == projection.stride:
+            embedding.proj = PatchProjection(projection)
         self.settings = settings or FrozenTarget(model="")
         self.rows, self.columns = grid.height, grid.width
-        patch = self.network.patch_embed.patch_size
+        patch = embedding.patch_size
         _, height, width = grid.clip_shape
         self.input_size = tuple(
             -(-side // p) * p for side, p in zip((height, width), patch, strict=True)

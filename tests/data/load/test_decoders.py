@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -37,7 +36,8 @@ def videos(
     return made
 
 
-LIBRARIES = get_args(decoders.Library)
+LIBRARIES = decoders.ON_CPU
+NVDEC = decoders.problem_of("nvdec")
 
 
 @pytest.mark.parametrize("decoder", LIBRARIES)
@@ -76,6 +76,31 @@ def test_all_decoders_agree_on_real_clips(clips_folder: Path, tmp_path: Path) ->
         assert all(np.array_equal(decoded[0], other) for other in decoded[1:])
         by_ffmpeg = np.stack(list(decode_frames(path.read_bytes(), shape)))
         assert np.array_equal(by_ffmpeg[some], decoded[0])
+
+
+@pytest.mark.skipif(NVDEC is not None, reason=f"nvdec: {NVDEC and NVDEC[0]}")
+def test_nvdec_gives_the_same_frames_but_for_rounding(clips_folder: Path, tmp_path: Path) -> None:
+    """Catches a video engine that gives other frames, or colours by another matrix."""
+    settings = composition.load(_params(tmp_path)).data.decode
+    path, segment = tmp_path / "clip.mp4", transcode.Segment(0.0, 0.5)
+    done = transcode.transcode(clips_folder / "good" / "sports.mp4", path, segment, settings)
+    shape, some = (done.frames, done.height, done.width), np.array([7, 1, 3, 3])
+    by_gpu, by_cpu = (
+        decoders.read(path.read_bytes(), some, shape, decoder).astype(float)
+        for decoder in ("nvdec", "auto")
+    )
+    assert np.abs(by_gpu - by_cpu).mean() < 2
+
+
+@pytest.mark.skipif(NVDEC is None, reason="there is a GPU that decodes")
+def test_nvdec_is_not_there(videos: Videos) -> None:
+    """Catches a traceback of CUDA's in each worker, pixels of another decoder in silence, and an
+    evaluation that decodes otherwise than others do."""
+    with pytest.raises(UserError, match="no NVIDIA GPU") as refused:
+        decoders.read(videos[32][1], [0], (6, 16, 32), "nvdec")
+    assert "use auto" in refused.value.remedy
+    assert decoders.of_exact_pixels("nvdec") == "auto" != decoders.chosen("auto") != "nvdec"
+    assert [decoders.of_exact_pixels(each) for each in LIBRARIES] == list(LIBRARIES)
 
 
 def _params(folder: Path) -> Path:

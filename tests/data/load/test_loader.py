@@ -23,8 +23,15 @@ import torch
 from pipeline.configuration.schema import Clip, Paste, Views
 from pipeline.data.load import decoders, order, prefetch
 from pipeline.data.load.evaluation_clips import evaluation_batches
-from pipeline.data.load.loader import Batch, PretrainingClips, pretraining_batches
+from pipeline.data.load.frame_source import FrameSource
+from pipeline.data.load.loader import (
+    Batch,
+    PretrainingClips,
+    PretrainingSteps,
+    pretraining_batches,
+)
 from pipeline.data.load.options import LoaderOptions
+from pipeline.data.load.workers import load_in_order
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import read_bytes
 from pipeline.errors import UserError
@@ -95,6 +102,14 @@ class Brightest(Mask):
         t, h, w = grid
         tubes = frames.reshape(t, TUBE[0], h, TUBE[1], w, TUBE[2], 3).mean(axis=(1, 3, 5, 6))
         return hide_all_but(least(tubes.ravel(), t * h * w // 2), t * h * w)
+
+
+def test_workers_that_are_not_forked_change_nothing(entries: list[ClipEntry]) -> None:
+    """Catches a data set that cannot be given to a new process: macOS, or GPUs that decode."""
+    clips, steps = PretrainingClips(entries, CLIP, MASK, TUBE, 3, 4), range(3)
+    dataset = PretrainingSteps(clips, FrameSource(), rank=0, world=1)
+    made = load_in_order(dataset, steps, 1, accelerator=torch.device("cpu"))
+    assert_same(list(made), load(entries, steps=steps))
 
 
 def test_masks_follow_random_crops(entries: list[ClipEntry]) -> None:

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import Dataset
 
 from pipeline.data.load import workers
 
@@ -61,3 +63,23 @@ def test_workers_refuse_a_temporary_folder_in_which_they_would_hang(
             check=False,
         )
     assert said in done.stdout, done.stderr
+
+
+IN_MEMORY = {"item": "as the module has it"}
+
+
+class InMemory(Dataset[str]):
+    """What the memory of the process says that makes the items."""
+
+    def __getitem__(self, step: int) -> str:
+        return IN_MEMORY["item"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork but on Linux")
+def test_workers_that_use_an_accelerator_are_no_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches forks of a process that has used CUDA, in which CUDA fails."""
+    monkeypatch.setitem(IN_MEMORY, "item", "changed")
+    device = torch.device("cpu")
+    assert [*workers.load_in_order(InMemory(), range(1), 1)] == ["changed"]
+    made = [*workers.load_in_order(InMemory(), range(1), 1, accelerator=device)]
+    assert made == ["as the module has it"]
