@@ -5,6 +5,10 @@
 The server is on loopback, in a process of its own, and answers each request after `--delay`
 seconds. Nothing is kept on the disk, so every clip comes from the server each time. Loaders take
 turns; each is started anew, and counted once its workers are busy.
+
+A store is another machine, and the server takes cores from the loader. So its CPU time is measured,
+too, and the ratio given again as it would be if the loader had these cores: as many clips more as
+there are cores more, which holds where the cores are what limits it.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
-from benchmarks import loader_workers, material
+from benchmarks import loader_workers, material, pretrain_step
 from benchmarks.loader_workers import CODECS
 from benchmarks.measuring import answered, machine, machine_lines, table
 from benchmarks.range_server import RangeServer
@@ -41,25 +47,38 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="remote-", dir=options.scratch) as name:
         folder = Path(name)
-        every = material.videos(options.videos, folder / "videos")
+        every = material.videos(options.videos, folder / "videos", material.SIZES[:4] * 2)
         files = material.long_enough(every, clip.frames * clip.stride, clip.size)
         records = material.decoded(files, folder / "clips", params)
         for codec in options.codecs:
             shards = params.data.shards.model_copy(update={"codec": codec, "clips_per_shard": 1})
             here = material.packed(records, folder / codec, shards)
             there, process = _served(here, folder / f"{codec}-there", options.delay)
-            rates: dict[str, list[float]] = {"disk": [], "server": []}
+            found: dict[str, list[float]] = {"disk": [], "server": [], "cores": []}
             try:
                 for _ in range(options.rounds):
                     for kind, entries in (("disk", here), ("server", there)):
+                        before, began = _cpu_seconds(process), time.perf_counter()
                         turn = loader_workers.turn(entries, clip, options.workers, "new", options)
-                        rates[kind].append(turn.count / turn.wall)
+                        found[kind].append(turn.count / turn.wall)
+                    taken = _cpu_seconds(process) - before
+                    found["cores"].append(taken / (time.perf_counter() - began))
             finally:
                 process.terminate()
-            rows[codec] = {kind: statistics.median(each) for kind, each in rates.items()}
-            rows[codec]["ratio"] = rows[codec]["server"] / rows[codec]["disk"]
+            rows[codec] = _row({kind: statistics.median(each) for kind, each in found.items()})
     given = {key: getattr(options, key) for key in ("delay", "workers", "batch_size", "rounds")}
     return given | {"rates": rows, "to_reach": TO_REACH, "machine": machine()}
+
+
+def _row(found: dict[str, float]) -> dict[str, float]:
+    """Add the ratio, and as it would be if the server took none of this machine's cores."""
+    ratio, cores = found["server"] / found["disk"], pretrain_step.cores()
+    return {**found, "ratio": ratio, "ratio_apart": ratio * cores / (cores - found["cores"])}
+
+
+def _cpu_seconds(process: multiprocessing.process.BaseProcess) -> float:
+    times = psutil.Process(process.pid).cpu_times()
+    return times.user + times.system
 
 
 def _served(
@@ -87,12 +106,15 @@ def _serve(folder: Path, delay_s: float, sender: Connection) -> None:
 def shown(report: dict[str, Any]) -> str:
     """Return the report for people."""
     rows = [
-        (codec, f"{row['disk']:.1f}", f"{row['server']:.1f}", f"{row['ratio']:.2f}")
+        (codec, *(f"{row[key]:.1f}" for key in ("disk", "server")),
+         *(f"{row[key]:.2f}" for key in ("ratio", "cores", "ratio_apart")))
         for codec, row in report["rates"].items()
-    ]
+    ]  # fmt: skip
     return "\n".join(
         [
-            table(["", "clips/s, disk", "server", "ratio"], rows),
+            table(
+                ["", "clips/s, disk", "server", "ratio", "server's cores", "ratio without"], rows
+            ),
             f"to reach: {report['to_reach']}; {report['workers']} workers, batches of "
             f"{report['batch_size']}, an answer after {1000 * report['delay']:g} ms",
             machine_lines(report["machine"]),
@@ -106,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.remote_shards", description=described
     )
-    parser.add_argument("--videos", type=Path, help="a folder; default: six that are generated")
+    parser.add_argument("--videos", type=Path, help="a folder; default: eight that are generated")
     parser.add_argument("--short-side", type=int, default=256, help="of our clips, in pixels")
     parser.add_argument("--delay", type=float, default=0.02, help="seconds before each answer")
     parser.add_argument("--workers", type=int, default=8, help="default: %(default)s")
