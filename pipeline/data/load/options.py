@@ -31,7 +31,7 @@ def present(decoder: decoders.Decoder, entries: Sequence[ClipEntry]) -> decoders
     """Return the decoder that will be used; UserError where one is needed that is not there."""
     if "h264" in counts(entries, "codec"):
         return decoders.chosen(decoder)
-    return decoder
+    return decoders.of_exact_pixels(decoder)  # which is not used, and starts nothing on a GPU
 
 
 def check_workers(workers: int, shards: int) -> None:
