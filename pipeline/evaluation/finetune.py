@@ -90,7 +90,9 @@ class Learner:
     done: int = 0
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Become what the newest checkpoint says."""
+        """Become what the newest checkpoint says, and warn where all further steps will be slow."""
+        if slow := self.precision.warning("finetune.precision"):
+            checkpoints.say(slow)
         body = checkpoints.latest()
         if body is not None:
             self.network.load_state_dict(body["network"])
@@ -140,8 +142,6 @@ def fit(
     checkpoints = _checkpoints(weights, train, settings, resumption)
     learner = begin(weights, train.clip, train.targets.outputs, settings, choose_device())
     learner.resume(checkpoints)
-    if slow := learner.precision.warning("finetune.precision"):
-        checkpoints.say(slow)
     steps, warmup = train.steps(settings)
     rates = learning_rates(settings, steps, warmup=warmup)
     waiting = batches(

@@ -25,6 +25,7 @@ from pipeline.evaluation.training_clips import TrainingBatch
 from pipeline.method.pixels import to_device
 from pipeline.runtime.checkpoints import Resumption
 from pipeline.runtime.optimisers import parameter_groups, solver
+from pipeline.runtime.precision import Precision
 from pipeline.weights.classifier import Classifier
 from tests.fake_accelerator import CUDA, accelerator, move
 
@@ -71,7 +72,8 @@ def test_fine_tuning_waits_for_the_loss_alone(
     average = ModelEmaV3(network, decay=0.9, use_warmup=True)
     with accelerator(network, average, may_wait=[finetune._step], like=like) as device:
         groups = parameter_groups(network, 0.05, layer_decay=0.75, depth=model.depth)
-        learner = Learner(network, solver("adamw", groups), average, CUDA)
+        number_format = Precision(precision, CUDA.type)
+        learner = Learner(network, solver("adamw", groups), average, CUDA, number_format)
         batch = TrainingBatch(0, to_device(videos(8), CUDA), torch.arange(8))
         finetune._step(learner, batch, Targets(kind, values, 3), settings, 1e-3)
     assert device.waits == ["finetune._step"]

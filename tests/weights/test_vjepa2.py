@@ -172,7 +172,7 @@ def test_features_of_vjepa21_are_those_of_its_formulas(
     assert "V-JEPA 2.1" in opened.origin.kind
     with torch.no_grad():
         tokens = opened.tokens(videos)
-    torch.testing.assert_close(tokens, by_formulas(state, videos), rtol=0, atol=1e-5)
+    torch.testing.assert_close(tokens, by_formulas(state, videos), rtol=0, atol=3e-5)
     unturned = state | {"video_mod_embed": torch.zeros(1, 1, WIDTH)}
     assert not torch.allclose(tokens, by_formulas(unturned, videos), atol=1e-2)
 
