@@ -34,6 +34,7 @@ from benchmarks import loader_workers, material, pretrain_step
 from benchmarks.loader_workers import CODECS
 from benchmarks.measuring import answered, machine, machine_lines, table
 from benchmarks.range_server import RangeServer
+from pipeline.configuration.schema import Clip
 from pipeline.data.shards.format import ClipEntry, summary_file
 
 TO_REACH = 0.8
@@ -57,10 +58,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             found: dict[str, list[float]] = {"disk": [], "server": [], "cores": []}
             try:
                 for _ in range(options.rounds):
-                    for kind, entries in (("disk", here), ("server", there)):
-                        before, began = _cpu_seconds(process), time.perf_counter()
-                        turn = loader_workers.turn(entries, clip, options.workers, "new", options)
-                        found[kind].append(turn.count / turn.wall)
+                    found["disk"].append(_rate(here, clip, options))
+                    before, began = _cpu_seconds(process), time.perf_counter()
+                    found["server"].append(_rate(there, clip, options))
                     taken = _cpu_seconds(process) - before
                     found["cores"].append(taken / (time.perf_counter() - began))
             finally:
@@ -68,6 +68,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             rows[codec] = _row({kind: statistics.median(each) for kind, each in found.items()})
     given = {key: getattr(options, key) for key in ("delay", "workers", "batch_size", "rounds")}
     return given | {"rates": rows, "to_reach": TO_REACH, "machine": machine()}
+
+
+def _rate(entries: Sequence[ClipEntry], clip: Clip, options: argparse.Namespace) -> float:
+    turn = loader_workers.turn(entries, clip, options.workers, "new", options)
+    return turn.count / turn.wall
 
 
 def _row(found: dict[str, float]) -> dict[str, float]:

@@ -23,15 +23,10 @@ TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Precision:
-    """The format of matrix products on one device.
-
-    Attributes:
-        emulated: the processor has no products in it; torch makes them of slow single steps.
-    """
+    """The format of matrix products on one device."""
 
     name: str
     device_type: str
-    emulated: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -42,6 +37,13 @@ class Precision:
     def is_mixed(self) -> bool:
         """Whether products are of less than float32."""
         return self.name != "fp32"
+
+    @property
+    def emulated(self) -> bool:
+        """Whether it is a CPU without such products, which torch makes of slow single steps."""
+        if self.device_type != "cpu" or not self.is_mixed:
+            return False
+        return not getattr(torch.ops.mkldnn, f"_is_mkldnn_{self.name}_supported")()
 
     @property
     def measured_as(self) -> str:
@@ -93,11 +95,7 @@ def choose(
             place=place,
             remedy="use bf16 or fp32, or auto",
         )
-    emulated = device.type == "cpu" and (
-        (setting == "bf16" and not has_bf16)
-        or (setting == "fp16" and not torch.ops.mkldnn._is_mkldnn_fp16_supported())
-    )
-    return Precision(setting, device.type, emulated)
+    return Precision(setting, device.type)
 
 
 def supports_bf16(device: torch.device) -> bool:

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from pipeline.configuration import build
 from pipeline.configuration.schema import Clip, Run
-from pipeline.data.load.decoders import of_exact_pixels
 from pipeline.data.load.evaluation_clips import centred_view, evaluation_batches
 from pipeline.data.load.options import LoaderOptions
 from pipeline.data.shards.format import ClipEntry
@@ -105,8 +104,7 @@ class OnlineEvaluation:
     def _read(self, entries: Sequence[ClipEntry]) -> Videos:
         """Decode clips once, without those that cannot be read: they stay in memory as bytes."""
         trainer = self.run.trainer
-        decoder = of_exact_pixels(trainer.decoder)
-        options = LoaderOptions(workers=trainer.workers, decoder=decoder)
+        options = LoaderOptions(workers=trainer.workers, decoder=trainer.decoder)
         view = centred_view(self.clip)
         batches = [
             *evaluation_batches(entries, self.clip, view, BATCH, options, on_failure="report")

@@ -130,8 +130,8 @@ def evaluation_batches(
     """Yield all clips in their order, each in `views.segments` x `views.crops` fixed views.
 
     A clip that cannot be read raises UserError (`stop`), or is missing from its batch, which names
-    it and may then be empty (`report`).
+    it and may then be empty (`report`). Pixels are the same whatever decodes pretraining's clips.
     """
-    source = FrameSource(decoder=present(options.decoder, entries))
+    source = FrameSource(decoder=present(decoders.of_exact_pixels(options.decoder), entries))
     dataset = EvaluationSteps(entries, clip, views, batch_size, source, on_failure, cache)
     return load_in_order(dataset, range(-(-len(entries) // batch_size)), options.workers)

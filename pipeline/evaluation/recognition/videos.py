@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.configuration.layout import DataLayout
 from pipeline.configuration.schema import Params, Views
-from pipeline.data.load.decoders import of_exact_pixels
 from pipeline.data.load.view_cache import ViewCache
 from pipeline.data.shards.format import ClipEntry
 from pipeline.data.shards.index import DatasetIndex
@@ -48,7 +47,7 @@ def shown_videos(params: Params, run: str, index: DatasetIndex, stage: str) -> S
             params.data.clip,
             views[split],
             settings.on_failure,
-            of_exact_pixels(params.runs[run].trainer.decoder),
+            params.runs[run].trainer.decoder,
             kept.get(views[split]),
         )
         for split in sorted(counts)

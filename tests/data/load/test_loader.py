@@ -240,6 +240,18 @@ def test_evaluation_views(entries: list[ClipEntry]) -> None:
     assert (grey - expected.repeat_interleave(3, dim=0)).abs().max() < 3
 
 
+def test_evaluations_decode_on_the_cpu(entries: list[ClipEntry]) -> None:
+    """Catches scores that depend on what decodes pretraining's clips, or that want its GPU."""
+    views = Views(segments=1, crops=1, sampling="dense")
+    first, second = (
+        list(evaluation_batches(entries, CLIP, views, 4, LoaderOptions(decoder=decoder)))
+        for decoder in ("auto", "nvdec")
+    )
+    assert [batch.ids for batch in first] == [batch.ids for batch in second]
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.videos, other.videos)
+
+
 def test_one_view_is_the_centre(entries: list[ClipEntry]) -> None:
     """Catches a centre view that is at the clip's beginning."""
     (batch,) = evaluation_batches(entries[6:], CLIP, Views(segments=1, crops=1), batch_size=2)
